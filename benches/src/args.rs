@@ -1,4 +1,4 @@
-//! The command lines of both programs.
+//! The command lines of `sqlhttp-load` and `sqlhttp-bench`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -96,21 +96,21 @@ enum AuthPlace {
     Inline,
 }
 
-/// The command of a command line of `sqlhttp-load`.
+/// What a command line of `sqlhttp-load` asks for.
 #[derive(Debug)]
 pub struct LoadCommand {
-    /// The server.
+    /// The server to measure.
     pub target: Target,
-    /// The number of rows with which to fill the table before the run, if the command line asks for that.
+    /// The number of rows in `load_items` after the table has been filled. `None` if the tables are not prepared.
     pub prepare: Option<u64>,
-    /// The run; `None` if the tables are only prepared.
+    /// The parameters of the run. `None` if the tables are only prepared.
     pub plan: Option<Plan>,
-    /// Whether to print the report as JSON.
+    /// Whether the report is printed as JSON.
     pub json: bool,
 }
 
 impl LoadArgs {
-    /// Checks that the options do not contradict each other.
+    /// Converts the command line to a command. Returns an error if options contradict each other.
     pub fn into_command(self) -> Result<LoadCommand, Error> {
         let auth = self.credentials();
         let endpoint = self.url.unwrap_or(Endpoint::local(self.protocol.default_port()));
@@ -175,17 +175,17 @@ pub struct BenchArgs {
     server_args: Vec<OsString>,
 }
 
-/// The command of a command line of `sqlhttp-bench`.
+/// What a command line of `sqlhttp-bench` asks for.
 #[derive(Debug)]
 pub struct BenchCommand {
-    /// The measurements.
+    /// The programs to measure, and how.
     pub series: Series,
-    /// The file to which the reports are written as JSON.
+    /// The file to which the reports are written as JSON. `None` if they are only printed as tables.
     pub json: Option<PathBuf>,
 }
 
 impl BenchArgs {
-    /// Checks that the options do not contradict each other.
+    /// Converts the command line to a command. Returns an error if options contradict each other.
     pub fn into_command(self) -> Result<BenchCommand, Error> {
         let series = Series {
             programs: self.servers.into_iter().chain(self.nodes).collect(),

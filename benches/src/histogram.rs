@@ -1,66 +1,67 @@
-//! A histogram of durations with three significant digits, whose size does not depend on the number of values.
+//! A histogram of durations with three significant digits. Its size does not depend on the number of recorded
+//! durations.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest duration, in nanoseconds (10 minutes). A longer one is recorded as this one.
+/// The maximum duration of a histogram, in nanoseconds (10 minutes). A longer duration is recorded as this one.
 const MAX_NS: u64 = 600 * 1_000_000_000;
 
-/// Durations, counted in buckets with a width of at most 0.1 % of the value.
+/// A histogram of durations. The width of a bucket is at most 0.1 % of its durations.
 #[derive(Debug, Clone)]
 pub struct Histogram(hdrhistogram::Histogram<u64>);
 
-/// A summary of a [`Histogram`]. All values are microseconds; all are 0 if nothing was recorded.
+/// A summary of a [`Histogram`]. All fields are in microseconds. All are 0 if nothing was recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencySummary {
-    /// The arithmetic mean.
+    /// The arithmetic mean of the durations.
     pub mean: f64,
-    /// The median: 50 % of the values are at most this.
+    /// The median: 50 % of the durations are at most this long.
     pub p50: f64,
-    /// 90 % of the values are at most this.
+    /// The 90th percentile: 90 % of the durations are at most this long.
     pub p90: f64,
-    /// 99 % of the values are at most this.
+    /// The 99th percentile: 99 % of the durations are at most this long.
     pub p99: f64,
-    /// 99.9 % of the values are at most this.
+    /// The 99.9th percentile: 99.9 % of the durations are at most this long.
     pub p999: f64,
-    /// The largest value.
+    /// The maximum duration.
     pub max: f64,
 }
 
 impl Histogram {
-    /// An empty histogram.
+    /// Creates an empty histogram.
     #[expect(clippy::expect_used, reason = "the library accepts these constant bounds")]
     pub fn new() -> Self {
         Histogram(hdrhistogram::Histogram::new_with_max(MAX_NS, 3).expect("valid bounds"))
     }
 
-    /// Adds a value.
+    /// Records a duration.
     pub fn record(&mut self, duration: Duration) {
         self.0.saturating_record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Adds all values of another histogram.
+    /// Adds all durations of another histogram to this one.
     pub fn merge(&mut self, other: &Histogram) {
         self.0 += &other.0;
     }
 
-    /// The number of recorded values.
+    /// Returns the number of recorded durations.
     pub fn len(&self) -> u64 {
         self.0.len()
     }
 
-    /// Whether no value was recorded.
+    /// Returns whether no duration was recorded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The value that is not exceeded by the fraction `share` (0 to 1) of the values.
+    /// Returns the duration that is not exceeded by the fraction `share` (0 to 1) of the recorded durations.
     pub fn quantile(&self, share: f64) -> Duration {
         Duration::from_nanos(self.0.value_at_quantile(share))
     }
 
-    /// The mean, the usual percentiles and the maximum.
+    /// Returns the mean, the usual percentiles and the maximum.
     pub fn summary(&self) -> LatencySummary {
         let at = |share| micros(self.quantile(share));
         LatencySummary {

@@ -1,4 +1,4 @@
-//! Starts a server on a fresh directory, and stops it.
+//! Starts a server on an empty directory, and stops it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,14 +19,14 @@ use crate::protocol::{Auth, Protocol, Rqlite, Ws4sqlite};
 use crate::setup::BlockingClient;
 use crate::workload::Operation;
 
-/// The name of the database.
+/// The name of the database on which a server with the protocol of ws4sqlite is measured.
 const DB: &str = "bench";
-/// The longest time from the start of a server to its first answer, and from SIGTERM to its end.
+/// The time limit for a server to respond after its start, and to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The pause between two attempts to find out whether the server answers or has ended.
+/// The pause between two checks whether the server responds, or whether it has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The command line with which a program is started. It also determines the protocol.
+/// The style of a program's command line. It also determines the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandLineStyle {
     /// The options and the protocol of ws4sqlite.
@@ -35,24 +35,25 @@ pub enum CommandLineStyle {
     Rqlited,
 }
 
-/// A program that is started and measured as a server.
+/// A program that is started and measured.
 #[derive(Debug, Clone)]
 pub struct ServerProgram {
-    /// The name in the tables.
+    /// The name of the program in the tables.
     pub name: String,
-    /// The path of the program.
+    /// The path of the executable file.
     pub file: PathBuf,
-    /// The form of its command line.
+    /// The style of the program's command line.
     pub command_line: CommandLineStyle,
 }
 
-/// A running server on a directory of its own. Dropping it kills the process and removes the directory.
+/// A running server on a directory of its own. Dropping this value kills the process and removes the directory.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     target: Target,
     start_to_answer: Duration,
-    // The directory is removed after `drop` has killed the process that uses it.
+    // Fields are dropped after `drop` has run. So the directory is removed after the process that uses it has been
+    // killed.
     dir: TempDir,
 }
 
@@ -64,7 +65,7 @@ impl CommandLineStyle {
         }
     }
 
-    /// The arguments of the program. Paths in them are relative to its working directory.
+    /// Returns the arguments with which the program is started. Relative paths in them refer to its working directory.
     fn arguments(self, address: SocketAddr, further: &[OsString]) -> Result<Vec<OsString>, Error> {
         let port = address.port().to_string();
         let (first, last): (Vec<String>, Option<&str>) = match self {
@@ -79,14 +80,14 @@ impl CommandLineStyle {
         };
         let mut arguments: Vec<OsString> = first.into_iter().map(OsString::from).collect();
         arguments.extend_from_slice(further);
-        // rqlited accepts no options after the data directory.
+        // The data directory is the last argument, because rqlited accepts no options after it.
         arguments.extend(last.map(OsString::from));
         Ok(arguments)
     }
 }
 
 impl ServerProgram {
-    /// Parses `NAME=PROGRAM` or `PROGRAM`. Without a name, the name of the file is used.
+    /// Parses `NAME=PROGRAM` or `PROGRAM`. Without `NAME=`, the file name of the program is used as the name.
     pub fn parse(text: &str, command_line: CommandLineStyle) -> Result<Self, String> {
         let (name, file) = text.split_once('=').map_or((None, text), |(name, file)| (Some(name), file));
         let file = PathBuf::from(file);
@@ -97,8 +98,8 @@ impl ServerProgram {
 }
 
 impl Server {
-    /// Starts the program with the additional arguments `args` on a new directory in `parent`, and waits for its first
-    /// answer.
+    /// Starts the program on a new directory inside `parent`, and waits for its first successful response. `args` are
+    /// additional arguments for the program.
     pub fn start(program: &ServerProgram, args: &[OsString], parent: &Path) -> Result<Self, Error> {
         let (file, style) = (&program.file, program.command_line);
         let dir = TempDir::with_prefix_in("sqlhttp-bench-", parent).map_err(Error::io("create a directory"))?;
@@ -122,22 +123,23 @@ impl Server {
         Ok(server)
     }
 
-    /// The address, the protocol and the credentials of the server.
+    /// Returns the address, the protocol and the credentials for requests to the server.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// The id of the process.
+    /// Returns the process id of the server.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The time from the start of the process to its first answer, exact to about a millisecond.
+    /// Returns the time between the start of the process and its first successful response. It is exact to about a
+    /// millisecond.
     pub fn start_to_answer(&self) -> Duration {
         self.start_to_answer
     }
 
-    /// Sends SIGTERM and waits until the process has ended.
+    /// Sends SIGTERM to the process and waits until the process has ended.
     pub fn stop(mut self) -> Result<(), Error> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)
             .map_err(std::io::Error::from)
@@ -160,7 +162,8 @@ impl Server {
                     self.log()
                 )));
             }
-            // A write, because a node accepts connections before it has a leader, and refuses writes until then.
+            // The request is a write. A node accepts connections before the cluster has a leader, but refuses writes
+            // until then.
             let response =
                 BlockingClient::open(&self.target).and_then(|mut client| client.execute(&Operation::CreateTables));
             if response.is_ok() {
@@ -182,14 +185,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The process may have ended already. `drop` cannot return an error.
+        // The process may have ended already, so errors are ignored. `drop` could not return them anyway.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A loopback address with a free port. If another process takes the port before the server does, the server fails to
-/// start, and its log says why.
+/// Returns a loopback address with a free port. If another process takes the port before the server does, the server
+/// fails to start, and its log contains the reason.
 fn free_address() -> Result<SocketAddr, Error> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("find a free port"))?;
     listener.local_addr().map_err(Error::io("find a free port"))

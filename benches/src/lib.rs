@@ -1,19 +1,19 @@
-//! A load generator that measures whole servers over HTTP on the loopback interface. It has two programs:
-//! `sqlhttp-load` runs one workload on a server that is already running; `sqlhttp-bench` starts servers and runs all
-//! workloads on them.
+//! A load generator that measures whole servers over HTTP on the loopback interface. It has two programs.
+//! `sqlhttp-load` runs one workload on a server that is already running. `sqlhttp-bench` starts servers and runs all
+//! workloads on each of them.
 //!
 //! The steps of a measurement:
 //!
-//! 1. [`args`] turns the command line into a [`plan::Plan`], or for `sqlhttp-bench` into a [`series::Series`], which
-//!    starts the servers ([`launch`]) and makes a plan for each cell of its tables.
-//! 2. [`setup`] creates and fills the tables, and tries each kind of request once.
+//! 1. [`args`] converts the command line of `sqlhttp-load` to a [`plan::Plan`], and that of `sqlhttp-bench` to a
+//!    [`series::Series`]. A series starts the servers ([`launch`]) and makes a plan for each cell of its tables.
+//! 2. [`setup`] creates and fills the tables, and tries each kind of request before the run.
 //! 3. [`load::run`] opens the connections, sends the requests ([`worker`]), and returns a [`report::Report`].
 //!
-//! [`workload`] defines the requests, [`protocol`] their form for each kind of server. [`schedule`] and [`pacer`]
-//! decide when a request of an open loop is due. [`procfs`] reads the processor time and the memory of the server and
-//! of the machine.
+//! [`workload`] defines the operations, and [`protocol`] encodes them as requests for each kind of server. In an open
+//! loop, [`schedule`] computes when each request is due, and [`pacer`] releases it at that time. [`procfs`] reads the
+//! processor time and the memory of the server and of the machine.
 //!
-//! The generator must use less processor time than the server, because they share the cores. It therefore has one
+//! The generator must use less processor time than the server, because both share the cores. Therefore it has one
 //! current-thread runtime per core, writes requests into a buffer that is reused, and parses responses without storing
 //! their bodies.
 
@@ -38,36 +38,37 @@ pub mod tally;
 pub mod worker;
 pub mod workload;
 
-/// A reason why a measurement could not be made. A request that fails is no such error: the report counts it.
+/// The reason why a measurement could not be made. A failed request is not such an error: it is counted in the report.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line is wrong, or its options contradict each other.
+    /// The command line is invalid, or its options contradict each other.
     #[error("{0}")]
     Usage(String),
     /// An operation on a file, a socket or a process failed.
     #[error("{action}: {source}")]
     Io {
-        /// The operation, in the infinitive.
+        /// The failed operation, as a verb phrase such as "read FILE".
         action: String,
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The server gave no correct answer to a request outside of the measured time, on which the measurement depends;
-    /// or a part of the generator failed.
+    /// A request before or after the run did not get the expected response, so that the measurement cannot be made; or
+    /// a part of the generator failed. The text is the reason.
     #[error("{0}")]
     Server(String),
 }
 
 impl Error {
-    /// Returns a function for `map_err` that adds the name of the failed operation.
+    /// Returns a function for `map_err` that converts an I/O error to [`Error::Io`] with this action.
     pub fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let action = action.into();
         move |source| Error::Io { action, source }
     }
 }
 
-/// The exit status of a program: 0 if all runs were clean, 1 if not or if the measurement could not be made, 2 if the
-/// command line is wrong. An error is printed after the name of the program.
+/// Returns the exit status of a program, and prints the error, if there is one, after the name of the program. The
+/// status is 0 if all runs were clean. It is 1 if a run was not clean, or if the measurement could not be made. It is 2
+/// if the command line is invalid.
 pub fn exit_code(program: &str, result: Result<bool, Error>) -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,

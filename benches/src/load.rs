@@ -1,4 +1,4 @@
-//! Makes one run: opens the connections, keeps them busy, samples the resource usage, and builds the report.
+//! Makes one run: opens the connections, sends requests over them, samples the resource usage, and builds the report.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -16,10 +16,10 @@ use crate::tally::Tally;
 use crate::worker::Worker;
 use crate::workload::OperationKind;
 
-/// The interval at which the server's memory is sampled.
+/// The interval at which the resident memory of the server is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The resource usage up to a moment. Processor times are totals since the process or the machine started.
+/// The resource usage at one moment. Processor times are totals since the start of the process or the machine.
 #[derive(Debug, Clone, Copy)]
 struct UsageSample {
     server: Option<ProcessUsage>,
@@ -27,7 +27,7 @@ struct UsageSample {
     machine: MachineUsage,
 }
 
-/// The resource usage in the measured time.
+/// The resource usage within the measured time.
 #[derive(Debug)]
 struct MeasuredUsage {
     before: UsageSample,
@@ -35,7 +35,8 @@ struct MeasuredUsage {
     rss_peak_bytes: u64,
 }
 
-/// Makes a run. The tables must exist and be filled. Blocks for the warm-up, the measured time, and at most the grace.
+/// Makes one run. The tables must have been created and filled. Blocks during the warm-up and the measured time, and
+/// then until the last response, for at most the grace.
 pub fn run(plan: Plan) -> Result<Report, Error> {
     plan.check()?;
     let plan = Arc::new(plan);
@@ -48,7 +49,7 @@ pub fn run(plan: Plan) -> Result<Report, Error> {
     let pacer = plan.schedule().map(|schedule| Arc::new(Pacer::new(schedule)));
     let (tally, usage, lag) = run_workers(&plan, pacer.clone(), body_len_min)?;
 
-    // On a new connection: the server may have closed the other one, which was idle during the run.
+    // A new connection is opened, because the server may have closed the first one, which was idle during the run.
     let rows_after = if writes { BlockingClient::open(&plan.target)?.count_inserts()? } else { 0 };
     let found = rows_after.saturating_sub(rows_before);
     let writes =
@@ -62,7 +63,8 @@ pub fn run(plan: Plan) -> Result<Report, Error> {
     Ok(Report { open_loop, writes, ..build_report(&plan, &tally, &usage, load_average) })
 }
 
-/// Runs all threads of a run. Returns the counts of the connections, the resource usage, and the lag of the pacer.
+/// Runs all threads of a run. Returns the counts of all connections, the resource usage within the measured time, and
+/// the lag of the pacer (empty in a closed loop).
 fn run_workers(
     plan: &Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
@@ -81,7 +83,7 @@ fn run_workers(
             workers.push(scope.spawn(move || run_worker(plan, pacer, body_len_min, numbers, ready, &start)));
         }
         drop(ready_sender);
-        // If a thread cannot connect, this returns and drops the senders, which ends the other threads.
+        // If a thread cannot connect, this line returns and drops the senders. The other threads then end, too.
         for _ in 0..threads {
             ready.recv().unwrap_or_else(|_| Err(thread_panicked()))?;
         }
@@ -104,14 +106,14 @@ fn thread_panicked() -> Error {
     Error::Server("a thread of the generator panicked".into())
 }
 
-/// The connections of one thread: the number of the first, and how many.
+/// Returns the connections that belong to one thread: the number of the first one, and how many there are.
 fn connection_range(connections: usize, threads: usize, thread: usize) -> (usize, usize) {
     let (each, more) = (connections / threads, connections % threads);
     (thread * each + thread.min(more), each + usize::from(thread < more))
 }
 
-/// Opens the connections of one thread, reports through `ready`, waits for `start`, and sends the requests of the run.
-/// Returns `None` if the run does not take place.
+/// The body of one worker thread. Opens the connections of the thread, reports the result through `ready`, waits for
+/// `start`, and sends the requests of the run. Returns `None` if the run does not take place.
 fn run_worker(
     plan: &Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
@@ -128,13 +130,14 @@ fn run_worker(
         }
     };
     ready.send(Ok(())).ok()?;
-    // Closes the channel once all threads are ready, so that the receiver does not wait for a thread that has panicked.
+    // The channel closes when all threads have dropped their senders. So the receiver does not wait for a thread that
+    // has panicked.
     drop(ready);
     let timeline = start.recv().ok()?;
     Some(worker.run(plan, pacer, timeline, body_len_min))
 }
 
-/// Samples the resource usage from the beginning to the end of the measured time.
+/// Samples the resource usage from the beginning to the end of the measured time. Blocks until the end.
 fn sample_usage(pid: Option<u32>, timeline: &Timeline) -> Result<MeasuredUsage, Error> {
     sleep_until(timeline.window_start);
     let before = UsageSample::now(pid)?;

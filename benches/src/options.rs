@@ -1,4 +1,4 @@
-//! The options that both programs accept, and the parsers of values that have a unit.
+//! The options that `sqlhttp-load` and `sqlhttp-bench` have in common, and the parsers of option values with a unit.
 
 use std::thread;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// The plan of a closed loop with these options.
+    /// Returns the plan of a run in a closed loop with these options.
     pub fn plan(&self, target: Target, workload: Workload, connections: usize, pid: Option<u32>) -> Plan {
         Plan {
             target,
@@ -65,7 +65,7 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Parses a time: a number with the unit `ms`, `s` or `m`; without a unit, seconds. The limit is [`TIME_MAX`].
+/// Parses a time: a number with the unit `ms`, `s` or `m`; without a unit, seconds. The maximum is [`TIME_MAX`].
 fn time(text: &str) -> Result<Duration, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds_per_unit = match &text[number.len()..] {
@@ -81,7 +81,7 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses a time above 0.
+/// Parses a time that must be longer than 0.
 fn positive_time(text: &str) -> Result<Duration, String> {
     let time = time(text)?;
     if time.is_zero() { Err("must be above 0".into()) } else { Ok(time) }

@@ -1,8 +1,8 @@
-//! Releases the requests of an open loop to the connections when they are due.
+//! Releases the requests of an open loop to the connections at their due times.
 //!
-//! A thread of its own sleeps from one due time to the next, because the timer of the async runtime has a resolution of
-//! one millisecond. Any idle connection takes the next request, so that one slow answer does not delay the requests
-//! after it. If all connections are busy, requests accumulate and keep their due times.
+//! The pacer runs on its own thread and sleeps until the next due time. It does not use the timer of the async runtime,
+//! whose resolution is only one millisecond. Any idle connection takes the next request, so that one slow response does
+//! not delay the requests after it. If all connections are busy, requests accumulate and keep their due times.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::histogram::Histogram;
 use crate::schedule::Schedule;
 
-/// Releases the requests of a [`Schedule`].
+/// Releases the requests of a [`Schedule`] to the connections.
 #[derive(Debug)]
 pub struct Pacer {
     schedule: Schedule,
@@ -23,19 +23,20 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// A pacer that releases no request until [`Pacer::run`] is called.
+    /// Creates a pacer. It releases no request until [`Pacer::run`] is called.
     pub fn new(schedule: Schedule) -> Self {
         Pacer { schedule, due: Semaphore::new(0), taken: AtomicU64::new(0) }
     }
 
-    /// Waits for the next request. Returns its due time, counted from the start, or `None` at the end of the schedule.
+    /// Waits until a request is due and takes it. Returns its due time, counted from the start of the run, or `None` at
+    /// the end of the schedule.
     pub async fn next(&self) -> Option<Duration> {
         self.due.acquire().await.ok()?.forget();
         Some(self.schedule.due_at(self.taken.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// Releases requests from `start` to `end` on the calling thread, and then ends the schedule. Returns the lags with
-    /// which the thread woke up. They are part of the measured latencies, but not caused by the server.
+    /// Releases requests from `start` to `end` on the calling thread, and then ends the schedule. Returns how late the
+    /// thread woke up each time. This lag is part of the measured latencies, but is not caused by the server.
     pub fn run(&self, start: Instant, end: Instant) -> Histogram {
         sharpen_sleep();
         let mut lag = Histogram::new();
@@ -54,17 +55,17 @@ impl Pacer {
         lag
     }
 
-    /// The number of requests that were due and not sent, because all connections were busy until the end.
+    /// Returns the number of requests that were due but not sent, because all connections were busy until the end.
     pub fn unsent(&self) -> u64 {
         self.schedule.len().saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 
-    /// The number of requests in the schedule.
+    /// Returns the number of requests in the schedule.
     pub fn len(&self) -> u64 {
         self.schedule.len()
     }
 
-    /// Whether the schedule has no requests.
+    /// Returns whether the schedule contains no requests.
     pub fn is_empty(&self) -> bool {
         self.schedule.is_empty()
     }
@@ -77,9 +78,9 @@ fn sleep_until(moment: Instant) {
     }
 }
 
-/// Sets the timer slack of this thread to 1 ns. The default is 50 µs, by which the kernel may delay a wake-up to save
-/// power (<https://man7.org/linux/man-pages/man2/PR_SET_TIMERSLACK.2const.html>). If this fails, the reported lag is
-/// larger.
+/// Sets the timer slack of this thread to 1 ns. The timer slack is the time by which the kernel may delay a wake-up to
+/// save power (<https://man7.org/linux/man-pages/man2/PR_SET_TIMERSLACK.2const.html>); the default is 50 µs. If this
+/// function fails, the reported lag of the pacer is larger.
 fn sharpen_sleep() {
     let thread = fs::read_link("/proc/thread-self").ok();
     if let Some(id) = thread.as_deref().and_then(|path| path.file_name()?.to_str()) {
@@ -112,7 +113,7 @@ mod tests {
         let pacer = pacer(1_000.0, Duration::from_millis(50));
         let start = Instant::now();
         let taken = thread::scope(|scope| {
-            // The end is late enough for all requests to be taken on a busy machine.
+            // The end is late enough for all requests to be taken, even on a busy machine.
             scope.spawn(|| pacer.run(start, start + Duration::from_secs(1)));
             take_all(&pacer)
         });

@@ -1,4 +1,4 @@
-//! The resource usage of a process and of the machine, read from Linux's `/proc`.
+//! The resource usage of a process and of the whole machine, read from Linux's `/proc`.
 
 use std::fs;
 use std::path::Path;
@@ -6,55 +6,57 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// The unit of processor times in `/proc`: Linux reports them to programs in ticks of 1/100 s (USER_HZ).
+/// The unit of processor times in `/proc`: a tick of 1/100 s (USER_HZ).
 const TICK: Duration = Duration::from_millis(10);
 
 /// The resource usage of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProcessUsage {
-    /// The processor time of all threads in user and kernel mode since the process started.
+    /// The processor time of all threads of the process since it started, in user and kernel mode.
     pub cpu: Duration,
-    /// The resident memory, in bytes.
+    /// The resident memory of the process, in bytes.
     pub rss_bytes: u64,
     /// The peak of the resident memory since the process started, in bytes.
     pub rss_peak_bytes: u64,
-    /// The number of threads.
+    /// The number of threads of the process.
     pub threads: u64,
 }
 
-/// The processor time of the whole machine since it started.
+/// The processor time of the whole machine since it booted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineUsage {
-    /// The time in programs, and in the kernel on their behalf. Interrupts are not included.
+    /// The time in programs, and in the kernel on their behalf. The time in interrupts is not included.
     pub busy: Duration,
-    /// The time that the hypervisor gave to other machines.
+    /// The time during which the hypervisor ran other virtual machines instead of this one.
     pub stolen: Duration,
 }
 
-/// Reads the usage of a process. Fails if there is no such process.
+/// Reads the resource usage of a process. Returns an error if there is no such process.
 pub fn usage(pid: u32) -> Result<ProcessUsage, Error> {
     let stat = read(format!("/proc/{pid}/stat"))?;
     let status = read(format!("/proc/{pid}/status"))?;
     parse_usage(&stat, &status).ok_or_else(|| Error::Server(format!("/proc/{pid}: unknown format")))
 }
 
-/// Reads the processor time of this process.
+/// Reads the processor time of the current process.
 pub fn own_cpu() -> Result<Duration, Error> {
     usage(std::process::id()).map(|usage| usage.cpu)
 }
 
-/// Reads the processor time of the machine.
+/// Reads the processor time of the whole machine.
 pub fn machine() -> Result<MachineUsage, Error> {
     let stat = read("/proc/stat".into())?;
     parse_machine(&stat).ok_or_else(|| Error::Server("/proc/stat: unknown format".into()))
 }
 
-/// Reads the load average of the last minute: the mean number of processes that were running or ready to run.
+/// Reads the load average of the last minute: the mean number of processes that were running or ready to run. `None` if
+/// it cannot be read.
 pub fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// The type of the file system that contains a path, for example "ext4" or "tmpfs".
+/// Returns the type of the file system that contains `path`, for example "ext4" or "tmpfs". `None` if it cannot be
+/// determined.
 pub fn filesystem(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     filesystem_in(&fs::read_to_string("/proc/mounts").ok()?, &path)
@@ -65,8 +67,8 @@ fn read(path: String) -> Result<String, Error> {
 }
 
 fn parse_usage(stat: &str, status: &str) -> Option<ProcessUsage> {
-    // The second field is the program's name in parentheses; it may contain blanks and parentheses. utime and stime are
-    // the fields 14 and 15 (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
+    // The second field is the name of the program in parentheses. The name may contain blanks and parentheses. The
+    // fields 14 and 15 are utime and stime (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut times = fields.split(' ').skip(11);
     let ticks = times.next()?.parse::<u32>().ok()? + times.next()?.parse::<u32>().ok()?;
@@ -75,7 +77,7 @@ fn parse_usage(stat: &str, status: &str) -> Option<ProcessUsage> {
     let kib = |name: &str| field(name).map(|kib: u64| kib * 1024);
     Some(ProcessUsage {
         cpu: TICK * ticks,
-        // These lines are missing for a process that is about to end.
+        // The following two lines are missing in `/proc` for a process that is about to end.
         rss_bytes: kib("VmRSS:").unwrap_or(0),
         rss_peak_bytes: kib("VmHWM:").unwrap_or(0),
         threads: field("Threads:")?,
@@ -96,7 +98,8 @@ fn filesystem_in(mounts: &str, path: &Path) -> Option<String> {
         let (at, kind) = (fields.next()?, fields.next()?);
         path.starts_with(at).then(|| (at.len(), kind.to_owned()))
     };
-    // The longest mount point contains the path. Of several mounts on one directory, the last one is visible.
+    // The file system of a path is that with the longest mount point. If several are mounted on the same directory, the
+    // last one is visible.
     mounts.lines().filter_map(mount).max_by_key(|(len, _)| *len).map(|(_, kind)| kind)
 }
 

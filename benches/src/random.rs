@@ -1,17 +1,17 @@
-//! Fast and repeatable pseudo-random numbers, uniform enough for choosing rows.
+//! Fast and repeatable pseudo-random numbers, which are uniform enough for choosing rows.
 
-/// A SplitMix64 generator (<https://prng.di.unimi.it/splitmix64.c>). The same seed yields the same numbers, so that a
-/// run can be repeated.
+/// A SplitMix64 generator (<https://prng.di.unimi.it/splitmix64.c>). The same seed results in the same numbers, so that
+/// a run can be repeated.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// A generator with this seed.
+    /// Creates a generator with this seed.
     pub fn new(seed: u64) -> Self {
         Random(seed)
     }
 
-    /// The next number, uniform over all of `u64`.
+    /// Returns the next number, uniform over all of `u64`.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -20,7 +20,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// The next number below `limit`; 0 if `limit` is 0.
+    /// Returns the next number that is less than `limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         // The high half of the product is uniform enough: the bias is limit / 2^64.
         ((u128::from(self.next_u64()) * u128::from(limit)) >> 64) as u64

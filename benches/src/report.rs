@@ -1,4 +1,5 @@
-//! The report of a run, as JSON and as text.
+//! The report of a run, as JSON and as text. A successful response has status 200 and a body of about the expected
+//! length.
 
 use std::fmt;
 
@@ -11,134 +12,138 @@ use crate::workload::{OperationKind, Workload};
 /// The results of a run. The fields are those of the JSON report.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The workload.
+    /// The workload that was run.
     pub workload: Workload,
-    /// The name of the protocol.
+    /// The name of the protocol in which requests were sent.
     pub protocol: String,
-    /// The number of connections that were kept busy.
+    /// The number of connections over which requests were sent all the time.
     pub connections: usize,
     /// The number of threads among which the connections were divided.
     pub threads: usize,
-    /// The time before the measurement, in seconds.
+    /// The length of the warm-up before the measured time, in seconds.
     pub warmup_s: f64,
-    /// The measured time, in seconds.
+    /// The length of the measured time, in seconds.
     pub duration_s: f64,
-    /// The number of good answers that arrived in the measured time.
+    /// The number of successful responses that arrived within the measured time.
     pub requests: u64,
-    /// Good answers per second of the measured time.
+    /// The number of successful responses per second within the measured time.
     pub requests_per_second: f64,
-    /// The bytes of their bodies per second.
+    /// The number of bytes per second in the bodies of these responses.
     pub body_bytes_per_second: f64,
-    /// The latencies of good answers to requests that began in the measured time, in microseconds. In an open loop,
-    /// they are counted from the due times of the requests.
+    /// The latencies in microseconds. They are those of successful responses to requests that began within the measured
+    /// time. In an open loop, a latency is counted from the time when the request was due.
     pub latency_us: LatencySummary,
-    /// The answers and latencies of each kind of operation; empty if the workload has only one kind.
+    /// The results of each kind of operation. Empty if the workload has only one kind.
     pub operations: Vec<OperationReport>,
-    /// The failed requests of the whole run, warm-up included.
+    /// The failed requests of the whole run, including the warm-up.
     pub errors: ErrorCounts,
-    /// The schedule of an open loop; `None` for a closed loop.
+    /// How closely the run followed the schedule of an open loop. `None` for a closed loop.
     pub open_loop: Option<OpenLoopReport>,
-    /// The resource usage of the server, if its process is known.
+    /// The resource usage of the server. `None` if its process id is not known.
     pub server: Option<ServerReport>,
     /// The resource usage of the generator.
     pub client: ClientReport,
-    /// The other load of the machine.
+    /// The load on the machine that neither the server nor the generator caused.
     pub machine: MachineReport,
-    /// The check of the written rows; `None` if the workload does not write.
+    /// The check of the rows that the run wrote. `None` if the workload does not write.
     pub writes: Option<WritesReport>,
 }
 
-/// The results of one kind of operation.
+/// The results of one kind of operation in a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct OperationReport {
-    /// The name of the kind.
+    /// The name of the kind of operation.
     pub name: &'static str,
-    /// The number of good answers that arrived in the measured time.
+    /// The number of successful responses that arrived within the measured time.
     pub requests: u64,
-    /// The latencies, as in [`Report::latency_us`].
+    /// The latencies of this kind of operation, as in [`Report::latency_us`].
     pub latency_us: LatencySummary,
 }
 
 /// How closely the run followed the schedule of an open loop.
 #[derive(Debug, Clone, Serialize)]
 pub struct OpenLoopReport {
-    /// The scheduled requests per second.
+    /// The rate at which requests were due, in requests per second.
     pub rate: f64,
-    /// The number of requests that were due, warm-up included.
+    /// The number of requests that were due, including the warm-up.
     pub due: u64,
-    /// The number of requests that were not sent, because all connections were busy until the end. If there are any,
-    /// the reported latencies are too low, because the latencies of these requests would have been the highest.
+    /// The number of requests that were due but not sent, because all connections were busy until the end. If it is not
+    /// 0, the reported latencies are too low, because the latencies of these requests would have been the highest.
     pub unsent: u64,
-    /// The lag of the generator's timer, in microseconds. It is part of the latencies, but not caused by the server.
+    /// How late the generator's timer released requests, in microseconds. This lag is part of the latencies, but is not
+    /// caused by the server.
     pub generator_lag_us: LatencySummary,
 }
 
-/// The resource usage of the server.
+/// The resource usage of the server in a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerReport {
-    /// The id of its process.
+    /// The process id of the server.
     pub pid: u32,
-    /// The processor time in the measured time, in seconds.
+    /// The processor time of the server within the measured time, in seconds.
     pub cpu_s: f64,
-    /// The processor time per good answer, in microseconds.
+    /// The processor time of the server per successful response, in microseconds.
     pub cpu_us_per_request: f64,
-    /// The resident memory at the end, in bytes.
+    /// The resident memory of the server at the end of the measured time, in bytes.
     pub rss_bytes: u64,
-    /// The peak of the sampled resident memory in the measured time, in bytes.
+    /// The peak of the server's resident memory within the measured time, in bytes. The memory is sampled, so short
+    /// peaks may be missed.
     pub rss_window_peak_bytes: u64,
-    /// The peak of the resident memory since the process started, in bytes.
+    /// The peak of the server's resident memory since its process started, in bytes.
     pub rss_peak_bytes: u64,
-    /// The number of threads at the end.
+    /// The number of the server's threads at the end of the measured time.
     pub threads: u64,
 }
 
-/// The resource usage of the generator.
+/// The resource usage of the generator in a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct ClientReport {
-    /// The processor time in the measured time, in seconds.
+    /// The processor time of the generator within the measured time, in seconds.
     pub cpu_s: f64,
-    /// The processor time per good answer, in microseconds.
+    /// The processor time of the generator per successful response, in microseconds.
     pub cpu_us_per_request: f64,
 }
 
-/// The other load of the machine in the measured time.
+/// The load within the measured time that neither the server nor the generator caused.
 #[derive(Debug, Clone, Serialize)]
 pub struct MachineReport {
-    /// The number of cores.
+    /// The number of cores of the machine.
     pub cores: usize,
-    /// The share of all cores (0 to 1) that other programs used; `None` if the server's process is not known.
+    /// The share of the processor time of all cores (0 to 1) that other programs used. `None` if the server's process
+    /// id is not known.
     pub other_share: Option<f64>,
-    /// The share of all cores (0 to 1) that the hypervisor gave to other machines.
+    /// The share of the processor time of all cores (0 to 1) that the hypervisor gave to other machines.
     pub stolen_share: f64,
-    /// The load average of the last minute, before the run.
+    /// The load average of the last minute, read before the run. `None` if it could not be read.
     pub load_average: Option<f64>,
 }
 
-/// The comparison of the rows in the table with the acknowledged ones.
+/// The comparison of the rows that the run added to `load_inserts` with those that the server acknowledged.
 #[derive(Debug, Clone, Serialize)]
 pub struct WritesReport {
     /// The number of rows that the server acknowledged.
     pub acknowledged: u64,
-    /// The number of rows that were sent and not acknowledged.
+    /// The number of rows that were sent but not acknowledged.
     pub in_doubt: u64,
     /// The number of rows that the run added to the table.
     pub found: u64,
 }
 
 impl WritesReport {
-    /// Whether the table has at least the acknowledged rows, and at most all rows that were sent.
+    /// Returns whether the run added at least the acknowledged rows to the table, and at most all rows that were sent.
     pub fn is_consistent(&self) -> bool {
         (self.acknowledged..=self.acknowledged + self.in_doubt).contains(&self.found)
     }
 }
 
 impl Report {
-    /// Whether every request got a good answer, and the rows in the table are consistent with the acknowledged ones.
+    /// Returns whether every request got a successful response, and whether the rows in the table are consistent with
+    /// the acknowledged ones.
     pub fn is_clean(&self) -> bool {
         self.errors.total() == 0 && self.writes.as_ref().is_none_or(WritesReport::is_consistent)
     }
 
-    /// Circumstances that make the figures unreliable, as text.
+    /// Returns warnings about circumstances that make the figures unreliable, one text for each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(share) = self.machine.other_share.filter(|share| *share > 0.05) {
@@ -163,7 +168,8 @@ impl Report {
     }
 }
 
-/// The latencies of all operations together, and the results of each kind if the workload has several.
+/// Returns the latencies of all operations together, and the results of each kind of operation. The latter are empty if
+/// the workload has only one kind.
 pub fn latencies(tally: &Tally, workload: Workload) -> (LatencySummary, Vec<OperationReport>) {
     let mut all = Histogram::new();
     tally.latencies.iter().for_each(|histogram| all.merge(histogram));

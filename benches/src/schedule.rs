@@ -1,22 +1,22 @@
 //! The due times of the requests of an open loop.
 //!
-//! The schedule depends only on the rate, not on the answers. When a server stalls, requests continue to become due,
-//! and the latency of each of them is counted from its own due time. A generator that waits for an answer before it
-//! sends the next request would omit the stall from its latencies; this error is known as coordinated omission.
+//! The schedule depends only on the rate, not on the responses. If a server stalls, requests continue to become due,
+//! and the latency of each request is counted from its own due time. A generator that waits for a response before it
+//! sends the next request omits the stall from its latencies. This error is known as coordinated omission.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
-/// The highest rate, requests per second.
+/// The maximum rate, in requests per second.
 const RATE_MAX: f64 = 10_000_000.0;
 
-/// A number of requests per second, above 0 and at most 10 million.
+/// A number of requests per second. It is greater than 0 and at most 10 million.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate(f64);
 
-/// Evenly spaced requests, `rate` per second, the first at the start.
+/// A schedule of evenly spaced requests, `rate` per second. The first one is due at the start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     rate: Rate,
@@ -24,12 +24,12 @@ pub struct Schedule {
 }
 
 impl Rate {
-    /// Returns `None` if the number is not in the range.
+    /// Creates a rate. Returns `None` if `per_second` is not greater than 0 and at most 10 million.
     pub fn new(per_second: f64) -> Option<Self> {
         (per_second > 0.0 && per_second <= RATE_MAX).then_some(Rate(per_second))
     }
 
-    /// Requests per second.
+    /// Returns the rate in requests per second.
     pub fn per_second(self) -> f64 {
         self.0
     }
@@ -45,37 +45,38 @@ impl FromStr for Rate {
 }
 
 impl Schedule {
-    /// The requests that are due in the given time at `rate`.
+    /// Creates the schedule of the requests that are due within the time `time` at `rate`.
     pub fn new(rate: Rate, time: Duration) -> Self {
         let unbounded = Schedule { rate, len: u64::MAX };
         Schedule { rate, len: unbounded.due_before(time) }
     }
 
-    /// The number of requests.
+    /// Returns the number of requests in the schedule.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether there are no requests.
+    /// Returns whether the schedule contains no requests.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The due time of request `index` (from 0), counted from the start.
+    /// Returns the time at which request `index` (from 0) is due, counted from the start of the run.
     pub fn due_at(&self, index: u64) -> Duration {
-        // Computed from the index each time, so that rounding errors do not accumulate.
+        // The time is computed from the index on each call, so that rounding errors do not accumulate.
         Duration::from_nanos((index as f64 * NANOS_PER_SECOND / self.rate.0) as u64)
     }
 
-    /// The number of requests that are due at or before the moment `elapsed` after the start.
+    /// Returns the number of requests that are due at or before the time `elapsed` after the start.
     pub fn due_by(&self, elapsed: Duration) -> u64 {
         self.due_before(elapsed.saturating_add(Duration::from_nanos(1)))
     }
 
-    /// The number of requests that are due before the moment `elapsed` after the start.
+    /// Returns the number of requests that are due before the time `elapsed` after the start.
     fn due_before(&self, elapsed: Duration) -> u64 {
         let estimate = (elapsed.as_nanos() as f64 * self.rate.0 / NANOS_PER_SECOND) as u64;
-        // The estimate may be one too low or too high. `due_at` decides, so that the two functions always agree.
+        // The estimate may be one too low or too high. It is corrected with `due_at`, so that the two functions always
+        // agree.
         let first = estimate.saturating_sub(1);
         let count = (first..=estimate.saturating_add(1)).find(|&index| self.due_at(index) >= elapsed);
         count.unwrap_or(estimate).min(self.len)

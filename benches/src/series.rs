@@ -1,4 +1,5 @@
-//! A series of runs: all workloads at several numbers of connections, repeated, on one or more servers.
+//! A series of runs: all workloads at several numbers of connections, several times, on one or more servers. A cell of
+//! the printed tables stands for one workload at one number of connections.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,72 +14,72 @@ use crate::setup::BlockingClient;
 use crate::workload::Workload;
 use crate::{Error, load, procfs};
 
-/// The highest number of runs of one cell.
+/// The maximum number of runs of a cell.
 pub const REPEAT_MAX: u64 = 1_000;
 
-/// The parameters of a series.
+/// The parameters of a series of runs.
 #[derive(Debug)]
 pub struct Series {
     /// The programs that are measured.
     pub programs: Vec<ServerProgram>,
-    /// The workloads, in the order of the measurement.
+    /// The workloads, in the order in which they are run.
     pub workloads: Vec<Workload>,
-    /// The numbers of connections.
+    /// The numbers of connections at which each workload is run.
     pub connections: Vec<usize>,
-    /// The number of runs of each cell.
+    /// The number of runs of each cell, a cell being one workload at one number of connections.
     pub repeat: usize,
-    /// The directory in which the directories of the servers are created.
+    /// The directory in which a directory is created for each server.
     pub dir: PathBuf,
-    /// Additional arguments for each server.
+    /// Additional arguments with which each server is started.
     pub server_args: Vec<OsString>,
-    /// The options of each run.
+    /// The options that all runs have in common.
     pub run_options: RunOptions,
 }
 
-/// The results of a series. The fields are those of the JSON report.
+/// The results of a series of runs. The fields are those of the JSON report.
 #[derive(Debug, Serialize)]
 pub struct SeriesReport {
-    /// The type of the file system of the databases, if it is known.
+    /// The type of the file system that contains the databases. `None` if it is not known.
     pub filesystem: Option<String>,
-    /// The number of rows in the table that is read.
+    /// The number of rows in `load_items`, the table that is read.
     pub items: u64,
-    /// The number of runs of each cell.
+    /// The number of runs of each cell, a cell being one workload at one number of connections.
     pub repeat: usize,
-    /// The results of each server.
+    /// The results of each server program.
     pub servers: Vec<ServerResults>,
 }
 
-/// The results of one server.
+/// The results of one server program in a series.
 #[derive(Debug, Serialize)]
 pub struct ServerResults {
-    /// The name in the tables.
+    /// The name of the program in the tables.
     pub name: String,
-    /// The path of the program.
+    /// The path of the program's executable.
     pub program: String,
-    /// The additional arguments.
+    /// The additional arguments with which the program was started.
     pub arguments: Vec<String>,
-    /// The time from the start of the process to the first answer on an empty database, in milliseconds, for each
-    /// round.
+    /// The time between the start of the process and its first successful response on an empty database, in
+    /// milliseconds. The list contains one value for each round.
     pub start_to_answer_ms: Vec<f64>,
-    /// The resident memory after that answer, in bytes, for each round.
+    /// The resident memory after the first successful response, in bytes. The list contains one value for each round.
     pub idle_rss_bytes: Vec<u64>,
-    /// A cell for each workload and number of connections.
+    /// The cells: one for each workload and number of connections.
     pub cells: Vec<Cell>,
 }
 
-/// All runs of one workload at one number of connections.
+/// All runs of one workload at one number of connections on one server.
 #[derive(Debug, Serialize)]
 pub struct Cell {
-    /// The workload.
+    /// The workload of the runs.
     pub workload: Workload,
-    /// The number of connections.
+    /// The number of connections of the runs.
     pub connections: usize,
-    /// The runs, in ascending order of throughput.
+    /// The reports of the runs, in ascending order of throughput.
     pub runs: Vec<Report>,
 }
 
 impl Series {
-    /// Returns an error if one of the servers does not have one of the workloads.
+    /// Returns an error if the protocol of one of the programs does not support one of the workloads.
     pub fn check(&self) -> Result<(), Error> {
         let speaks_ws4sqlite = |program: &ServerProgram| program.command_line == CommandLineStyle::Ws4sqlite;
         if self.workloads.contains(&Workload::Queued) && self.programs.iter().any(speaks_ws4sqlite) {
@@ -89,11 +90,11 @@ impl Series {
         Ok(())
     }
 
-    /// Makes all runs. Calls `progress` with the name of the server and the report after each run.
+    /// Makes all runs of the series. After each run, calls `progress` with the name of the server and the report.
     pub fn run(&self, progress: &mut dyn FnMut(&str, &Report)) -> Result<SeriesReport, Error> {
         let mut servers: Vec<_> = self.programs.iter().map(|program| self.empty_results(program)).collect();
         for _ in 0..self.repeat {
-            // In turn, so that a disturbance of the machine affects all of them.
+            // The programs are measured in turn, so that a disturbance of the machine affects all of them.
             for (program, results) in self.programs.iter().zip(&mut servers) {
                 self.round(program, results, progress)?;
             }
@@ -115,7 +116,7 @@ impl Series {
         }
     }
 
-    /// Starts a server, makes one run of each cell, and stops the server.
+    /// Starts a server, makes one run for each cell, and stops the server.
     fn round(
         &self,
         program: &ServerProgram,
@@ -165,15 +166,15 @@ impl Cell {
         self.runs.sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
     }
 
-    /// The run with the median throughput, which the tables show. Of an even number of runs, it is the slower one of
-    /// the two in the middle.
+    /// Returns the run with the median throughput, which is shown in the tables. If the number of runs is even, it is
+    /// the slower one of the two runs in the middle. `None` if there are no runs.
     pub fn median_run(&self) -> Option<&Report> {
         self.runs.get(self.runs.len().checked_sub(1)? / 2)
     }
 }
 
 impl SeriesReport {
-    /// Whether every run was clean.
+    /// Returns whether all runs were clean ([`Report::is_clean`]).
     pub fn is_clean(&self) -> bool {
         self.runs().all(|(_, run)| run.is_clean())
     }

@@ -1,4 +1,4 @@
-//! The requests before and after a run: they create and fill the tables, try each kind of operation and check its
+//! Sends the requests before and after a run. They create and fill the tables, try each kind of operation and check its
 //! result, and count rows.
 
 use std::time::Duration;
@@ -11,24 +11,24 @@ use crate::http::{Connection, RequestWriter};
 use crate::plan::Target;
 use crate::workload::{Operation, OperationKind, OperationResult, ROWS_PER_QUERY, Workload};
 
-/// The longest time for a connection and for a request.
+/// The time limit for opening a connection, and for a request with its response.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The number of rows in one request that fills the table: about 150 KB of JSON.
+/// The number of rows that one request inserts when the table is filled: about 150 KB of JSON.
 const ROWS_PER_FILL: u64 = 1_000;
 
-/// A client that sends one request at a time and blocks until the answer is there. In contrast to the connections of a
-/// run, it parses the bodies of the answers.
+/// A client that sends one request at a time and blocks until the response has arrived. Unlike the connections of a
+/// run, it parses the response bodies.
 #[derive(Debug)]
 pub struct BlockingClient<'t> {
     runtime: runtime::Runtime,
-    /// `None` if the server closed it after the last answer.
+    /// The open connection. `None` if the server closed the connection after the last response.
     connection: Option<Connection>,
     target: &'t Target,
     writer: RequestWriter<'t>,
 }
 
 impl<'t> BlockingClient<'t> {
-    /// Connects to the server.
+    /// Opens a connection with the server and creates the client.
     pub fn open(target: &'t Target) -> Result<Self, Error> {
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
@@ -37,7 +37,7 @@ impl<'t> BlockingClient<'t> {
         Ok(BlockingClient { runtime, connection, target, writer })
     }
 
-    /// Sends an operation. Returns the status and the body of the answer.
+    /// Sends the request for an operation. Returns the status and the body of the response.
     fn send(&mut self, operation: &Operation) -> Result<(u16, Vec<u8>), Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -55,8 +55,8 @@ impl<'t> BlockingClient<'t> {
         }
     }
 
-    /// Sends an operation. Returns its result and the length of the body of the answer, in bytes. Everything but a
-    /// success is an error.
+    /// Sends the request for an operation. Returns the result of the operation, and the length of the response body in
+    /// bytes. Returns an error if the operation does not succeed.
     pub fn execute(&mut self, operation: &Operation) -> Result<(OperationResult, u64), Error> {
         let (status, body) = self.send(operation)?;
         let refuse = |why: &str| {
@@ -70,7 +70,8 @@ impl<'t> BlockingClient<'t> {
         Ok((result, body.len() as u64))
     }
 
-    /// Creates the tables unless they exist, and adds rows to `load_items` until it has the ids from 1 to `items`.
+    /// Creates the tables unless they exist, and adds rows to `load_items` until the table contains the ids from 1 to
+    /// `items`.
     pub fn prepare(&mut self, items: u64) -> Result<(), Error> {
         self.execute(&Operation::CreateTables)?;
         let mut filled = self.count(&Operation::CountItems)?;
@@ -82,7 +83,8 @@ impl<'t> BlockingClient<'t> {
         Ok(())
     }
 
-    /// Counts the rows of `load_inserts`. If the protocol has queued writes, they are flushed first.
+    /// Returns the number of rows in `load_inserts`. If the protocol has queued writes, waits first until they have
+    /// been executed.
     pub fn count_inserts(&mut self) -> Result<u64, Error> {
         if self.target.protocol.has_queued_writes() {
             self.execute(&Operation::Flush)?;
@@ -95,9 +97,10 @@ impl<'t> BlockingClient<'t> {
         result.first.ok_or_else(|| Error::Server(format!("{operation:?}: the answer contains no count")))
     }
 
-    /// Sends each kind of operation of a workload for both ends of a table of `items` rows, and compares the results
-    /// with the expected ones. Returns for each kind the minimum length of a good body, in bytes: during the run only
-    /// the length is checked.
+    /// Checks that the server returns the expected results. Sends each kind of operation of a workload twice, for the
+    /// first and the last row of a table of `items` rows, and compares the results with the expected ones. Returns the
+    /// minimum length of the body of a successful response for each kind, in bytes. During the run, only that length is
+    /// checked.
     pub fn probe(&mut self, workload: Workload, items: u64) -> Result<[u64; OperationKind::ALL.len()], Error> {
         let mut body_len_min = [0; OperationKind::ALL.len()];
         for kind in workload.kinds() {
@@ -111,7 +114,8 @@ impl<'t> BlockingClient<'t> {
                 }
                 shortest = shortest.min(len);
             }
-            // A quarter less, because numbers have fewer digits in some rows. An answer without rows is much shorter.
+            // The limit is a quarter lower, because numbers have fewer digits in some rows. A response without rows is
+            // much shorter.
             body_len_min[kind.index()] = shortest * 3 / 4;
         }
         Ok(body_len_min)
@@ -125,7 +129,7 @@ fn connect(runtime: &runtime::Runtime, target: &Target) -> Result<Connection, Er
     connected.map_err(Error::io(format!("connect to {address}")))
 }
 
-/// The operations of a kind for the first and the last row of a table of `items` rows.
+/// Returns the operations of this kind for the first and the last row of a table of `items` rows.
 fn operations_at_both_ends(kind: OperationKind, items: u64) -> [Operation; 2] {
     match kind {
         OperationKind::Insert => [Operation::Insert(0), Operation::Insert(1)],

@@ -1,4 +1,5 @@
-//! The counts of a run: answers, errors and latencies.
+//! The counts of a run: responses, errors and latencies. A successful response has status 200 and a body of about the
+//! expected length.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,42 +10,43 @@ use crate::histogram::Histogram;
 use crate::http::ExchangeError;
 use crate::workload::OperationKind;
 
-/// Requests that failed, over the whole run, warm-up included.
+/// The numbers of failed requests in the whole run, including the warm-up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ErrorCounts {
-    /// Answers with a status other than 200, by status.
+    /// The number of responses with a status other than 200, by status.
     pub status: BTreeMap<u16, u64>,
-    /// Answers with status 200 whose body was shorter than a good answer can be.
+    /// The number of responses with status 200 whose body is too short for a successful response.
     pub short: u64,
-    /// Failed attempts to connect.
+    /// The number of failed attempts to open a connection.
     pub connect: u64,
-    /// Connections that failed while a request was outstanding.
+    /// The number of connections that failed before the response to a request was complete.
     pub broken: u64,
-    /// Answers that were no HTTP responses.
+    /// The number of responses that were not valid HTTP.
     pub malformed: u64,
-    /// Requests without an answer at the end of the grace.
+    /// The number of requests that had no response at the end of the grace.
     pub timeout: u64,
 }
 
-/// The counts of the connections of one thread, or of all threads after [`Tally::merge`].
+/// The counts for the connections of one thread, or of all threads after [`Tally::merge`].
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// The latencies of good answers to requests that began in the measured time, by kind.
+    /// The latencies by kind of operation. They are those of successful responses to requests that began within the
+    /// measured time.
     pub latencies: [Histogram; OperationKind::ALL.len()],
-    /// The number of good answers that arrived in the measured time, by kind.
+    /// The number of successful responses that arrived within the measured time, by kind of operation.
     pub answered: [u64; OperationKind::ALL.len()],
-    /// The length of the bodies of these answers together, in bytes.
+    /// The total length of the bodies of these responses, in bytes.
     pub bytes: u64,
-    /// The failed requests.
+    /// The numbers of failed requests.
     pub errors: ErrorCounts,
-    /// Rows that the server has acknowledged, over the whole run.
+    /// The number of rows that the server acknowledged in the whole run.
     pub rows_acknowledged: u64,
-    /// Rows that were sent and not acknowledged. The server may or may not have inserted them.
+    /// The number of rows that were sent but not acknowledged. The server may or may not have inserted them.
     pub rows_in_doubt: u64,
 }
 
 impl ErrorCounts {
-    /// Counts a failed exchange.
+    /// Counts a request whose exchange failed, by the kind of `error`.
     pub fn count_failed_exchange(&mut self, error: &ExchangeError) {
         match error {
             ExchangeError::Io(_) => self.broken += 1,
@@ -52,7 +54,7 @@ impl ErrorCounts {
         }
     }
 
-    /// The number of all failed requests.
+    /// Returns the number of all failed requests.
     pub fn total(&self) -> u64 {
         self.status.values().sum::<u64>() + self.short + self.connect + self.broken + self.malformed + self.timeout
     }
@@ -70,29 +72,29 @@ impl ErrorCounts {
 }
 
 impl Tally {
-    /// Records that a request is about to be sent.
+    /// Records that a request is about to be sent. Its rows are in doubt until the response arrives.
     pub fn record_sent(&mut self, kind: OperationKind) {
         self.rows_in_doubt += kind.rows_written();
     }
 
-    /// Records a good answer, at any time of the run.
+    /// Records a successful response, whenever it arrives: the rows of its request are acknowledged.
     pub fn record_acknowledged(&mut self, kind: OperationKind) {
         self.rows_in_doubt -= kind.rows_written();
         self.rows_acknowledged += kind.rows_written();
     }
 
-    /// Records a good answer that arrived in the measured time.
+    /// Records a successful response that arrived within the measured time.
     pub fn record_answer(&mut self, kind: OperationKind, body_len: u64) {
         self.answered[kind.index()] += 1;
         self.bytes += body_len;
     }
 
-    /// Records the latency of a good answer to a request that began in the measured time.
+    /// Records the latency of a successful response to a request that began within the measured time.
     pub fn record_latency(&mut self, kind: OperationKind, latency: Duration) {
         self.latencies[kind.index()].record(latency);
     }
 
-    /// Adds the counts of another thread.
+    /// Adds the counts of another thread to these counts.
     pub fn merge(&mut self, other: &Tally) {
         for (own, others) in self.latencies.iter_mut().zip(&other.latencies) {
             own.merge(others);

@@ -17,12 +17,12 @@ use crate::random::Random;
 use crate::tally::Tally;
 use crate::workload::OperationKind;
 
-/// The pause after a failed attempt to connect.
+/// The pause after a failed attempt to open a connection.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
-/// The longest time for opening all connections of a thread at the start of a run.
+/// The time limit for opening all connections of a thread at the start of a run.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The connections of one thread. They are opened and used on that thread.
+/// The connections of one thread. They are opened and used on that thread only.
 #[derive(Debug)]
 pub struct Worker {
     runtime: runtime::Runtime,
@@ -30,7 +30,7 @@ pub struct Worker {
     first: usize,
 }
 
-/// The state that all connections of a thread share.
+/// The state that all connections of one thread share.
 struct WorkerContext {
     plan: Arc<Plan>,
     pacer: Option<Arc<Pacer>>,
@@ -40,7 +40,7 @@ struct WorkerContext {
 }
 
 impl Worker {
-    /// Opens `count` connections, numbered from `first`.
+    /// Opens `count` connections. They are numbered from `first`.
     pub fn connect(plan: &Plan, first: usize, count: usize) -> Result<Self, Error> {
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("start a runtime"))?;
@@ -58,8 +58,8 @@ impl Worker {
         Ok(Worker { runtime, connections, first })
     }
 
-    /// Sends requests over all connections until the end of the timeline. A response with a body shorter than
-    /// `body_len_min` (bytes, by kind) is an error.
+    /// Sends requests over all connections until the end of the timeline, and returns the counts. A response whose body
+    /// is shorter than `body_len_min` (in bytes, by kind of operation) is counted as an error.
     pub fn run(
         self,
         plan: &Arc<Plan>,
@@ -104,8 +104,9 @@ impl WorkerContext {
         }
     }
 
-    /// The time from which the latency of the next request is counted; `None` at the end of the measured time. In an
-    /// open loop, waits until a request is due.
+    /// Returns the time from which the latency of the next request is counted. In a closed loop, this is the current
+    /// time, or `None` after the measured time. In an open loop, waits until a request is due and returns its due time,
+    /// or `None` at the end of the schedule.
     async fn next_request_time(&self) -> Option<Instant> {
         match &self.pacer {
             Some(pacer) => pacer.next().await.map(|due| self.timeline.start + due),
@@ -116,8 +117,8 @@ impl WorkerContext {
         }
     }
 
-    /// Returns the connection, or a new one if there is none. After a failed attempt, counts the error, pauses, and
-    /// returns `None`.
+    /// Returns `connection`, or opens a new connection if there is none. If a new connection cannot be opened, counts
+    /// the error, pauses, and returns `None`.
     async fn connected_or_new(&self, connection: Option<Connection>) -> Option<Connection> {
         if connection.is_some() {
             return connection;
@@ -130,7 +131,8 @@ impl WorkerContext {
         opened
     }
 
-    /// Sends one request and records its response or error. Returns whether the connection can be used again.
+    /// Sends one request and records its response or error. Returns whether another request can be sent on the
+    /// connection.
     async fn exchange(&self, connection: &mut Connection, kind: OperationKind, start: Instant, request: &[u8]) -> bool {
         self.tally.borrow_mut().record_sent(kind);
         match connection.exchange(request, None).await {

@@ -1,7 +1,7 @@
 //! The workloads and their operations, independent of any protocol.
 //!
-//! There are two tables: `load_items` is filled once with rows numbered from 1 and then only read; the workloads insert
-//! into `load_inserts`.
+//! There are two tables. `load_items` is filled once with rows numbered from 1 and then only read. The workloads insert
+//! rows into `load_inserts`.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
 
-/// The number of rows that [`OperationKind::Rows`] reads.
+/// The number of rows that an operation of kind [`OperationKind::Rows`] reads.
 pub const ROWS_PER_QUERY: u64 = 1_000;
-/// The number of rows that [`OperationKind::Batch`] inserts.
+/// The number of rows that an operation of kind [`OperationKind::Batch`] inserts.
 pub const INSERTS_PER_BATCH: u64 = 100;
-/// The number of columns of a row that is read.
+/// The number of columns of `load_items`, the table that is read.
 pub const COLUMNS: u64 = 4;
 
 const CREATE_ITEMS: &str = "CREATE TABLE IF NOT EXISTS load_items \
@@ -48,90 +48,91 @@ pub enum Workload {
     Queued,
 }
 
-/// A kind of operation whose answers and latencies are counted separately.
+/// A kind of operation. Responses and latencies are counted separately for each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperationKind {
-    /// See [`Workload::Insert`].
+    /// One row is inserted. See [`Workload::Insert`].
     Insert,
-    /// See [`Workload::Point`].
+    /// One row is read. See [`Workload::Point`].
     Point,
-    /// See [`Workload::Rows1000`].
+    /// 1,000 rows are read. See [`Workload::Rows1000`].
     Rows,
-    /// See [`Workload::Batch100`].
+    /// 100 rows are inserted. See [`Workload::Batch100`].
     Batch,
-    /// See [`Workload::Queued`].
+    /// The insert of one row is queued. See [`Workload::Queued`].
     Queued,
 }
 
-/// The content of one request.
+/// The content of one request, independent of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Insert a row with values derived from this number.
+    /// Inserts a row into `load_inserts`, with values derived from this number.
     Insert(u64),
-    /// Read the row with this id.
+    /// Reads the row of `load_items` with this id.
     Point(u64),
-    /// Read the 1,000 rows after this id.
+    /// Reads the 1,000 rows of `load_items` after this id.
     RowsAfter(u64),
-    /// Insert 100 rows with values derived from this number and its successors.
+    /// Inserts 100 rows into `load_inserts`, with values derived from this number and its successors.
     Batch(u64),
-    /// Queue the insert of a row with values derived from this number.
+    /// Queues the insert of a row into `load_inserts`, with values derived from this number.
     Queued(u64),
-    /// Wait until all queued inserts have been executed.
+    /// Waits until all queued inserts have been executed.
     Flush,
-    /// Create the tables unless they exist.
+    /// Creates the tables unless they exist.
     CreateTables,
-    /// Write the rows of `load_items` with ids from `first` to `last`.
+    /// Writes the rows of `load_items` whose ids are in the range from `first` to `last`.
     Fill {
-        /// The first id.
+        /// The id of the first row.
         first: u64,
-        /// The last id.
+        /// The id of the last row.
         last: u64,
     },
-    /// Count the rows of `load_items`.
+    /// Counts the rows of `load_items`.
     CountItems,
-    /// Count the rows of `load_inserts`.
+    /// Counts the rows of `load_inserts`.
     CountInserts,
 }
 
-/// One statement of a request.
+/// One SQL statement of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Statement<'a> {
     /// The SQL text. It contains no characters that must be escaped in JSON.
     pub sql: &'static str,
-    /// Whether the statement is a query, whose rows are returned.
+    /// Whether the statement is a query, so that its rows are returned.
     pub reads: bool,
-    /// The values of its parameters, in order.
+    /// The values of the statement's parameters, in order.
     pub params: &'a [Param],
 }
 
-/// A value for a parameter.
+/// The value of one parameter of a statement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Param {
     /// An integer.
     Integer(u64),
-    /// The text `name-` followed by the number with at least eight digits.
+    /// The string `name-`, followed by the number with at least eight digits.
     Name(u64),
     /// A hundredth of the number, written as a decimal fraction.
     Hundredths(u64),
-    /// A fixed text.
+    /// A fixed string.
     Text(&'static str),
 }
 
-/// The result of an operation: the parts that the answers of all protocols contain.
+/// The result of an operation: the facts that the responses of all protocols contain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OperationResult {
-    /// The number of returned rows.
+    /// The number of returned rows, over all statements.
     pub rows: u64,
-    /// The highest number of columns in the result of a statement.
+    /// The maximum number of columns in the result of a statement.
     pub columns: u64,
     /// The number of changed rows, over all statements.
     pub changed: u64,
-    /// The first value of the first row, if it is a non-negative integer.
+    /// The first value of the first returned row. `None` if no row was returned, or if the value is not a non-negative
+    /// integer.
     pub first: Option<u64>,
 }
 
 impl Workload {
-    /// The name on the command line and in reports.
+    /// Returns the name of the workload on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Workload::Insert => "insert",
@@ -143,7 +144,7 @@ impl Workload {
         }
     }
 
-    /// The kinds of its operations.
+    /// Returns the kinds of operations in the workload.
     pub fn kinds(self) -> &'static [OperationKind] {
         match self {
             Workload::Insert => &[OperationKind::Insert],
@@ -155,7 +156,7 @@ impl Workload {
         }
     }
 
-    /// The kind of the next operation. `write_percent` is the share of inserts in the mixed workload.
+    /// Returns the kind of the next operation. `write_percent` is the percentage of inserts in the mixed workload.
     pub fn next_kind(self, write_percent: u8, random: &mut Random) -> OperationKind {
         match self {
             Workload::Insert => OperationKind::Insert,
@@ -176,16 +177,16 @@ impl fmt::Display for Workload {
 }
 
 impl OperationKind {
-    /// All kinds. The position of a kind is its [`OperationKind::index`].
+    /// All kinds of operations. The position of a kind in this array is its [`OperationKind::index`].
     pub const ALL: [OperationKind; 5] =
         [OperationKind::Insert, OperationKind::Point, OperationKind::Rows, OperationKind::Batch, OperationKind::Queued];
 
-    /// The position in [`OperationKind::ALL`].
+    /// Returns the position of the kind in [`OperationKind::ALL`].
     pub fn index(self) -> usize {
         self as usize
     }
 
-    /// The name in reports.
+    /// Returns the name of the kind in reports.
     pub fn name(self) -> &'static str {
         match self {
             OperationKind::Insert => "insert",
@@ -196,7 +197,7 @@ impl OperationKind {
         }
     }
 
-    /// The number of rows that an operation of this kind adds to `load_inserts`.
+    /// Returns the number of rows that an operation of this kind adds to `load_inserts`.
     pub fn rows_written(self) -> u64 {
         match self {
             OperationKind::Insert | OperationKind::Queued => 1,
@@ -205,7 +206,7 @@ impl OperationKind {
         }
     }
 
-    /// A random operation of this kind on a table of `items` rows.
+    /// Returns a random operation of this kind on a table of `items` rows.
     pub fn operation(self, items: u64, random: &mut Random) -> Operation {
         match self {
             OperationKind::Insert => Operation::Insert(random.below(100_000_000)),
@@ -218,7 +219,7 @@ impl OperationKind {
 }
 
 impl Operation {
-    /// Calls `visit` with each statement of the request, in order.
+    /// Calls `visit` with each statement of the operation, in order.
     pub fn for_each_statement(&self, visit: &mut dyn FnMut(Statement<'_>)) {
         let mut write = |sql, params: &[Param]| visit(Statement { sql, reads: false, params });
         match *self {
@@ -236,14 +237,14 @@ impl Operation {
         }
     }
 
-    /// Whether one of its statements writes.
+    /// Returns whether the operation contains a statement that writes.
     pub fn writes(&self) -> bool {
         let mut writes = false;
         self.for_each_statement(&mut |statement| writes |= !statement.reads);
         writes
     }
 
-    /// The result of this operation on a correct server.
+    /// Returns the result that a correct server returns for this operation.
     pub fn expected_result(&self) -> OperationResult {
         let read = |rows, columns| OperationResult { rows, columns, ..OperationResult::default() };
         let changed = |changed| OperationResult { changed, ..OperationResult::default() };
@@ -268,7 +269,7 @@ fn fill_params(id: u64) -> [Param; 4] {
 }
 
 impl Param {
-    /// Appends the value as JSON.
+    /// Appends the value to `out` as JSON.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match *self {
             Param::Integer(n) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),

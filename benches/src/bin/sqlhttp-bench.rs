@@ -1,4 +1,4 @@
-//! Starts servers, runs all workloads on them, and prints tables.
+//! Starts servers, runs all workloads on each of them, and prints tables.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     exit_code("sqlhttp-bench", run())
 }
 
-/// Carries out the command line. Returns whether every run was clean.
+/// Does what the command line asks for. Returns whether every run was clean ([`Report::is_clean`]).
 fn run() -> Result<bool, Error> {
     let BenchCommand { series, json } = BenchArgs::parse().into_command()?;
     let report = series.run(&mut |server, run| eprintln!("{}", progress(server, run)))?;

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     exit_code("sqlhttp-load", run())
 }
 
-/// Carries out the command line. Returns whether the run was clean.
+/// Does what the command line asks for. Returns whether the run was clean: no failed request, no missing row.
 fn run() -> Result<bool, Error> {
     let LoadCommand { target, prepare, plan, json } = LoadArgs::parse().into_command()?;
     if let Some(items) = prepare {

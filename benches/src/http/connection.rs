@@ -1,4 +1,4 @@
-//! A connection that carries one request and its response at a time.
+//! An HTTP connection on which one request and its response are exchanged at a time.
 
 use std::net::SocketAddr;
 
@@ -7,21 +7,21 @@ use tokio::net::TcpStream;
 
 use super::{Malformed, Progress, Response, ResponseParser};
 
-/// The size of the input buffer, in bytes. Most responses fit into one read.
+/// The size of the input buffer of a connection, in bytes. Most responses fit into one read.
 const INPUT_LEN: usize = 64 << 10;
 
-/// A failed exchange. The connection cannot be used again.
+/// The reason why an exchange of a request and a response failed. The connection cannot be used again.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// An operation on the socket failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// The received bytes are no HTTP response.
+    /// The received bytes are not an HTTP response.
     #[error("{0}")]
     Malformed(#[from] Malformed),
 }
 
-/// A connection to a server.
+/// A connection with a server.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -30,14 +30,15 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects, with Nagle's algorithm off.
+    /// Opens a connection with the server, with Nagle's algorithm disabled.
     pub async fn open(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Connection { stream, parser: ResponseParser::default(), input: vec![0; INPUT_LEN].into() })
     }
 
-    /// Sends a request and waits for the end of its response. If `body` is given, the body is appended to it.
+    /// Sends a request, waits for the end of its response, and returns the response. If `body` is given, the response
+    /// body is appended to it.
     pub async fn exchange(
         &mut self,
         request: &[u8],

@@ -1,4 +1,4 @@
-//! The address of a server, and the bytes of requests.
+//! The address of a server, and the encoding of requests for it.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
@@ -9,15 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 use crate::protocol::{Auth, Protocol};
 use crate::workload::Operation;
 
-/// A server on this machine.
+/// The address of a server on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// A loopback address.
+    /// The address and port of the server. The address is a loopback address.
     pub address: SocketAddr,
 }
 
 impl Endpoint {
-    /// Port `port` of 127.0.0.1.
+    /// Returns the endpoint with this port on 127.0.0.1.
     pub fn local(port: u16) -> Self {
         Endpoint { address: (Ipv4Addr::LOCALHOST, port).into() }
     }
@@ -26,8 +26,8 @@ impl Endpoint {
 impl FromStr for Endpoint {
     type Err = String;
 
-    /// Parses `http://host:port`. Only loopback addresses are accepted: the generator measures servers that share its
-    /// machine, and a typing error must not put its load on another one.
+    /// Parses `http://host:port`. Only loopback addresses are accepted. The generator is meant for servers on its own
+    /// machine, and a typing error must not put load on another machine.
     fn from_str(url: &str) -> Result<Self, String> {
         let authority = url.strip_prefix("http://").ok_or("must begin with http://")?;
         let authority = authority.strip_suffix('/').unwrap_or(authority);
@@ -40,7 +40,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Writes requests for one server into buffers that are reused.
+/// Encodes HTTP requests for one server. The buffers are reused for each request.
 #[derive(Debug)]
 pub struct RequestWriter<'p> {
     protocol: &'p dyn Protocol,
@@ -50,7 +50,7 @@ pub struct RequestWriter<'p> {
 }
 
 impl<'p> RequestWriter<'p> {
-    /// Prepares the headers for a server, a protocol and credentials.
+    /// Creates the writer for a server, and prepares the HTTP headers for the protocol and the credentials.
     pub fn new(endpoint: Endpoint, protocol: &'p dyn Protocol, auth: &Auth) -> Self {
         let mut headers = format!(" HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", endpoint.address);
         if let Auth::Basic { user, password } = auth {
@@ -60,7 +60,7 @@ impl<'p> RequestWriter<'p> {
         RequestWriter { protocol, headers, body: Vec::new(), request: Vec::new() }
     }
 
-    /// Returns the bytes of the request for an operation. They are valid until the next call.
+    /// Returns the bytes of the HTTP request for an operation. They are valid until the next call.
     pub fn write(&mut self, operation: &Operation) -> &[u8] {
         self.body.clear();
         self.protocol.write_body(operation, &mut self.body);

@@ -1,4 +1,5 @@
-//! The part of HTTP/1.1 that a load generator needs: writing a POST, reading the response, and keeping the connection.
+//! The part of HTTP/1.1 that a load generator needs: writing a POST request, reading the response, and keeping the
+//! connection open.
 
 mod connection;
 mod endpoint;

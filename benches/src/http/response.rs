@@ -1,43 +1,43 @@
-//! An incremental parser of HTTP/1.x responses that does not store their bodies.
+//! An incremental parser of HTTP/1.x responses that does not store response bodies.
 
 use memchr::memmem;
 
-/// The longest status line and headers together, and the longest trailer line, in bytes.
+/// The maximum length of the status line and the headers together, and of a trailer line, in bytes.
 const HEAD_LEN_MAX: usize = 64 << 10;
-/// The longest line with the size of a chunk, in bytes.
+/// The maximum length of a line that contains the size of a chunk, in bytes.
 const CHUNK_LINE_LEN_MAX: usize = 1 << 10;
 
-/// The received bytes are no HTTP/1.x response. Contains the reason.
+/// The received bytes are not an HTTP/1.x response. The text is the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed response: {0}")]
 pub struct Malformed(pub &'static str);
 
-/// A complete response.
+/// A complete HTTP response, without its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Response {
-    /// The status code.
+    /// The status code of the response.
     pub status: u16,
-    /// The length of the body in bytes, without the framing of chunks.
+    /// The length of the response body in bytes, without the framing of chunks.
     pub body_len: u64,
-    /// Whether the connection can be used for another request.
+    /// Whether another request can be sent on the connection.
     pub keep_alive: bool,
 }
 
-/// The progress of a response.
+/// The result of [`ResponseParser::feed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// All bytes were consumed, and the response continues.
+    /// All bytes were consumed, and the response is not complete yet.
     More,
-    /// The response ended.
+    /// The response is complete.
     Done {
-        /// The response.
+        /// The complete response.
         response: Response,
-        /// The number of the last bytes given that belong to the response.
+        /// How many of the bytes passed to the last call belong to the response.
         consumed: usize,
     },
 }
 
-/// A parser of consecutive responses on one connection.
+/// Parses the responses on one connection, one after the other.
 #[derive(Debug, Default)]
 pub struct ResponseParser {
     state: ParseState,
@@ -73,10 +73,11 @@ enum Framing {
 }
 
 impl ResponseParser {
-    /// Parses the next bytes of the connection. If `body` is given, the bytes of the body are appended to it.
+    /// Parses the next bytes that were received on the connection. If `body` is given, the bytes of the response body
+    /// are appended to it.
     ///
-    /// After [`Progress::Done`], the next call begins the next response. After an error, the parser must not be used
-    /// again.
+    /// After [`Progress::Done`], the next call begins to parse the next response. After an error, the parser must not
+    /// be used again.
     pub fn feed(&mut self, bytes: &[u8], mut body: Option<&mut Vec<u8>>) -> Result<Progress, Malformed> {
         let mut rest = bytes;
         loop {
@@ -100,7 +101,8 @@ impl ResponseParser {
         }
     }
 
-    /// Handles the end of the connection. It ends a response without a length, and is an error at any other time.
+    /// Handles the closing of the connection by the server. If the response has neither a length nor chunks, it is
+    /// complete and is returned. Otherwise this is an error.
     pub fn close(&mut self) -> Result<Response, Malformed> {
         match (self.state, self.response.take()) {
             (ParseState::UntilClose, Some(response)) => {
@@ -118,10 +120,10 @@ impl ResponseParser {
     }
 
     /// Appends bytes to `line` up to and including `end`. Returns the bytes that follow `end`, or `None` if `end` has
-    /// not been received. More than `max` bytes in `line` are an error.
+    /// not been received yet. Returns an error if `line` would be longer than `max` bytes.
     fn read_until<'b>(&mut self, bytes: &'b [u8], end: &[u8], max: usize) -> Result<Option<&'b [u8]>, Malformed> {
         let before = self.line.len();
-        // The first bytes of `end` may already be in `line`.
+        // The first bytes of `end` may already be at the end of `line`.
         let from = before.saturating_sub(end.len() - 1);
         let room = max.saturating_sub(before);
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);

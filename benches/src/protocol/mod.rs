@@ -1,7 +1,7 @@
-//! The protocols: how an operation is encoded as a request, and how its answer is decoded.
+//! The protocols: how an operation is encoded as a request, and how the response is decoded.
 //!
-//! Each protocol has a file here with an implementation of [`Protocol`], and a variant of [`ProtocolName`]. Workloads,
-//! connections and reports do not depend on the protocol.
+//! Each protocol has a file in this directory with an implementation of [`Protocol`], and a variant of
+//! [`ProtocolName`]. Workloads, connections and reports do not depend on the protocol.
 
 mod name;
 mod rqlite;
@@ -15,44 +15,44 @@ pub use ws4sqlite::Ws4sqlite;
 
 use crate::workload::{Operation, OperationResult};
 
-/// The credentials of a client, and their place in a request.
+/// The credentials of the generator, and where in a request they are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Auth {
-    /// No credentials.
+    /// Requests contain no credentials.
     #[default]
     None,
-    /// HTTP basic authentication: an `Authorization` header.
+    /// HTTP basic authentication: credentials are sent in the header `Authorization`.
     Basic {
-        /// The user.
+        /// The user name.
         user: String,
         /// The password.
         password: String,
     },
-    /// In the body, if the protocol supports that.
+    /// Credentials are sent in the request body, if the protocol supports that.
     Inline {
-        /// The user.
+        /// The user name.
         user: String,
         /// The password.
         password: String,
     },
 }
 
-/// A protocol between client and server.
+/// The protocol in which the generator sends requests to a server.
 pub trait Protocol: Debug + Send + Sync {
-    /// The name on the command line and in reports.
+    /// Returns the name of the protocol on the command line and in reports.
     fn name(&self) -> &'static str;
 
-    /// The path of the request for an operation, with its query.
+    /// Returns the path of the request for an operation, including the query string.
     fn path(&self, operation: &Operation) -> &str;
 
-    /// Appends the body of the request for an operation to `out`.
+    /// Appends the request body for an operation to `out`.
     fn write_body(&self, operation: &Operation, out: &mut Vec<u8>);
 
-    /// Decodes the body of an answer with status 200. If it contains an error, or cannot be decoded, returns the text
-    /// of the error.
+    /// Decodes the body of a response with status 200. Returns the error message if the body contains an error or
+    /// cannot be decoded.
     fn read_result(&self, body: &[u8]) -> Result<OperationResult, String>;
 
-    /// Whether the protocol has queued writes, which are acknowledged before they are executed.
+    /// Returns whether the protocol has queued writes, which are acknowledged before they are executed.
     fn has_queued_writes(&self) -> bool {
         false
     }

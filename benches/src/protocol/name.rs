@@ -17,7 +17,7 @@ pub enum ProtocolName {
 }
 
 impl ProtocolName {
-    /// The default port of the servers with this protocol.
+    /// Returns the default port of the servers with this protocol.
     pub fn default_port(self) -> u16 {
         match self {
             ProtocolName::Ws4sqlite => 12321,
@@ -25,7 +25,8 @@ impl ProtocolName {
         }
     }
 
-    /// The protocol for the database `db`. Returns an error if the protocol has no place for the credentials.
+    /// Returns the protocol for requests to the database `db`. Returns an error if the protocol cannot send the
+    /// credentials in the requested place.
     pub fn for_database(self, db: &str, auth: &Auth) -> Result<Arc<dyn Protocol>, Error> {
         match self {
             ProtocolName::Ws4sqlite => Ok(Arc::new(Ws4sqlite::new(db, auth))),

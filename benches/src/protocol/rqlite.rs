@@ -1,4 +1,5 @@
-//! rqlite's protocol: lists of statements with their parameters, sent to `/db/execute` and `/db/query`.
+//! rqlite's protocol: a request is a JSON list of statements with their parameters, sent to `/db/execute` or
+//! `/db/query`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,7 +7,7 @@ use serde_json::value::RawValue;
 use super::Protocol;
 use crate::workload::{Operation, OperationResult, Statement};
 
-/// rqlite's protocol. A node has one database, so requests name none.
+/// rqlite's protocol. A node has only one database, so requests do not contain a database name.
 #[derive(Debug)]
 pub struct Rqlite;
 
@@ -31,7 +32,7 @@ struct StatementResult<'a> {
 }
 
 impl Rqlite {
-    /// The name in reports and on the command line.
+    /// The name of the protocol in reports and on the command line.
     pub const NAME: &'static str = "rqlite";
 }
 

@@ -1,4 +1,4 @@
-//! ws4sqlite's protocol: `POST /<database>` with a transaction as JSON.
+//! ws4sqlite's protocol: a request is a transaction as JSON, sent to `POST /<database>`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::{Auth, Protocol};
 use crate::workload::{Operation, OperationResult, Statement};
 
-/// ws4sqlite's protocol, for one database.
+/// ws4sqlite's protocol, for requests to one database.
 #[derive(Debug)]
 pub struct Ws4sqlite {
     path: String,
@@ -34,10 +34,11 @@ struct StatementResult<'a> {
 }
 
 impl Ws4sqlite {
-    /// The name in reports and on the command line.
+    /// The name of the protocol in reports and on the command line.
     pub const NAME: &'static str = "ws4sqlite";
 
-    /// The protocol for the database with this id. [`Auth::Inline`] credentials become part of each body.
+    /// Creates the protocol for requests to the database with the id `db`. [`Auth::Inline`] credentials become part of
+    /// each request body.
     pub fn new(db: &str, auth: &Auth) -> Self {
         let opening = match auth {
             Auth::Inline { user, password } => {

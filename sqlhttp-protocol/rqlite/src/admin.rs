@@ -1,4 +1,4 @@
-//! The bodies of the endpoints for operators: `/remove`, `/leader`, `/reap`.
+//! The request and reply bodies of the endpoints for operators: `/remove`, `/leader` and `/reap`.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,23 @@ use serde::Deserialize;
 
 use crate::reply::{ContentType, Refusal, Reply};
 
-/// Decodes the body of `DELETE /remove`, and returns the name of the node.
+/// Decodes the body of `DELETE /remove` and returns the name of the node to remove.
 ///
-/// The body is `{"id":"<node>"}` without further members. `None` for any other body; the reply to it has status 400 and
-/// is empty.
+/// The body must be `{"id":"<node>"}`, without other JSON members. Returns `None` for any other body; the caller then
+/// replies with status 400 and an empty body.
 pub fn decode_remove(body: &[u8]) -> Option<String> {
     let mut object: BTreeMap<String, String> = serde_json::from_slice(body).ok()?;
     let id = object.remove("id")?;
     object.is_empty().then_some(id)
 }
 
-/// Decodes the body of `POST /leader`, and returns the name of the new leader. `None` if any node may become the
-/// leader.
+/// Decodes the body of `POST /leader` and returns the name of the node that is to become the leader. Returns `None` if
+/// any node may become the leader: if the body or its `id` is empty or missing.
 ///
 /// A body whose content type is not exactly `application/json` is ignored.
 ///
 /// # Errors
-/// Status 400 if the body is not JSON of the right form.
+/// Status 400 if the body is not a JSON object of this form.
 pub fn decode_leader_target(content_type: Option<&str>, body: &[u8]) -> Result<Option<String>, Refusal> {
     #[derive(Deserialize)]
     struct Target {
@@ -36,8 +36,8 @@ pub fn decode_leader_target(content_type: Option<&str>, body: &[u8]) -> Result<O
     Ok(target.id.filter(|id| !id.is_empty()))
 }
 
-/// Encodes the reply of `/reap`: the number of snapshots removed, and the number of write-ahead logs merged into
-/// snapshots.
+/// Encodes the reply of `/reap`: the number of snapshots that were removed, and the number of write-ahead logs that
+/// were merged into snapshots.
 pub fn encode_reaped(snapshots: u64, wals: u64) -> Reply {
     Reply {
         status: 200,

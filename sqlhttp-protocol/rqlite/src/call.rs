@@ -10,35 +10,36 @@ use crate::pragma;
 use crate::reply::Refusal;
 use crate::reply_shape::ReplyShape;
 
-/// A statement and the values of its parameters.
+/// An SQL statement of a request, and the values of its parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// The SQL text, which may contain several statements.
+    /// The SQL text. It may contain several statements separated by `;`.
     pub sql: Arc<str>,
-    /// The values of the parameters.
+    /// The values of the statement's parameters.
     pub bindings: Bindings,
 }
 
 impl Statement {
-    /// A statement without values.
+    /// Creates a statement without parameter values.
     pub(crate) fn new(sql: &str) -> Statement {
         let bindings = Bindings { entries: Vec::new(), rule: BindRule::Counted };
         Statement { sql: sql.into(), bindings }
     }
 }
 
-/// A decoded request.
+/// The decoded statements of a request.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Call {
-    /// The statements in their order, including empty ones.
+    /// The statements of the request, in order. Statements with an empty SQL text are included.
     pub statements: Vec<Statement>,
 }
 
 impl Call {
-    /// Converts the call to a batch and the shape of its reply. Statements with an empty text are left out of both.
+    /// Converts the call to a batch and the shape of its reply. Statements with an empty SQL text are left out of both.
     ///
     /// # Errors
-    /// A top-level error if a statement begins with a refused PRAGMA. None of the statements may run then.
+    /// A top-level error if any statement begins with a refused PRAGMA. In that case, no statement of the request may
+    /// run.
     pub fn into_batch(self, endpoint: Endpoint, params: &Params) -> Result<(Batch, ReplyShape), Refusal> {
         let mut statements = self.statements;
         statements.retain(|statement| !statement.sql.is_empty());
@@ -62,19 +63,20 @@ fn step(statement: Statement, shape: &ReplyShape) -> Step {
     }
 }
 
-/// Returns the kind of result that an endpoint expects of a statement.
+/// Returns the kind of result that the statements of an endpoint must return.
 pub(crate) fn expect(endpoint: Endpoint) -> Expect {
     match endpoint {
         Endpoint::Query => Expect::Rows,
-        // The reply contains rows of RETURNING, but not those of a statement that only reads.
+        // The reply contains the rows of a RETURNING clause, but not the rows of a statement that only reads.
         Endpoint::Execute | Endpoint::Load => Expect::Returning,
         Endpoint::Request => Expect::Either,
         Endpoint::Queue | Endpoint::Sql => Expect::Count,
     }
 }
 
-/// Returns what the failure of a statement does to the batch. A transaction of queries only gives them a common view of
-/// the data, so the other queries run in spite of a failure.
+/// Returns whether the batch continues or is aborted after a failed statement. It continues only in a transaction of
+/// `/db/query`: that transaction only gives the queries a consistent snapshot of the data, so the other queries still
+/// run.
 pub(crate) fn on_error(endpoint: Endpoint, transaction: bool) -> OnError {
     if transaction && endpoint == Endpoint::Query { OnError::Continue } else { OnError::Abort }
 }

@@ -1,26 +1,26 @@
-//! The endpoints that take SQL.
+//! The endpoints that accept SQL.
 
 use crate::reply::ContentType;
 
-/// An endpoint that takes SQL.
+/// An endpoint that accepts SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     /// `/db/execute`: runs statements and returns the number of changes.
     Execute,
-    /// `/db/execute?queue`: queues statements that write.
+    /// `/db/execute?queue`: queues statements that write, and runs them later.
     Queue,
     /// `/db/query`: runs statements that only read and returns rows.
     Query,
-    /// `/db/request`: runs statements of any kind.
+    /// `/db/request`: runs statements that read or write.
     Request,
-    /// `/db/sql`: returns the statements without running them.
+    /// `/db/sql`: returns the text of the statements without running them.
     Sql,
-    /// `/db/load` with SQL text: runs the text.
+    /// `/db/load` with a body of SQL text: runs the statements of the text.
     Load,
 }
 
 impl Endpoint {
-    /// Returns the content type of the endpoint's replies, except for errors in plain text.
+    /// Returns the content type of the endpoint's replies. Errors in plain text have [`ContentType::Error`] instead.
     pub fn content_type(self) -> ContentType {
         match self {
             Endpoint::Load => ContentType::Text,

@@ -1,17 +1,17 @@
-//! JSON strings and keys of objects.
+//! Writes JSON strings and the keys of JSON objects.
 
 use sqlhttp_text::json::Escapes;
 pub(crate) use sqlhttp_text::json::write_base64;
 
 const ESCAPES: &Escapes = Escapes::GO_1_22;
 
-/// Writes a JSON string. Only quotes, backslashes and control characters are escaped.
+/// Writes `text` as a JSON string. Only quotes, backslashes and control characters are escaped.
 #[inline]
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     ESCAPES.write_string(out, text);
 }
 
-/// Writes bytes as a JSON string. Each byte that is not UTF-8 becomes U+FFFD.
+/// Writes bytes as a JSON string. Each byte that is not part of valid UTF-8 is replaced with U+FFFD.
 #[inline]
 pub(crate) fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
@@ -32,7 +32,8 @@ fn write_broken(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// Writes a key of an object that began with `{`, and a comma before the key unless it is the first.
+/// Writes the key of the next member of a JSON object whose `{` is already in `out`. Unless it is the first member, a
+/// comma is written before the key.
 pub(crate) fn write_key(out: &mut Vec<u8>, key: &str) {
     if out.last() != Some(&b'{') {
         out.push(b',');

@@ -2,16 +2,16 @@
 //!
 //! # The steps of a request
 //!
-//! 1. [`Params::parse`] parses the query string. The server does this before it looks at the path.
+//! 1. [`Params::parse`] parses the query string. The server does this before it examines the path.
 //! 2. [`decode`] decodes the body of a POST, and [`decode_query_string`] the SQL text of a GET. Both return a [`Call`].
 //! 3. [`Call::into_batch`] converts the call to a batch and the [`ReplyShape`]. It refuses the request if a statement
 //!    begins with a refused PRAGMA.
 //! 4. A database runs the batch.
 //! 5. [`encode`] encodes a complete outcome, and [`PartEncoder`] encodes an outcome part by part. If there is no
-//!    outcome, [`encode_error`] encodes the error. A node of a cluster encodes some errors with
-//!    [`encode_top_level_error`].
+//!    outcome because the request failed as a whole, [`encode_error`] encodes the error. A node of a cluster encodes
+//!    some errors with [`encode_top_level_error`].
 //!
-//! Each of the first three steps may return a [`Refusal`], which becomes the reply.
+//! Each of the first three steps may return a [`Refusal`]. In that case, the refusal becomes the reply.
 //!
 //! # Map
 //!
@@ -19,16 +19,17 @@
 //! |---|---|
 //! | `params` | parses query strings, and formats them |
 //! | `decode` | decodes bodies |
-//! | `call`, `pragma` | convert calls to batches |
+//! | `call`, `pragma` | convert calls to batches, and refuse some PRAGMAs |
 //! | `encode` | encodes outcomes and errors |
-//! | `messages` | returns the texts of failures and errors |
+//! | `messages` | returns the error messages for failed statements and requests |
 //! | `reply`, `reply_shape`, `endpoint` | the types that the other modules share |
 //! | `json`, `pretty` | write JSON strings and keys, and indent JSON |
 //! | `sql_endpoint`, `nodes`, `readiness`, `admin` | encode and decode the bodies of the other endpoints |
 //! | [`status`], [`vars`] | encode the documents of `/status` and `/debug/vars` |
 //! | [`client`] | encodes requests, and decodes replies |
 
-/// The value of the header `X-Rqlite-Version`. It is the version that rqlite reports if none was set when it was built.
+/// The value of the response header `X-Rqlite-Version`. An rqlite that was built without a version number reports this
+/// value.
 pub const VERSION: &str = "10";
 
 mod admin;

@@ -1,4 +1,4 @@
-//! The texts of failures and errors, as this protocol words them.
+//! The error messages of the rqlite protocol, for failed statements and failed requests.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::reply_shape::ReplyShape;
 
 const SQLITE_READONLY: i32 = 8;
 
-/// Returns the text of a failed step.
+/// Returns the error message for a failed statement.
 pub(crate) fn failure<'f>(failure: &'f Failure, info: StepInfo, shape: &ReplyShape) -> Cow<'f, str> {
     match failure {
         Failure::Sql(error) if error.primary_code() == SQLITE_READONLY && may_only_read(shape) => {
@@ -33,13 +33,13 @@ fn may_only_read(shape: &ReplyShape) -> bool {
     matches!(shape.endpoint, Endpoint::Query | Endpoint::Request)
 }
 
-/// Returns SQLite's message alone.
+/// Returns SQLite's message without the error code. If the message is empty, returns the generic message for the code.
 fn sql_error(error: &SqlError) -> &str {
     if error.message.is_empty() { &error.generic } else { &error.message }
 }
 
-/// Returns the text for a statement that controls transactions. It is SQLite's message where SQLite would fail with it.
-/// Statements that would leave a transaction open have texts of their own.
+/// Returns the error message for a statement that controls transactions (BEGIN, COMMIT and so on). Where SQLite itself
+/// would fail, it is SQLite's message. Statements that would leave a transaction open have messages of this server.
 fn transaction_control(keyword: TransactionKeyword, in_transaction: bool) -> &'static str {
     match keyword {
         TransactionKeyword::Begin if in_transaction => "cannot start a transaction within a transaction",
@@ -55,7 +55,7 @@ fn timeout(reads: bool) -> &'static str {
     if reads { "query timeout" } else { "execute timeout" }
 }
 
-/// Returns the text of an error. `reads`: whether the request only reads.
+/// Returns the error message for a request that failed as a whole. `reads`: whether the request only reads.
 pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
     match error {
         Error::Timeout => timeout(reads).into(),
@@ -65,7 +65,7 @@ pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
         Error::LeadershipLost => "leadership lost while committing log".into(),
         Error::NoLeader => "leader not found".into(),
         Error::Sqlite { action, source } => format!("{action}: {}", sql_error(source)).into(),
-        // The path is left out: it concerns the operator, not the client.
+        // The path of the file is left out: it is of use to the operator, not to the client.
         Error::Io { action, source, .. } => format!("{action}: {source}").into(),
         Error::Overloaded(_) | Error::Unavailable(_) | Error::Unknown | Error::Poisoned(_) | Error::Unsupported(_) => {
             error.to_string().into()

@@ -1,4 +1,4 @@
-//! `/nodes` and `GET /leader`: the members of a cluster as JSON.
+//! Encodes the replies of `/nodes` and `GET /leader`: the members of the cluster as JSON.
 
 use std::time::Duration;
 
@@ -7,30 +7,31 @@ use sqlhttp_text::{duration, number};
 use crate::json;
 use crate::reply::Reply;
 
-/// Facts about a member of the cluster, as the node that answers has found them.
+/// The facts about a cluster member that `/nodes` reports, as determined by the node that handles the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeInfo {
-    /// The name.
+    /// The name of the member.
     pub id: String,
-    /// The URL of the member's HTTP API. `None` if the member did not answer.
+    /// The URL of the member's HTTP API. `None` if the member did not respond.
     pub api_addr: Option<String>,
-    /// The member's address for other nodes.
+    /// The member's Raft address, to which the other nodes connect.
     pub addr: String,
-    /// The member's version. Empty if the member did not answer.
+    /// The version of the member. Empty if the member did not respond.
     pub version: String,
-    /// Whether the member votes.
+    /// Whether the member has a vote.
     pub voter: bool,
-    /// Whether the member answered.
+    /// Whether the member responded.
     pub reachable: bool,
-    /// Whether the member is the leader.
+    /// Whether the member is the leader of the cluster.
     pub leader: bool,
-    /// The time until the answer arrived.
+    /// The time between the request to the member and its response. `None` if this is not known.
     pub time: Option<Duration>,
-    /// The reason why the member did not answer.
+    /// The reason why the member did not respond. `None` if it responded.
     pub error: Option<String>,
 }
 
-/// Encodes members as an object with their names as keys, or as a list (`ver=2`). Both are sorted by name.
+/// Encodes cluster members as a JSON object whose keys are their names, or as a JSON array (`ver=2`). Both are sorted
+/// by name.
 pub fn encode_nodes(nodes: &[NodeInfo], as_list: bool, pretty: bool) -> Reply {
     let mut sorted: Vec<&NodeInfo> = nodes.iter().collect();
     sorted.sort_by(|a, b| a.id.cmp(&b.id));
@@ -55,7 +56,7 @@ pub fn encode_nodes(nodes: &[NodeInfo], as_list: bool, pretty: bool) -> Reply {
     Reply::json(out, pretty)
 }
 
-/// Encodes one member.
+/// Encodes one cluster member as a JSON object.
 pub fn encode_node(node: &NodeInfo, pretty: bool) -> Reply {
     let mut out = Vec::new();
     write_node(&mut out, node);

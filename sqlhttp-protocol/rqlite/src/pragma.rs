@@ -1,17 +1,20 @@
-//! PRAGMAs that refuse a request.
+//! The PRAGMAs because of which a whole request is refused.
 //!
-//! rqlite refuses a request before any of its statements runs if the text of one begins with such a PRAGMA. The same
-//! check is made here, so that no statement of such a request takes effect, even if each is a transaction of its own.
-//! The check is not a protection: the database refuses PRAGMAs at other places, statement by statement.
+//! rqlite refuses a request before any of its statements runs if the SQL text of one of them begins with such a PRAGMA.
+//! This module makes the same check. So no statement of such a request takes effect, even if each statement is a
+//! transaction of its own.
+//!
+//! The check does not protect the database. A PRAGMA elsewhere in an SQL text gets past it; the database itself refuses
+//! that one when the statement runs.
 
 use sqlhttp_text::script::{skip_blanks, word};
 
-/// The PRAGMAs that are refused if they set a value.
+/// The PRAGMAs that are refused only if they set a value.
 const SETTINGS: &[&str] = &["journal_mode", "synchronous", "query_only", "wal_autocheckpoint"];
-/// The prefix of the PRAGMAs that are always refused.
+/// PRAGMAs whose names begin with this prefix are always refused.
 const ACTION: &str = "wal_checkpoint";
 
-/// Whether a text begins with a refused PRAGMA.
+/// Returns whether an SQL text begins with a refused PRAGMA.
 pub(crate) fn is_refused(sql: &str) -> bool {
     let (keyword, rest) = word(skip_blanks(sql));
     if !keyword.eq_ignore_ascii_case("PRAGMA") || skip_blanks(rest) == rest {

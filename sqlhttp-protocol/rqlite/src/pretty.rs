@@ -1,25 +1,26 @@
-//! The indentation of JSON as Go's `json.Indent` does it, with four spaces for each level. Empty containers stay on one
-//! line.
+//! Indents JSON in the same way as Go's `json.Indent`, with four spaces for each level. Empty arrays and objects stay
+//! on one line.
 
-/// Indents a complete text.
+/// Indents a complete JSON document. The document must be compact: it must not contain white space outside strings.
 pub(crate) fn indent(compact: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(compact.len() * 2);
     Indenter::default().write(&mut out, compact);
     out
 }
 
-/// Indents a text that arrives in pieces. The text must be compact: it contains no white space outside strings.
+/// Indents a JSON document that arrives in pieces. The document must be compact: it must not contain white space
+/// outside strings.
 #[derive(Debug, Default)]
 pub(crate) struct Indenter {
     depth: usize,
     in_string: bool,
     after_backslash: bool,
-    /// Whether the last byte opened a container.
+    /// Whether the last byte opened an array or object.
     just_opened: bool,
 }
 
 impl Indenter {
-    /// Indents the next piece and appends it to `out`.
+    /// Indents the next piece of the document and appends it to `out`.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, compact: &[u8]) {
         for &byte in compact {
             if self.in_string {
@@ -43,7 +44,8 @@ impl Indenter {
         if closes {
             self.depth = self.depth.saturating_sub(1);
         }
-        // The first element of a container begins a line, and so does the end of a container that is not empty.
+        // The first element of an array or object begins a line. So does the closing bracket, unless the array or
+        // object is empty.
         if was_opened != closes {
             self.new_line(out);
         }

@@ -1,28 +1,29 @@
-//! `/readyz`: whether a node can serve requests, as plain text.
+//! Encodes the reply of `/readyz`: whether a node can serve requests, as plain text.
 
 use crate::reply::{ContentType, Reply};
 
-/// The readiness of a node.
+/// The readiness of a node, as `/readyz` reports it. Status 200 for `Alive`, `Ready` and `Damaged`; status 503 for the
+/// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness<'a> {
-    /// The node runs. The client did not ask for more (`noleader`).
+    /// The node is running. Nothing else was checked, because the client sent the parameter `noleader`.
     Alive,
-    /// The node does not know a leader, or is not open yet.
+    /// The cluster has no leader as far as the node can tell, or the store of the node is not open yet.
     NoLeader,
-    /// The leader does not answer, for this reason.
+    /// There is a leader, but it did not respond to the node. The text is the reason.
     LeaderUnreachable(&'a str),
-    /// The store of the node is not ready.
+    /// The leader is reachable, but the store of the node is not ready.
     StoreNotReady,
-    /// The node applies the entries that its log contained at the start.
+    /// The node is still applying the entries that its Raft log contained at startup.
     Replaying {
-        /// The index of the last entry that was applied.
+        /// The index of the last Raft log entry that was applied.
         applied: u64,
-        /// The index of the last entry of the log.
+        /// The index of the last entry of the Raft log.
         last: u64,
     },
-    /// The node has not applied all committed entries within the time limit (`sync`).
+    /// The client asked for `sync`, but the node did not apply all committed Raft log entries within the time limit.
     NotSynced,
-    /// The database does not answer, for this reason.
+    /// The database does not respond. The text is the reason.
     DatabaseFails(&'a str),
     /// The node can serve requests.
     Ready,
@@ -31,7 +32,8 @@ pub enum Readiness<'a> {
     Damaged(&'a str),
 }
 
-/// Encodes the readiness of a node. `sync`: whether the client asked for all committed entries to be applied.
+/// Encodes the readiness of a node. `sync`: whether the client asked to wait until all committed Raft log entries are
+/// applied.
 pub fn encode_readiness(readiness: Readiness<'_>, sync: bool) -> Reply {
     let text = match readiness {
         Readiness::Alive => String::new(),

@@ -1,17 +1,18 @@
-//! Replies to clients, and refusals of requests.
+//! Replies to clients, and refusals of requests that do not run.
 
 use std::borrow::Cow;
 
 use crate::{json, pretty};
 
-/// The type of a reply's body.
+/// The content type of a reply's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentType {
     /// JSON.
     Json,
-    /// Plain text: readiness, and the replies of `/db/load` (JSON, to which rqlite gives this type).
+    /// Plain text. Used for `/readyz`, and for the replies of `/db/load`: those are JSON, but rqlite sends them with
+    /// this type.
     Text,
-    /// An error in plain text.
+    /// An error message in plain text.
     Error,
 }
 
@@ -24,30 +25,30 @@ impl ContentType {
         }
     }
 
-    /// Whether the response has the header `X-Content-Type-Options: nosniff`.
+    /// Returns whether the response has the header `X-Content-Type-Options: nosniff`.
     pub fn nosniff(self) -> bool {
         self == ContentType::Error
     }
 }
 
-/// A reply.
+/// A reply to a client: the parts of an HTTP response that the protocol determines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The HTTP status.
+    /// The HTTP status of the reply.
     pub status: u16,
-    /// The type of the body.
+    /// The content type of the body.
     pub content_type: ContentType,
-    /// The body.
+    /// The body of the reply.
     pub body: Vec<u8>,
 }
 
 impl Reply {
-    /// Creates an error in plain text: the text and a line feed.
+    /// Creates a reply with an error message in plain text. The body is `text` and a line feed.
     pub fn error(status: u16, text: &str) -> Reply {
         Reply { status, content_type: ContentType::Error, body: format!("{text}\n").into_bytes() }
     }
 
-    /// Creates a reply of compact JSON with status 200. `indented`: whether the JSON is indented first.
+    /// Creates a reply with status 200 from compact JSON. `indented`: whether to indent the JSON.
     pub(crate) fn json(compact: Vec<u8>, indented: bool) -> Reply {
         Reply {
             status: 200,
@@ -57,42 +58,42 @@ impl Reply {
     }
 }
 
-/// The refusal of a request before any of its statements ran.
+/// The refusal of a request before any of its statements has run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A refusal in plain text.
+    /// The reply is this text, with this status.
     #[error("{text}")]
     Text {
-        /// The HTTP status.
+        /// The HTTP status of the reply.
         status: u16,
-        /// The text, without the line feed that ends it on the wire.
+        /// The error message, without the line feed that is appended in the reply.
         text: Cow<'static, str>,
     },
-    /// A refusal as a reply with status 200 that contains this error and no results.
+    /// The reply has status 200 and a JSON object with this error and no results.
     #[error("{0}")]
     TopLevel(Cow<'static, str>),
 }
 
 impl Refusal {
-    /// Creates a refusal in plain text.
+    /// Creates a refusal whose reply is plain text.
     pub fn text(status: u16, text: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal::Text { status, text: text.into() }
     }
 
-    /// The refusal of a body that is not JSON.
+    /// Creates the refusal of a body that is not JSON.
     pub(crate) fn invalid_json() -> Refusal {
         Refusal::text(400, "invalid JSON body")
     }
 
-    /// The refusal of an empty list of statements.
+    /// Creates the refusal of an empty list of statements.
     pub(crate) fn no_statements() -> Refusal {
         Refusal::text(400, "no statements")
     }
 
-    /// Converts the refusal to a reply. `pretty`: whether the client asked for indentation.
+    /// Converts the refusal to a reply. `pretty`: whether the client asked for indented JSON.
     ///
-    /// The replies of [`Endpoint::Load`](crate::Endpoint::Load) have another content type. Its callers have to replace
-    /// the type, unless it is [`ContentType::Error`].
+    /// The replies of [`Endpoint::Load`](crate::Endpoint::Load) have another content type. A caller that serves this
+    /// endpoint must replace the reply's content type, unless that is [`ContentType::Error`].
     pub fn into_reply(self, pretty: bool) -> Reply {
         match self {
             Refusal::Text { status, text } => Reply::error(status, &text),

@@ -1,4 +1,4 @@
-//! `/db/sql`: the statements as they would run after rewriting.
+//! Encodes the reply of `/db/sql`: the statements of the request, as they would run after rewriting.
 //!
 //! rqlite rewrites calls of functions such as `random()`. This implementation never rewrites statements.
 
@@ -8,7 +8,7 @@ use crate::json;
 use crate::reply::Reply;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// Encodes the original and the rewritten text of each statement. Both are the same.
+/// Encodes the original and the rewritten SQL text of each statement. Both are the same text.
 pub fn encode_sql(call: &Call, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     let mut out = b"{\"results\":[".to_vec();
     for (index, statement) in call.statements.iter().enumerate() {

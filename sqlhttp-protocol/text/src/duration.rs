@@ -1,9 +1,9 @@
-//! Durations in the notation of Go's `time.Duration`: `1m30s`, `1.5h`, `250ms`.
+//! Parses and formats durations in the notation of Go's `time.Duration`: `1m30s`, `1.5h`, `250ms`.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The units and their lengths, in nanoseconds.
+/// The names of the units, each with the length of the unit in nanoseconds.
 const UNITS: &[(&str, u64)] = &[
     ("ns", 1),
     ("us", 1_000),
@@ -15,7 +15,8 @@ const UNITS: &[(&str, u64)] = &[
     ("h", 3_600_000_000_000),
 ];
 
-/// The error of a text that is not a duration. [`Display`](fmt::Display) writes it as `time.ParseDuration` words it.
+/// The error for a string that is not a duration. [`Display`](fmt::Display) writes the error message of Go's
+/// `time.ParseDuration`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DurationError {
     text: String,
@@ -42,13 +43,13 @@ impl fmt::Display for DurationError {
     }
 }
 
-/// Parses a duration such as `1m30s`, `-250ms`, `1.5h` or `0` as `time.ParseDuration` does, and returns it in
-/// nanoseconds. Fractions of a nanosecond are dropped.
+/// Parses a duration such as `1m30s`, `-250ms`, `1.5h` or `0`, and returns it in nanoseconds. Accepts what Go's
+/// `time.ParseDuration` accepts. Fractions of a nanosecond are dropped.
 pub fn parse_signed(text: &str) -> Result<i64, DurationError> {
     signed(text).map_err(|reason| DurationError { text: text.to_owned(), reason })
 }
 
-/// Parses a duration as [`parse_signed`] does, but accepts no minus sign.
+/// Parses a duration like [`parse_signed`], but rejects a minus sign.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let invalid = || DurationError { text: text.to_owned(), reason: Reason::Invalid };
     if text.starts_with('-') {
@@ -71,7 +72,7 @@ fn signed(text: &str) -> Result<i64, Reason> {
     .ok_or(Reason::Invalid)
 }
 
-/// Parses a sequence of numbers, each with a unit, and returns their sum in nanoseconds.
+/// Parses a sequence of numbers, each of which is followed by a unit. Returns the sum in nanoseconds.
 fn magnitude(text: &str) -> Result<u64, Reason> {
     if text.is_empty() {
         return Err(Reason::Invalid);
@@ -86,7 +87,8 @@ fn magnitude(text: &str) -> Result<u64, Reason> {
     Ok(sum)
 }
 
-/// Parses a number and its unit. Returns their product in nanoseconds, and the text after them.
+/// Parses the number and the unit at the beginning of `text`. Returns their product in nanoseconds and the rest of
+/// `text`.
 fn term(text: &str) -> Result<(u64, &str), Reason> {
     let (whole, rest) = split_digits(text);
     let (fraction, rest) = rest.strip_prefix('.').map_or(("", rest), split_digits);
@@ -99,7 +101,7 @@ fn term(text: &str) -> Result<(u64, &str), Reason> {
     Ok((nanoseconds, rest))
 }
 
-/// Returns the nanoseconds of a unit.
+/// Returns the length of the unit with this name, in nanoseconds.
 fn unit(name: &str) -> Result<u64, Reason> {
     if name.is_empty() {
         return Err(Reason::MissingUnit);
@@ -108,7 +110,8 @@ fn unit(name: &str) -> Result<u64, Reason> {
     unit.map(|(_, nanoseconds)| *nanoseconds).ok_or_else(|| Reason::UnknownUnit(name.to_owned()))
 }
 
-/// Returns `whole.fraction` times the unit. `None` if 64 bits do not hold it.
+/// Returns the product of the decimal number `whole.fraction` and `unit`. `None` if the product does not fit into 64
+/// bits.
 fn product(whole: &str, fraction: &str, unit: u64) -> Option<u64> {
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     whole.checked_mul(unit)?.checked_add(part_of(unit, fraction))
@@ -118,8 +121,8 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
 }
 
-/// Returns `0.fraction` times the unit, rounded down. Digits that weigh less than a millionth of a nanosecond are
-/// ignored.
+/// Returns the product of the decimal number `0.fraction` and `unit`, rounded down. Digits that are worth less than a
+/// millionth of a nanosecond are ignored.
 fn part_of(unit: u64, fraction: &str) -> u64 {
     let mut weight = u128::from(unit) * 1_000_000;
     let mut sum = 0;
@@ -142,7 +145,7 @@ pub fn format(duration: Duration) -> String {
     }
 }
 
-/// Formats a second or more as hours, minutes and seconds.
+/// Formats a duration of at least one second as hours, minutes and seconds.
 fn clock(nanoseconds: u128) -> String {
     const MINUTE: u128 = 60_000_000_000;
     let seconds = decimal(nanoseconds % MINUTE, 1_000_000_000) + "s";
@@ -154,7 +157,7 @@ fn clock(nanoseconds: u128) -> String {
     }
 }
 
-/// Formats a quotient with as many decimals as it needs. The divisor is a power of ten.
+/// Formats `number / divisor` as a decimal number without trailing zeros. The divisor must be a power of ten.
 fn decimal(number: u128, divisor: u128) -> String {
     let places = divisor.ilog10() as usize;
     let text = format!("{}.{:0places$}", number / divisor, number % divisor);

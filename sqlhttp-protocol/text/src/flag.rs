@@ -1,85 +1,86 @@
-//! Command-line flags as Go's `flag` package reads them.
+//! Parses command-line flags in the syntax of Go's `flag` package.
 //!
-//! Flags are written `-name` or `--name`. Values follow after `=` or in the next argument; the value of a boolean flag
-//! only after `=`. The first argument that is not a flag ends them. Errors are worded as in Go where Go has the same
-//! error. The table of flags belongs to the caller.
+//! A flag is written `-name` or `--name`. Its value follows after `=` or in the next argument; the value of a boolean
+//! flag can only follow after `=`. The flags end before the first argument that is not a flag. If Go's package has an
+//! error for a mistake, the message is the same as in Go. The caller passes the table of known flags.
 
 use std::time::Duration;
 
 use crate::literal::{parse_bool, parse_int, parse_size, parse_uint};
 use crate::{duration, spelling};
 
-/// The type of a flag's value.
+/// The type of the value of a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A boolean. Without `=`, the value is true.
+    /// A boolean. The value is true if there is no `=`.
     Bool,
-    /// An integer literal of Go ([`parse_int`]).
+    /// An integer literal in Go's syntax ([`parse_int`]).
     Int,
-    /// An integer literal of Go without a sign ([`parse_uint`]).
+    /// An integer literal in Go's syntax, without a sign ([`parse_uint`]).
     Uint,
-    /// An integer literal of Go that is not negative.
+    /// An integer literal in Go's syntax that is not negative.
     Count,
-    /// Text.
+    /// Any text.
     Text,
-    /// Text. The flag may be repeated; all its values are used.
+    /// Any text. The flag may be repeated, and each of its values is used.
     List,
-    /// A duration of Go that is not negative ([`duration::parse`]).
+    /// A duration in Go's syntax that is not negative ([`duration::parse`]).
     Duration,
-    /// A duration of Go ([`duration::parse_signed`]).
+    /// A duration in Go's syntax, possibly negative ([`duration::parse_signed`]).
     SignedDuration,
     /// A number of bytes ([`parse_size`]).
     Size,
-    /// One of these words.
+    /// One of the listed words.
     Choice(&'static [&'static str]),
 }
 
 /// The parsed value of a flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Of [`Kind::Bool`].
+    /// The value of a [`Kind::Bool`] flag.
     Bool(bool),
-    /// Of [`Kind::Int`] and [`Kind::Count`].
+    /// The value of a [`Kind::Int`] or [`Kind::Count`] flag.
     Int(i64),
-    /// Of [`Kind::Uint`].
+    /// The value of a [`Kind::Uint`] flag.
     Uint(u64),
-    /// Of [`Kind::Text`], [`Kind::List`] and [`Kind::Choice`].
+    /// The value of a [`Kind::Text`], [`Kind::List`] or [`Kind::Choice`] flag.
     Text(String),
-    /// Of [`Kind::Duration`].
+    /// The value of a [`Kind::Duration`] flag.
     Duration(Duration),
-    /// Of [`Kind::SignedDuration`], in nanoseconds.
+    /// The value of a [`Kind::SignedDuration`] flag, in nanoseconds.
     Nanos(i64),
-    /// Of [`Kind::Size`], in bytes.
+    /// The value of a [`Kind::Size`] flag, in bytes.
     Size(u64),
 }
 
-/// The result of [`scan`].
+/// The result of [`scan`], if the command line contains no mistake.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Scanned<'a> {
-    /// The flags have been read; these arguments follow them.
+    /// All flags were read. The list contains the arguments after the flags.
     Rest(&'a [String]),
-    /// `-h` or `-help` was given, and the caller's table has no such flag.
+    /// `-h` or `-help` was given, and the caller's table does not contain that flag.
     Help,
 }
 
 /// A mistake on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagError {
-    /// The message, worded as in Go where Go has the same error.
+    /// The error message. If Go's `flag` package has the same error, the message is the same as in Go.
     pub message: String,
-    /// The flag as it was typed, without dashes and value. Empty if the mistake is not about a flag.
+    /// The name of the flag as it was typed, without dashes and value. Empty if the mistake does not concern a flag.
     pub name: String,
 }
 
 impl FlagError {
-    /// A mistake about the flag `name`, which may be empty.
+    /// Creates the error for a mistake that concerns the flag `name`. `name` is empty if the mistake does not concern a
+    /// flag.
     pub fn new(name: &str, message: String) -> Self {
         FlagError { message, name: name.to_owned() }
     }
 }
 
-/// Reads arguments until the flags end. `kind_of` returns the kind of a flag, `None` for an unknown name. `set` is
-/// called with each flag's name and value, in their order.
+/// Reads the flags at the beginning of `arguments`. `kind_of` returns the kind of a flag, or `None` if there is no flag
+/// with that name. `set` is called with the name and value of each flag, in order.
 pub fn scan<'a>(
     arguments: &'a [String],
     kind_of: impl Fn(&str) -> Option<Kind>,
@@ -113,7 +114,8 @@ pub fn scan<'a>(
     }))
 }
 
-/// Returns the text after the dashes, or `None` if the flags end before this argument.
+/// Returns the text after the dashes of an argument. `None` if the argument is not a flag, so that the flags end before
+/// it, or is `--`.
 fn flag_name(word: &str) -> Result<Option<&str>, FlagError> {
     let Some(one) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
         return Ok(None);
@@ -133,7 +135,8 @@ fn split_value(name: &str) -> (&str, Option<&str>) {
     name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)))
 }
 
-/// Returns Go's message about an invalid value. `place` is `flag -name`, or the name of another source of the value.
+/// Returns Go's error message for an invalid value. `place` says where the value `text` comes from: `flag -name`, or
+/// another source such as an environment variable. `why` is the reason.
 pub fn invalid(kind: Kind, text: &str, place: &str, why: &str) -> String {
     match kind {
         Kind::Bool => format!("invalid boolean value {text:?} for {}: {why}", place.trim_start_matches("flag ")),
@@ -141,7 +144,8 @@ pub fn invalid(kind: Kind, text: &str, place: &str, why: &str) -> String {
     }
 }
 
-/// Parses the value of a flag. The error is the reason, to be passed to [`invalid`].
+/// Parses the value of a flag. The error is the reason why the value is invalid, which the caller passes to
+/// [`invalid`].
 pub fn parse_value(kind: Kind, text: &str) -> Result<Value, String> {
     let syntax = || "parse error".to_owned();
     let int = || parse_int(text).map_err(|error| error.to_string());
@@ -162,19 +166,24 @@ pub fn parse_value(kind: Kind, text: &str) -> Result<Value, String> {
     }
 }
 
-/// Returns the two lines about a flag in a usage text.
+/// Returns the two lines that describe a flag in the usage text of a program.
 pub fn describe(name: &str, kind: Kind, default: &str, help: &str) -> String {
     format!("  -{name}{}\n    \t{help}{}\n", argument(kind), shown_default(kind, default))
 }
 
-/// Describes a flag in one line.
+/// Returns a description of a flag in one line.
 pub fn summary(name: &str, kind: Kind, default: &str, help: &str) -> String {
     format!("-{name}{}: {help}{}", argument(kind), shown_default(kind, default))
 }
 
-/// Returns the lines that a program prints about a mistake on its command line: the mistake, a summary of the flag or
-/// the name of a similar flag, and how to get help. `flags` are the names of all flags; `summary` returns the line
-/// about one of them, `None` for an unknown name.
+/// Returns the lines that a program prints after a mistake on its command line:
+///
+/// * the error message
+/// * the summary of the flag, or the name of a similar flag if there is no such flag
+/// * how to get help
+///
+/// `flags` returns the names of all flags. `summary` returns the description of one flag in one line, or `None` if
+/// there is no flag with that name.
 pub fn explain(
     error: &FlagError,
     program: &str,

@@ -1,22 +1,22 @@
-//! JSON strings as Go's `encoding/json` writes them with `SetEscapeHTML(false)`, except that U+2028 and U+2029 are not
-//! escaped either.
+//! Writes JSON strings in the same way as Go's `encoding/json` with `SetEscapeHTML(false)`. The one difference: U+2028
+//! and U+2029 are not escaped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The escapes of a JSON string: those of quotes, backslashes and control characters. All other bytes are written
-/// unchanged.
+/// A set of escapes for JSON strings. Quotes, backslashes and control characters are escaped; all other bytes are
+/// written unchanged.
 #[derive(Debug)]
 pub struct Escapes {
-    /// The letter of each byte's escape; 0 for a byte that is written unchanged.
+    /// For each byte, the letter after the backslash of its escape; 0 for a byte that is written unchanged.
     letters: [u8; 256],
 }
 
 impl Escapes {
-    /// The escapes of Go 1.22 and later, with `\b` and `\f`.
+    /// The escapes of Go 1.22 and later, which include the short forms `\b` and `\f`.
     pub const GO_1_22: &'static Escapes = &Escapes::BEFORE_GO_1_22.with(0x08, b'b').with(0x0c, b'f');
 
-    /// The escapes of Go before 1.22, where `\u0008` and `\u000c` have no short form.
+    /// The escapes of Go before 1.22, which has no short forms for `\u0008` and `\u000c`.
     pub const BEFORE_GO_1_22: &'static Escapes = &Escapes::control_characters()
         .with(b'\t', b't')
         .with(b'\n', b'n')
@@ -40,7 +40,7 @@ impl Escapes {
         Escapes { letters }
     }
 
-    /// Writes a JSON string.
+    /// Writes `text` as a JSON string with quotes.
     #[inline]
     pub fn write_string(&self, out: &mut Vec<u8>, text: &str) {
         out.push(b'"');
@@ -48,7 +48,7 @@ impl Escapes {
         out.push(b'"');
     }
 
-    /// Writes the content of a JSON string, without the quotes.
+    /// Writes `text` as the content of a JSON string, without the quotes.
     #[inline]
     pub fn write_content(&self, out: &mut Vec<u8>, text: &str) {
         let bytes = text.as_bytes();
@@ -73,7 +73,7 @@ impl Escapes {
     }
 }
 
-/// Whether no byte needs an escape. Most strings need none, so eight bytes are checked at a time.
+/// Returns whether no byte needs an escape. Eight bytes are checked at a time, for speed: most strings need no escape.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -81,11 +81,11 @@ fn is_plain(bytes: &[u8]) -> bool {
         && rest.iter().all(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
 }
 
-/// Whether none of eight bytes needs an escape.
+/// Returns whether none of the eight bytes in a word needs an escape.
 ///
 /// The method is "Determine if a word has a byte less than n" from
-/// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>. It detects reliably whether such a byte
-/// exists.
+/// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>. The word contains such a byte exactly if the
+/// result is not zero.
 #[inline]
 fn is_word_plain(word: u64) -> bool {
     const ONES: u64 = u64::MAX / 255;
@@ -104,7 +104,7 @@ fn write_escape(out: &mut Vec<u8>, byte: u8, letter: u8) {
     }
 }
 
-/// Writes bytes as a JSON string that contains their base64 encoding, with padding.
+/// Writes the base64 encoding of `bytes`, with padding, as a JSON string.
 #[inline]
 pub fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');

@@ -1,11 +1,11 @@
-//! Integers and booleans as Go's `strconv` reads them, and sizes in bytes, which Go has no notation for.
+//! Parses integers and booleans in the syntax of Go's `strconv`, and sizes in bytes, for which Go has no syntax.
 
 use std::fmt;
 
-/// The error of an integer literal.
+/// The error for a string that is not an integer literal, or is one out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntError {
-    /// The text is not an integer literal.
+    /// The string is not an integer literal.
     Syntax,
     /// The integer does not fit into 64 bits.
     Range,
@@ -14,7 +14,7 @@ pub enum IntError {
 impl std::error::Error for IntError {}
 
 impl fmt::Display for IntError {
-    /// Writes the error as Go's `flag` package words it.
+    /// Writes the error message of Go's `flag` package.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             IntError::Syntax => "parse error",
@@ -23,8 +23,8 @@ impl fmt::Display for IntError {
     }
 }
 
-/// Parses an integer literal as `strconv.ParseInt(text, 0, 64)` does: an optional sign, a prefix `0x`, `0o`, `0b` or a
-/// leading zero (octal), and underscores between digits.
+/// Parses an integer literal in the syntax of Go's `strconv.ParseInt(text, 0, 64)`: an optional sign, an optional
+/// prefix, and digits. The prefix is `0x`, `0o`, `0b`, or a zero (octal). Underscores are allowed between digits.
 pub fn parse_int(text: &str) -> Result<i64, IntError> {
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -36,13 +36,13 @@ pub fn parse_int(text: &str) -> Result<i64, IntError> {
     i64::from_str_radix(&signed, radix).map_err(|_| IntError::Range)
 }
 
-/// Parses an integer literal without a sign, as `strconv.ParseUint(text, 0, 64)` does.
+/// Parses an integer literal without a sign, in the syntax of Go's `strconv.ParseUint(text, 0, 64)`.
 pub fn parse_uint(text: &str) -> Result<u64, IntError> {
     let (radix, digits) = digits(text)?;
     u64::from_str_radix(&digits, radix).map_err(|_| IntError::Range)
 }
 
-/// Returns the radix and the digits of a literal without a sign.
+/// Splits an integer literal without a sign into its radix and its digits. The digits are returned without underscores.
 fn digits(text: &str) -> Result<(u32, String), IntError> {
     let (radix, digits) = split_radix(text);
     let digits = without_underscores(digits, radix != 10).ok_or(IntError::Syntax)?;
@@ -63,14 +63,14 @@ fn split_radix(text: &str) -> (u32, &str) {
     }
 }
 
-/// Removes the underscores. They are allowed between digits, and between a prefix and the first digit; elsewhere, the
-/// result is `None`.
+/// Removes the underscores from the digits of an integer literal. They are allowed between digits, and between a prefix
+/// and the first digit. `None` if there is an underscore elsewhere.
 fn without_underscores(digits: &str, after_prefix: bool) -> Option<String> {
     let misplaced = digits.contains("__") || digits.ends_with('_') || (digits.starts_with('_') && !after_prefix);
     (!misplaced).then(|| digits.replace('_', ""))
 }
 
-/// Parses a boolean as `strconv.ParseBool` does.
+/// Parses a boolean in the syntax of Go's `strconv.ParseBool`. `None` if `text` is not a boolean.
 pub fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
@@ -80,7 +80,7 @@ pub fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// Parses a number of bytes: an integer literal, optionally followed by `K`, `M` or `G` (powers of 1024). `KiB` and
-/// `KB` mean the same as `K`.
+/// `KB` mean the same as `K`, and so on. `None` if `text` is not a size.
 pub fn parse_size(text: &str) -> Option<u64> {
     let upper = text.trim().to_ascii_uppercase();
     let stem = upper.strip_suffix("IB").or_else(|| suffix_b(&upper)).unwrap_or(&upper);
@@ -94,7 +94,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
     u64::try_from(parse_int(digits.trim_end()).ok()?).ok()?.checked_mul(scale)
 }
 
-/// Removes the `B` of `KB`, `MB` or `GB`. The `B` of `0x0B` is a digit.
+/// Removes the `B` at the end of `KB`, `MB` or `GB`. `None` if there is no such suffix: the `B` of `0x0B` is a digit.
 fn suffix_b(upper: &str) -> Option<&str> {
     upper.strip_suffix('B').filter(|stem| stem.ends_with(['K', 'M', 'G']))
 }

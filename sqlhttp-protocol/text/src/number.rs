@@ -1,19 +1,19 @@
-//! JSON numbers, with doubles in the notation of Go's `encoding/json`.
+//! Writes numbers as JSON. Doubles are written in the notation of Go's `encoding/json`.
 
-/// 2^53. All integral doubles below it are exact integers.
+/// 2^53. Each double of smaller magnitude that has no fraction is exactly an integer.
 const EXACT: f64 = (1_u64 << 53) as f64;
 
-/// Writes an integer.
+/// Writes an integer in decimal.
 #[inline]
 pub fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Writes a double with the fewest digits that parse as the same double.
+/// Writes a double with as few digits as possible, so that it parses as the same double.
 ///
-/// Numbers from 1e-6 to below 1e21 have no exponent, and no fraction if they are integral. Infinity and NaN have no
-/// JSON notation, and Go fails to encode them. Infinity is written `9e999`, which SQLite parses as infinity; NaN is
-/// written `null`.
+/// Numbers whose magnitude is from 1e-6 to below 1e21 are written without an exponent, and without a fraction if they
+/// have none. JSON has no notation for infinity and NaN, and Go fails to encode them. Here, infinity is written as
+/// `9e999`, which SQLite parses as infinity, and NaN as `null`.
 #[inline]
 pub fn write_real(out: &mut Vec<u8>, value: f64) {
     if value.fract() == 0.0 && value.abs() < EXACT && (value != 0.0 || value.is_sign_positive()) {
@@ -41,7 +41,7 @@ pub fn write_real(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// A positive number in the form `0.DIGITS × 10^point`, without leading or trailing zeros.
+/// A positive decimal number in the form `0.DIGITS × 10^point`, where DIGITS has no leading or trailing zeros.
 struct Digits {
     buffer: [u8; 24],
     len: usize,
@@ -49,7 +49,7 @@ struct Digits {
 }
 
 impl Digits {
-    /// Parses a decimal number such as `12.5` or `1.25e-7`.
+    /// Converts a decimal number such as `12.5` or `1.25e-7`.
     fn of(text: &str) -> Digits {
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
         let whole = mantissa.split('.').next().unwrap_or_default();

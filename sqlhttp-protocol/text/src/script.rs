@@ -1,12 +1,13 @@
-//! The beginning of SQL text: white space, comments and words, which can be recognised without SQLite.
+//! Splits the beginning of SQL text into white space, comments and words. For this, SQLite's parser is not needed.
 
-/// Splits a text after the ASCII letters, digits and underscores at its beginning.
+/// Splits `text` into the word at its beginning and the rest. A word consists of ASCII letters, digits and underscores;
+/// it may be empty.
 pub fn word(text: &str) -> (&str, &str) {
     let letters = text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_');
     text.split_at(letters.count())
 }
 
-/// Returns the text without the white space and comments at its beginning.
+/// Returns `text` without the white space and SQL comments at its beginning.
 pub fn skip_blanks(text: &str) -> &str {
     let mut rest = text.trim_ascii_start();
     loop {

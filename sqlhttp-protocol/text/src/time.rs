@@ -1,25 +1,25 @@
-//! Dates and times.
+//! Parses, converts and writes dates and times.
 //!
-//! They are parsed as Go's SQLite drivers parse texts in DATE, DATETIME and TIMESTAMP columns, and written in RFC 3339
-//! as Go writes a `time.Time`.
+//! They are parsed in the formats that Go's SQLite drivers accept in DATE, DATETIME and TIMESTAMP columns. They are
+//! written in RFC 3339, in the same way as Go writes a `time.Time`.
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const DAYS_PER_400_YEARS: i64 = 146_097;
-/// The number of days from 0000-03-01 to 1970-01-01.
+/// The number of days between 0000-03-01 and 1970-01-01.
 const DAYS_TO_1970: i64 = 719_468;
 
-/// The differences between the parsers of the SQLite drivers.
+/// The options in which the time parsers of Go's SQLite drivers differ.
 #[derive(Debug)]
 pub struct ParseOptions {
-    /// Whether the date and the time of day may be separated by more than one space.
+    /// Whether the date and the time of day may be separated by several spaces.
     pub repeated_blanks: bool,
-    /// The maximum number of hours in an offset from UTC.
+    /// The maximum number of hours in a UTC offset.
     pub offset_hours_max: u32,
-    /// The maximum number of minutes in an offset from UTC, in addition to its hours.
+    /// The maximum number of minutes in a UTC offset, in addition to its hours.
     pub offset_minutes_max: u32,
 }
 
-/// A date and a time of day with an offset from UTC, in the years from 0 to 9999.
+/// A date and a time of day, with a UTC offset. The year is in the range from 0 to 9999.
 #[derive(Debug, Default, PartialEq)]
 pub struct Time {
     year: u32,
@@ -29,15 +29,15 @@ pub struct Time {
     minute: u32,
     second: u32,
     nanosecond: u32,
-    /// The offset from UTC in minutes, positive in the east.
+    /// The UTC offset in minutes. Positive for zones east of Greenwich.
     offset: i32,
 }
 
 impl Time {
-    /// Converts a Unix time in seconds and nanoseconds (less than a billion) to a time in UTC. `None` outside the years
-    /// from 0 to 9999.
+    /// Converts a Unix time to a time in UTC. The Unix time consists of seconds and of nanoseconds, which must be less
+    /// than a billion. `None` if the year is not in the range from 0 to 9999.
     pub fn from_unix(seconds: i64, nanosecond: u32) -> Option<Time> {
-        // Years begin in March, so that the leap day is the last day of a year.
+        // In this calculation, years begin in March, so that the leap day is the last day of a year.
         let days = seconds.div_euclid(SECONDS_PER_DAY) + DAYS_TO_1970;
         let (era, day_of_era) = (days.div_euclid(DAYS_PER_400_YEARS), days.rem_euclid(DAYS_PER_400_YEARS));
         let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -59,10 +59,10 @@ impl Time {
         })
     }
 
-    /// Parses `2006-01-02`, `2006-01-02 15:04` or `2006-01-02 15:04:05.999999999`.
+    /// Parses a time of the form `2006-01-02`, `2006-01-02 15:04` or `2006-01-02 15:04:05.999999999`.
     ///
-    /// The last form may have an offset (`-07:00`). A `T` may replace the space, and all forms may end with `Z`. `None`
-    /// for any other text.
+    /// The last form may have a UTC offset (`-07:00`). In each form, a `T` may replace the space, and a `Z` may follow
+    /// at the end. `None` if `text` has none of these forms.
     #[inline]
     pub fn parse(text: &[u8], options: &ParseOptions) -> Option<Time> {
         let mut cursor = Cursor(text.strip_suffix(b"Z").unwrap_or(text));
@@ -79,8 +79,8 @@ impl Time {
         cursor.is_at_end().then_some(time)
     }
 
-    /// Parses `2006-01-02 15:04:05.999999999 -0700 MST`, optionally followed by ` m=+0.1`, which is how Go prints a
-    /// time. `None` for any other text.
+    /// Parses a time in the form in which Go prints it: `2006-01-02 15:04:05.999999999 -0700 MST`, optionally followed
+    /// by ` m=+0.1`. `None` if `text` does not have this form.
     pub fn parse_printed(text: &[u8], options: &ParseOptions) -> Option<Time> {
         let end = text.windows(2).position(|pair| pair == b"m=").filter(|&at| at > 0).unwrap_or(text.len());
         let mut cursor = Cursor(text[..end].trim_ascii());
@@ -96,12 +96,13 @@ impl Time {
         is_zone_name(cursor.0).then_some(time)
     }
 
-    /// Returns the offset from UTC in minutes, positive in the east.
+    /// Returns the UTC offset in minutes. Positive for zones east of Greenwich.
     pub fn offset_minutes(&self) -> i32 {
         self.offset
     }
 
-    /// Writes the time as a JSON string in RFC 3339. The two digits of the offset do not hold a hundred hours or more.
+    /// Writes the time as a JSON string in RFC 3339. The UTC offset must be less than a hundred hours, because its
+    /// hours have two digits.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut text = *b"\"0000-00-00T00:00:00";
         put_digits(&mut text[1..5], self.year);
@@ -140,7 +141,7 @@ impl Time {
     }
 }
 
-/// Fills the slice with the last digits of a number.
+/// Writes the last digits of `number`, one into each element of the slice.
 #[inline]
 fn put_digits(digits: &mut [u8], number: u32) {
     let mut left = number;
@@ -150,7 +151,7 @@ fn put_digits(digits: &mut [u8], number: u32) {
     }
 }
 
-/// Whether a text is the name of a time zone: `CEST`, `UTC`, or `+03` for a zone without a name.
+/// Returns whether `name` is a time zone name as Go prints it: `CEST`, `UTC`, or `+03` for a zone without a name.
 fn is_zone_name(name: &[u8]) -> bool {
     match name {
         [b'+' | b'-', digits @ ..] => matches!(digits.len(), 2 | 4) && digits.iter().all(u8::is_ascii_digit),
@@ -168,7 +169,7 @@ fn days_in(year: u32, month: u32) -> u32 {
     }
 }
 
-/// The rest of a text that is being parsed.
+/// The part of the text that has not been parsed yet.
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
@@ -182,14 +183,14 @@ impl Cursor<'_> {
         rest.is_some()
     }
 
-    /// Skips one or more spaces.
+    /// Skips one or more spaces. `None` if there is no space.
     fn blanks(&mut self) -> Option<()> {
         let found = self.skip(b' ');
         while self.skip(b' ') {}
         found.then_some(())
     }
 
-    /// Skips the separator between the date and the time of day.
+    /// Skips the separator between the date and the time of day. `None` if there is no separator.
     fn date_separator(&mut self, options: &ParseOptions) -> Option<()> {
         if self.skip(b'T') {
             return Some(());
@@ -197,7 +198,7 @@ impl Cursor<'_> {
         if options.repeated_blanks { self.blanks() } else { self.skip(b' ').then_some(()) }
     }
 
-    /// Parses a number of exactly this many digits.
+    /// Parses a number with exactly this many digits.
     fn number(&mut self, digits: usize) -> Option<u32> {
         let (head, rest) = self.0.split_at_checked(digits)?;
         let digit = |number: u32, &byte: &u8| Some(number * 10 + char::from(byte).to_digit(10)?);
@@ -206,7 +207,7 @@ impl Cursor<'_> {
         Some(number)
     }
 
-    /// Parses a separator and two digits.
+    /// Parses a separator and a number with two digits.
     fn field(&mut self, separator: u8) -> Option<u32> {
         self.skip(separator).then(|| self.number(2))?
     }
@@ -219,7 +220,7 @@ impl Cursor<'_> {
         valid.then_some(())
     }
 
-    /// Parses the time of day, and returns whether it has seconds.
+    /// Parses the time of day. Returns whether it includes seconds.
     fn clock(&mut self, time: &mut Time) -> Option<bool> {
         time.hour = self.number(2).or_else(|| self.number(1))?;
         time.minute = self.field(b':')?;
@@ -231,7 +232,8 @@ impl Cursor<'_> {
         (time.hour < 24 && time.minute < 60 && time.second < 60).then_some(has_seconds)
     }
 
-    /// Parses a fraction of a second after a period or comma, in nanoseconds. Further digits are dropped.
+    /// Parses the fraction of a second after a period or comma, and returns it in nanoseconds. Digits after the ninth
+    /// are dropped. Returns 0 if there is no fraction.
     fn fraction(&mut self) -> u32 {
         let [b'.' | b',', rest @ ..] = self.0 else { return 0 };
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -243,7 +245,8 @@ impl Cursor<'_> {
         padded.fold(0, |number, byte| number * 10 + u32::from(byte - b'0'))
     }
 
-    /// Parses an offset such as `+0700` in minutes. `separator` is that between hours and minutes.
+    /// Parses a UTC offset such as `+0700`, and returns it in minutes. `separator` stands between the hours and the
+    /// minutes; `None` if nothing does.
     fn offset(&mut self, separator: Option<u8>, options: &ParseOptions) -> Option<i32> {
         let sign = if self.skip(b'-') { -1 } else { self.skip(b'+').then_some(1)? };
         let hours = self.number(2)?;

@@ -1,4 +1,4 @@
-//! Decoded requests, and their conversion to batches.
+//! Decoded requests, and their conversion to batches. An item is a query or statement of a request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use sqlhttp_core::{Action, Batch, Bindings, Expect, Failure, OnError, Settings, 
 use crate::reply::Refusal;
 use crate::reply_shape::{ItemShape, Kind, ReplyShape};
 
-/// A decoded request. Only its JSON types have been checked.
+/// A decoded request. Only the JSON types of its members have been checked; [`Call::into_batch`] checks the rest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// The credentials in the body, if it contains any.
+    /// The credentials in the request body. `None` if the body contains none.
     pub credentials: Option<Credentials>,
     pub(crate) list: bool,
     pub(crate) items: Vec<Item>,
 }
 
-/// A user name and a password in clear text, as sent. A missing one is empty.
+/// A user name and a password in clear text, as sent by the client. A member that is missing in the request is empty.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Credentials {
-    /// The user name.
+    /// The user name; empty if it is missing in the request.
     pub user: String,
-    /// The password.
+    /// The password; empty if it is missing in the request.
     pub password: String,
 }
 
@@ -32,19 +32,19 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// The stored statements of a database, from its configuration.
+/// The stored statements of a database, as configured by the operator.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Statements {
-    /// The SQL texts by their ids. A client sends `#id` instead of the text.
+    /// The SQL text of each stored statement, by id. A client sends `#id` instead of the SQL text.
     pub stored: HashMap<String, Arc<str>>,
-    /// Whether clients may send only ids of stored statements.
+    /// Whether clients may run only stored statements. If so, a request with any other SQL text fails.
     pub only_stored: bool,
 }
 
-/// One set of values, or the failure if it cannot be bound.
+/// The parameter values for one run of a statement, or the failure if they cannot be bound.
 pub(crate) type Values = Result<Bindings, Failure>;
 
-/// An element of `transaction`.
+/// A query or statement of the request: an element of the JSON member `transaction`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Item {
     pub(crate) query: Option<Sql>,
@@ -52,42 +52,43 @@ pub(crate) struct Item {
     pub(crate) extras: Extras,
 }
 
-/// The SQL of an item: a text, or an object that contains a text.
+/// The value of the JSON member `query` or `statement`: an SQL text, or an object that contains one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Sql {
     Text(Arc<str>),
     Object(Box<Nested>),
 }
 
-/// `query` or `statement` given as an object.
+/// The object that a client may send as `query` or `statement` instead of an SQL text.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Nested {
     pub(crate) text: Option<Arc<str>>,
     pub(crate) extras: Extras,
 }
 
-/// The members that may accompany the SQL.
+/// The JSON members that may stand beside the SQL text of a query or statement.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Extras {
     pub(crate) no_fail: bool,
     pub(crate) values: Option<Values>,
-    /// The sets of values. Empty if there is no `valuesBatch`.
+    /// The elements of `valuesBatch`: the parameter values for each run of the statement. Empty if there is no
+    /// `valuesBatch`.
     pub(crate) values_batch: Vec<Values>,
-    /// Whether `encoder` or `decoder` was given.
+    /// Whether the JSON member `encoder` or `decoder` is present. Both ask for encryption, which is not supported.
     pub(crate) encrypted: bool,
 }
 
 impl Call {
-    /// Returns the number of items in the transaction.
+    /// Returns the number of queries and statements in the request.
     pub fn item_count(&self) -> usize {
         self.items.len()
     }
 
-    /// Converts the call to a batch with one step for each item, and to the shape of its reply. A malformed item
-    /// becomes a step that fails when it is run.
+    /// Converts the call to a batch and to the shape of its reply. The batch has one step for each query or statement.
+    /// A malformed query or statement becomes a step that fails when it is run.
     ///
     /// # Errors
-    /// Status 400 for a call without items.
+    /// Status 400 if the call contains no query or statement.
     pub fn into_batch(self, statements: &Statements) -> Result<(Batch, ReplyShape), Refusal> {
         if self.items.is_empty() {
             return Err(Refusal::whole(400, "missing statements list ('transaction' node)"));
@@ -95,7 +96,7 @@ impl Call {
         let (steps, items): (Vec<Step>, _) = self.items.into_iter().map(|item| item.into_step(statements)).unzip();
         let fails = |step: &Step| matches!(step.action, Action::Fail(_)) && step.on_error == OnError::Abort;
         let shape = ReplyShape { list: self.list, items, fails: steps.iter().any(fails) };
-        // Settings that have no effect within a transaction are ignored, as SQLite does.
+        // Like in SQLite, settings that have no effect within a transaction are ignored.
         Ok((Batch { settings: Settings::Ignore, ..Batch::transaction(steps) }, shape))
     }
 }
@@ -121,7 +122,8 @@ impl Item {
     }
 }
 
-/// Returns the text of an item's SQL, unless it is empty, and the members that accompany it.
+/// Returns the SQL text of `query` or `statement` and the JSON members beside that text. The text is `None` if it is
+/// missing or empty.
 fn split(sql: Option<Sql>) -> (Option<Arc<str>>, Extras) {
     let (text, extras) = match sql {
         None => (None, Extras::default()),
@@ -145,10 +147,10 @@ impl Extras {
     }
 }
 
-/// The extras of an item combined with those of the object in it.
+/// The JSON members beside a query or statement, combined with those inside its object.
 struct Merged {
     extras: Extras,
-    /// Whether both contain values.
+    /// Whether the values were given twice: both beside the query or statement, and inside it.
     twice: bool,
 }
 
@@ -166,7 +168,8 @@ impl Merged {
         self
     }
 
-    /// Checks the item, and converts it to an action. The order of the checks is part of the protocol.
+    /// Checks the query or statement and converts it to an action. The first failed check determines the error message,
+    /// so the order of the checks is part of the protocol.
     fn into_action(self, kind: Kind, text: &Arc<str>, statements: &Statements) -> Result<Action, Failure> {
         let Merged { extras, twice } = self;
         if extras.encrypted {

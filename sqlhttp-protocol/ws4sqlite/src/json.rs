@@ -1,17 +1,17 @@
-//! JSON strings.
+//! Writes JSON strings.
 
 use sqlhttp_text::json::Escapes;
 pub(crate) use sqlhttp_text::json::write_base64;
 
 const ESCAPES: &Escapes = Escapes::BEFORE_GO_1_22;
 
-/// Writes a JSON string. Only quotes, backslashes and control characters are escaped.
+/// Writes `text` as a JSON string. Only quotes, backslashes and control characters are escaped.
 #[inline]
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     ESCAPES.write_string(out, text);
 }
 
-/// Writes bytes as a JSON string. Invalid UTF-8 becomes U+FFFD.
+/// Writes bytes as a JSON string. Invalid UTF-8 is replaced with U+FFFD.
 pub(crate) fn write_text(out: &mut Vec<u8>, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => write_string(out, text),

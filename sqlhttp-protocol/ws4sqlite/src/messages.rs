@@ -1,4 +1,4 @@
-//! The texts of failures and errors, as this protocol words them, and the status of a failure.
+//! The error messages of the ws4sqlite protocol, and the HTTP status of a failed query or statement.
 
 use std::borrow::Cow;
 
@@ -7,18 +7,19 @@ use sqlhttp_core::{Failure, SqlError, TransactionKeyword};
 const SQLITE_BUSY: i32 = 5;
 const NESTED_BEGIN: &str = "SQL logic error: cannot start a transaction within a transaction (1)";
 
-/// The HTTP status for a batch that exceeded its time limit. Nothing of the batch took effect.
+/// The HTTP status of the reply if the batch exceeded its time limit. Nothing of the batch took effect.
 ///
-/// 504 distinguishes this error from an overloaded database (503) and from a client that sends slowly (408).
-/// Intermediaries do not repeat a request after 504.
+/// Status 504 distinguishes this error from an overloaded database (503) and from a client that sends too slowly (408).
+/// Proxies do not repeat a request after 504.
 pub(crate) const TIMED_OUT: u16 = 504;
 
-/// Returns the status and the text of a failed item. `says_begin`: whether the item's own text begins with BEGIN.
+/// Returns the HTTP status and the error message for a failed query or statement. `says_begin`: whether its SQL text,
+/// as sent by the client, begins with BEGIN.
 pub(crate) fn failure(failure: &Failure, says_begin: bool) -> (u16, Cow<'_, str>) {
     match failure {
         Failure::Sql(error) => (500, sql_error(error).into()),
-        // ws4sqlite finds BEGIN only at the very start of the text. Any other BEGIN reaches SQLite, which fails with
-        // this.
+        // ws4sqlite rejects BEGIN only at the very start of the SQL text. It runs any other BEGIN, and SQLite fails
+        // with this message.
         Failure::TransactionControl(TransactionKeyword::Begin) if !says_begin => (500, NESTED_BEGIN.into()),
         Failure::TransactionControl(_) | Failure::NotAllowed(_) => (400, failure.to_string().into()),
         Failure::MissingNamed(_) | Failure::MissingPositional(_) | Failure::NotEnough { .. } => {
@@ -30,7 +31,8 @@ pub(crate) fn failure(failure: &Failure, says_begin: bool) -> (u16, Cow<'_, str>
     }
 }
 
-/// Formats an error of SQLite: the generic text, the specific text unless it is the same, and the extended result code.
+/// Formats an error of SQLite: the generic message for the code, the specific message unless both are the same, and the
+/// extended result code.
 pub(crate) fn sql_error(error: &SqlError) -> String {
     let SqlError { code, generic, message, .. } = error;
     let busy = if *code == SQLITE_BUSY { " (SQLITE_BUSY)" } else { "" };

@@ -2,39 +2,41 @@
 
 use crate::json;
 
-/// The refusal of a request, or its failure as a whole. It becomes a reply with an error object.
+/// The refusal of a request, or the failure of the request as a whole. It becomes a reply whose body is a JSON error
+/// object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct Refusal {
-    /// The HTTP status.
+    /// The HTTP status of the reply.
     pub status: u16,
-    /// The index of the item that caused the error, counted from 0; -1 for the request as a whole.
+    /// The index of the query or statement that caused the error, counted from 0. -1 if the error concerns the request
+    /// as a whole.
     pub req_idx: i64,
-    /// The error text.
+    /// The error message.
     pub error: String,
 }
 
-/// A reply: a status and a JSON body.
+/// A reply to a client: an HTTP status and a JSON body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The HTTP status.
+    /// The HTTP status of the reply.
     pub status: u16,
-    /// The body, of type `application/json`.
+    /// The body of the reply. Its content type is `application/json`.
     pub body: Vec<u8>,
 }
 
 impl Refusal {
-    /// Creates a refusal of the request as a whole.
+    /// Creates the refusal of a request as a whole, with the index -1.
     pub fn whole(status: u16, error: impl Into<String>) -> Self {
         Refusal { status, req_idx: -1, error: error.into() }
     }
 
-    /// Creates the refusal of a body that cannot be decoded.
+    /// Creates the refusal of a body that could not be decoded.
     pub(crate) fn unparsable(reason: &str) -> Self {
         Refusal::whole(400, format!("in parsing body: {reason}"))
     }
 
-    /// Encodes the error object: `{"reqIdx":…,"error":"…"}`.
+    /// Encodes the refusal as a JSON error object: `{"reqIdx":…,"error":"…"}`.
     pub fn body(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.error.len() + 32);
         out.extend_from_slice(b"{\"reqIdx\":");
@@ -52,8 +54,8 @@ impl From<Refusal> for Reply {
     }
 }
 
-/// Returns the text with its first letter in upper case, if that is an ASCII letter. The errors of HTTP and of items
-/// with `noFail` are written in this way; all other errors are written unchanged.
+/// Returns `text` with its first letter in upper case, if that is an ASCII letter. This is used for error messages of
+/// the HTTP layer and for queries and statements with `noFail`. All other error messages are written unchanged.
 pub fn capitalized(text: &str) -> String {
     let mut text = text.to_owned();
     if let Some(first) = text.get_mut(..1) {

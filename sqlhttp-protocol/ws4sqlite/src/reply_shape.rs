@@ -1,26 +1,28 @@
-//! The facts about a call that the encoder needs.
+//! The facts about a call that its reply depends on, besides the outcome of the batch. An item is a query or statement
+//! of the call.
 
-/// The form of the reply that a call asks for. [`crate::Call::into_batch`] returns it.
+/// The form of the reply that a call asks for. Returned by [`crate::Call::into_batch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplyShape {
-    /// Whether rows are arrays rather than objects.
+    /// Whether each row is a JSON array rather than an object.
     pub(crate) list: bool,
-    /// The shapes of the items, one for each step.
+    /// The forms of the results, one for each step of the batch.
     pub(crate) items: Vec<ItemShape>,
-    /// Whether an item is known to fail and to roll the transaction back, so that the reply contains no results.
+    /// Whether an item is known to fail and to roll the transaction back. If so, the reply contains an error and no
+    /// results.
     pub(crate) fails: bool,
 }
 
-/// The form of the result that an item asks for.
+/// The form of the result of one query or statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ItemShape {
     pub(crate) kind: Kind,
     pub(crate) no_fail: bool,
-    /// Whether the item's own text begins with BEGIN.
+    /// Whether the SQL text, as sent by the client, begins with BEGIN.
     pub(crate) says_begin: bool,
 }
 
-/// Whether an item was given as `query` or as `statement`.
+/// Whether the client sent the JSON member `query` or `statement`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Query,
@@ -28,7 +30,8 @@ pub(crate) enum Kind {
 }
 
 impl ReplyShape {
-    /// Returns the shape of an item. Each step of the batch has one, so the default is never used.
+    /// Returns the form of the result of the step at `index`. Each step of the batch has one, so the default is never
+    /// used.
     pub(crate) fn item(&self, index: usize) -> ItemShape {
         let default = ItemShape { kind: Kind::Statement, no_fail: false, says_begin: false };
         self.items.get(index).copied().unwrap_or(default)

@@ -1,4 +1,4 @@
-//! Encodes batches as requests.
+//! Encodes batches as requests of the rqlite protocol.
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Value};
 use sqlhttp_text::number;
@@ -9,22 +9,23 @@ use crate::endpoint::Endpoint;
 use crate::json;
 use crate::params::Params;
 
-/// The error of a batch that the protocol cannot express.
+/// The error for a batch that cannot be expressed as a request of the rqlite protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the protocol cannot express {what}{}", step.map(|i| format!(" (step {i})")).unwrap_or_default())]
 pub struct NotExpressible {
-    /// The index of the step, counted from 0. `None` for the batch as a whole.
+    /// The index of the step that cannot be expressed, counted from 0. `None` if the batch as a whole cannot be
+    /// expressed.
     pub step: Option<usize>,
-    /// The part that cannot be expressed.
+    /// The part of the batch or step that cannot be expressed.
     pub what: &'static str,
 }
 
-/// A request to be sent with POST.
+/// A request of the rqlite protocol, to be sent with POST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The parameters of the query string. The caller may add others.
+    /// The parameters of the query string. The caller may set further ones.
     pub params: Params,
-    /// The body, of type `application/json`.
+    /// The body of the request. Its content type is `application/json`.
     pub body: Vec<u8>,
 }
 
@@ -34,11 +35,11 @@ pub struct Request {
 /// [`NotExpressible`] for:
 ///
 /// * a batch without steps, or with a stamp
-/// * steps that run several times or are known to fail
-/// * an expected result, or an effect of a failure, that differs from the endpoint's
-/// * empty SQL
-/// * a binding rule other than [`BindRule::Counted`], and empty names of values
-/// * infinite values, and texts that look like BLOBs (`x'00'`)
+/// * a step that runs several times or is known to fail
+/// * a step whose expected result, or whose behaviour after a failure, differs from that of the endpoint
+/// * a step whose SQL text is empty
+/// * a binding rule other than [`BindRule::Counted`], and a value with an empty name
+/// * an infinite value, and a TEXT value that looks like a BLOB (`x'00'`)
 pub fn encode_call(batch: &Batch, endpoint: Endpoint) -> Result<Request, NotExpressible> {
     let whole = |what| Err(NotExpressible { step: None, what });
     if batch.steps.is_empty() {
@@ -93,7 +94,7 @@ fn write_bindings(out: &mut Vec<u8>, bindings: &Bindings) -> Result<(), &'static
         match name.as_deref() {
             None => write_value(out, value)?,
             Some("") => return Err("an empty name"),
-            // Each name has an object of its own, because the keys of one object must differ.
+            // Each name is written in an object of its own, because the keys within one object must differ.
             Some(name) => {
                 out.push(b'{');
                 json::write_key(out, name);
@@ -112,7 +113,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), &'static str> {
         // SQLite stores NaN as NULL.
         Value::Real(value) if value.is_nan() => out.extend_from_slice(b"null"),
         Value::Real(value) if value.is_infinite() => return Err("an infinite value"),
-        // The fraction is written even if it is zero, so that the server does not read the number as an INTEGER.
+        // The fraction is written even if it is zero. Otherwise, the server would read the number as an INTEGER.
         Value::Real(value) => out.extend_from_slice(zmij::Buffer::new().format_finite(*value).as_bytes()),
         Value::Text(text) if spelled_bytes(text).is_some() => return Err("a text that looks like a BLOB"),
         Value::Text(text) => json::write_string(out, text),

@@ -1,4 +1,4 @@
-//! The client's side of the protocol: encodes batches as requests, and decodes replies.
+//! The client's side of the rqlite protocol: encodes batches as requests, and decodes replies.
 //!
 //! ```
 //! use sqlhttp_core::Value;

@@ -1,4 +1,4 @@
-//! Decodes replies.
+//! Decodes replies of the rqlite protocol.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,72 +6,73 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::value::RawValue;
 use sqlhttp_core::Value;
 
-/// A decoded reply.
+/// A decoded reply with the results of the statements.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {
     /// The results of the statements, in their order.
     pub results: Vec<StatementResult>,
-    /// The duration of the request, in seconds.
+    /// The duration of the request, in seconds. `None` if the reply does not contain it.
     pub time: Option<f64>,
-    /// The sequence number of a queued write.
+    /// The sequence number of a queued write. `None` in the replies to other requests.
     pub sequence_number: Option<i64>,
-    /// The index of the log entry that contains the request.
+    /// The index of the Raft log entry that contains the request. `None` if the reply does not contain it.
     pub raft_index: Option<u64>,
 }
 
-/// The result of a statement.
+/// The result of one statement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StatementResult {
     /// The statement returned rows.
     Rows(ResultRows),
-    /// The statement made changes, or it returned no columns. The protocol does not distinguish these.
+    /// The statement made changes, or it ran without returning columns. The protocol does not distinguish the two
+    /// cases.
     Changed(Changes),
-    /// The statement failed with this error.
+    /// The statement failed. The text is the error message.
     Failed(String),
 }
 
-/// The rows of a statement.
+/// The columns and rows that a statement returned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResultRows {
-    /// The names of the columns. In the associative form they are sorted, without duplicates.
+    /// The names of the columns. If rows are JSON objects (`associative`), the names are sorted and without duplicates.
     pub columns: Vec<String>,
-    /// The types of the columns. Empty for a type that the server does not know.
+    /// The types of the columns. The type is empty if the server cannot tell it.
     pub types: Vec<String>,
-    /// The rows, each with one value for each column.
+    /// The rows. Each has one value for each column.
     ///
-    /// The protocol loses some types. A BLOB is its base64 text unless the client asked for `blob_array`, an integral
-    /// REAL is an INTEGER, and true and false are 1 and 0.
+    /// Some types are lost in JSON. A BLOB becomes a TEXT value with its base64, unless the client asked for
+    /// `blob_array`. A REAL without a fraction becomes an INTEGER. True and false become 1 and 0.
     pub rows: Vec<Vec<Value>>,
-    /// The duration of the statement, in seconds.
+    /// The duration of the statement, in seconds. `None` if the reply does not contain it.
     pub time: Option<f64>,
 }
 
-/// The changes of a statement.
+/// The changes that a statement made.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Changes {
-    /// The rowid of the last row that was inserted.
+    /// The rowid of the last row that was inserted. `None` if the reply does not contain it.
     pub last_insert_id: Option<i64>,
-    /// The number of rows that were changed.
+    /// The number of rows that the statement changed.
     pub rows_affected: u64,
-    /// The duration of the statement, in seconds.
+    /// The duration of the statement, in seconds. `None` if the reply does not contain it.
     pub time: Option<f64>,
 }
 
-/// The error of a reply without results.
+/// The error of a reply that contains no results.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// The server refused the request.
+    /// The server refused the request: the status of the reply is not 200.
     #[error("{status}: {text}")]
     Refused {
-        /// The HTTP status.
+        /// The HTTP status of the reply.
         status: u16,
-        /// The body, without the line feed that ends it.
+        /// The body of the reply, without the line feed at its end.
         text: String,
     },
-    /// The request failed as a whole.
+    /// The request failed as a whole. The text is the error message.
     #[error("{0}")]
     Failed(String),
-    /// The reply has status 200 but does not follow the protocol, for this reason.
+    /// The reply has status 200 but does not follow the protocol. The text is the reason.
     #[error("the reply is malformed: {0}")]
     Malformed(String),
 }
@@ -165,11 +166,11 @@ fn in_order(columns: &[String], mut object: HashMap<String, Scalar>) -> Result<V
     columns.iter().map(value).collect()
 }
 
-/// A value of a row.
+/// A JSON value of a row, converted to an SQLite value.
 struct Scalar(Value);
 
 impl<'de> Deserialize<'de> for Scalar {
-    // The number is parsed from its text, because the parser of serde_json rejects 9e999.
+    // The number is parsed from its JSON text here, because the number parser of serde_json rejects 9e999.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?.get();
         scalar(json).map(Scalar).map_err(D::Error::custom)

@@ -1,4 +1,5 @@
-//! The list of statements. Errors are found in the order of the document.
+//! Decodes the JSON array of statements in a request body. If the body has several errors, the first in the body is
+//! reported.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use super::value;
 use crate::call::Statement;
 use crate::reply::Refusal;
 
-/// The maximum number of statements of a request. A statement takes at least four bytes in the body, and some hundred
-/// bytes of memory.
+/// The maximum number of statements in a request; a request with more is refused with status 413. A statement takes at
+/// least four bytes in the body, but about a hundred bytes of memory or more.
 pub const STATEMENTS_MAX: usize = 1 << 20;
 
-/// Parses the first JSON value of a text, and ignores the text after it. Lone surrogates become U+FFFD.
+/// Decodes the JSON value at the beginning of `text`, and ignores the text after that value. Lone surrogates in strings
+/// become U+FFFD.
 pub(super) fn parse(text: &str) -> Result<Vec<Statement>, Refusal> {
     parse_once(text).or_else(|refusal| match without_lone_surrogates(text) {
         Some(repaired) => parse_once(&repaired),
@@ -31,13 +33,13 @@ fn parse_once(text: &str) -> Result<Vec<Statement>, Refusal> {
     let statements = ListSeed(&progress).deserialize(&mut serde_json::Deserializer::from_str(text));
     statements.map_err(|error| match (progress.refusal(), error.classify()) {
         (Some(refusal), _) => refusal,
-        // JSON of the wrong type.
+        // The JSON is valid but has the wrong types.
         (None, Category::Data) => Refusal::text(400, "invalid request"),
         (None, Category::Syntax | Category::Eof | Category::Io) => Refusal::invalid_json(),
     })
 }
 
-/// Implements `DeserializeSeed` for a visitor that is its own seed.
+/// Implements `DeserializeSeed` for a type that is both the seed and its visitor.
 macro_rules! seed {
     ($seed:ty => $value:ty) => {
         impl<'de> DeserializeSeed<'de> for $seed {

@@ -1,4 +1,4 @@
-//! Decodes requests.
+//! Decodes the statements of a request, from its body or its query string.
 
 mod list;
 mod progress;
@@ -14,18 +14,20 @@ use crate::endpoint::Endpoint;
 use crate::params::Params;
 use crate::reply::Refusal;
 
-/// The beginning of a database file. Its header string is `SQLite format 3` with a zero byte; only this part is
-/// compared.
+/// The bytes by which an SQLite database file is recognized. The header string of such a file is `SQLite format 3` and
+/// a zero byte; only this part of it is compared.
 const SQLITE_FILE: &[u8] = b"SQLite format";
 
-/// Decodes the body of a POST. `content_type` is the value of the header. Without it, the body is JSON.
+/// Decodes the body of a POST request. `content_type` is the value of the request header `Content-Type`. If it is
+/// missing, the body is decoded as JSON.
 ///
-/// The body of a queued write may be empty. With `wait`, it may also be an empty list or `null`. Such a write has no
-/// statements; with `wait`, its reply is sent after the writes that were queued before it.
+/// The body of a queued write may be empty. With the parameter `wait`, it may also be an empty array or `null`. Such a
+/// write contains no statements. With `wait`, its reply is sent after the writes that were queued before it have run.
 ///
 /// # Errors
-/// Status 400 for a body that is not a list of statements, status 413 for more than [`STATEMENTS_MAX`] statements or
-/// [`VALUES_MAX`] values, and a top-level error for SQL text that is not UTF-8.
+/// * Status 400 if the body is not a list of statements.
+/// * Status 413 if it contains more than [`STATEMENTS_MAX`] statements or [`VALUES_MAX`] values.
+/// * A top-level error if the SQL text of a plain-text body is not UTF-8.
 pub fn decode(endpoint: Endpoint, content_type: Option<&str>, body: &[u8], params: &Params) -> Result<Call, Refusal> {
     if is_text(endpoint, content_type) {
         return one_text(body);
@@ -37,10 +39,10 @@ pub fn decode(endpoint: Endpoint, content_type: Option<&str>, body: &[u8], param
     Ok(Call { statements })
 }
 
-/// Decodes a GET. The parameter `q` contains the SQL text. Without it, the call has no statements.
+/// Decodes a GET request. The parameter `q` contains the SQL text. Without `q`, the call has no statements.
 ///
 /// # Errors
-/// Status 400 for `/db/sql` without `q`, and a top-level error for SQL text that is not UTF-8.
+/// Status 400 if `q` is missing at `/db/sql`. A top-level error if the SQL text is not UTF-8.
 pub fn decode_query_string(endpoint: Endpoint, params: &Params) -> Result<Call, Refusal> {
     match &params.q {
         Some(sql) => one_text(sql),
@@ -49,13 +51,13 @@ pub fn decode_query_string(endpoint: Endpoint, params: &Params) -> Result<Call, 
     }
 }
 
-/// Whether a body sent to `/db/load` is a database file. `head` is the beginning of the body, of at least 14 bytes if
-/// the body is as long. Any other body is SQL text, which [`decode`] decodes.
+/// Returns whether a body sent to `/db/load` is an SQLite database file. Any other body is SQL text, which [`decode`]
+/// decodes. `head` must contain the first 14 bytes of the body, or the whole body if it is shorter.
 pub fn is_database_file(head: &[u8]) -> bool {
     head.len() > SQLITE_FILE.len() && head.starts_with(SQLITE_FILE)
 }
 
-/// Whether the body is plain SQL text. The header is compared with regard to case.
+/// Returns whether the body is plain SQL text rather than JSON. The comparison of the content type is case-sensitive.
 fn is_text(endpoint: Endpoint, content_type: Option<&str>) -> bool {
     match endpoint {
         Endpoint::Load => true,
@@ -66,7 +68,8 @@ fn is_text(endpoint: Endpoint, content_type: Option<&str>) -> bool {
     }
 }
 
-/// Whether a body without statements is valid for a queued write: an empty body, or `[]` and `null` with `wait`.
+/// Returns whether a body without statements is valid for a queued write. An empty body is always valid; `[]` and
+/// `null` are valid only with `wait`.
 fn is_empty_write(body: &[u8], refusal: &Refusal, wait: bool) -> bool {
     match body.trim_ascii() {
         b"" => true,

@@ -1,8 +1,8 @@
-//! The repair of texts that are not quite UTF-8.
+//! Repairs JSON that contains invalid UTF-8 or lone surrogates.
 
 use std::borrow::Cow;
 
-/// Converts bytes to text. Each byte that is not UTF-8 becomes U+FFFD.
+/// Converts bytes to a string. Each byte that is not part of valid UTF-8 becomes U+FFFD.
 pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
@@ -15,8 +15,8 @@ pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Replaces each lone surrogate (an escape `\uXXXX` of one half of a surrogate pair without the other half) by
-/// `\ufffd`. `None` if the text contains none.
+/// Replaces each lone surrogate with `\ufffd`. A lone surrogate is an escape `\uXXXX` for one half of a surrogate pair
+/// without the other half. Returns `None` if `json` contains none.
 pub(super) fn without_lone_surrogates(json: &str) -> Option<String> {
     let mut repaired = String::new();
     let mut copied = 0;
@@ -32,7 +32,7 @@ pub(super) fn without_lone_surrogates(json: &str) -> Option<String> {
                 copied = at;
             }
             (Some(_), _) => at += 6,
-            // The backslash and the character that it escapes.
+            // Skips the backslash and the character that it escapes.
             (None, _) => at += 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
         }
     }
@@ -40,7 +40,7 @@ pub(super) fn without_lone_surrogates(json: &str) -> Option<String> {
     (copied > 0).then_some(repaired)
 }
 
-/// Returns the UTF-16 code unit of the escape `\uXXXX` at a position.
+/// Returns the UTF-16 code unit of the escape `\uXXXX` at the byte position `at`. `None` if there is no such escape.
 fn code_unit(json: &str, at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
     let digits = digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some(digits)?;

@@ -1,4 +1,4 @@
-//! Converts parameters to values. Their JSON is known to be well-formed.
+//! Converts the JSON parameters of a statement to values. The JSON has been checked before: it is well-formed.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,7 +13,8 @@ use super::progress::Progress;
 use super::text::without_lone_surrogates;
 use crate::reply::Refusal;
 
-/// Appends the values of a parameter: one value, or one for each key of an object.
+/// Converts one JSON parameter of a statement and appends the result to `entries`. An object results in one named value
+/// for each key, any other parameter in one value without a name.
 pub(super) fn append(json: &str, entries: &mut Vec<Binding>, progress: &Progress) -> Result<(), Refusal> {
     if !json.starts_with('{') {
         progress.count_value()?;
@@ -27,7 +28,7 @@ pub(super) fn append(json: &str, entries: &mut Vec<Binding>, progress: &Progress
     Ok(())
 }
 
-/// The visitor of an object. Collects its values in their order.
+/// The visitor of a JSON object with named values. Collects the values in order.
 struct Named<'p> {
     progress: &'p Progress,
     refusal: Option<Refusal>,
@@ -55,13 +56,13 @@ impl<'de> Visitor<'de> for Named<'_> {
 fn named(name: &str, json: &str) -> Result<Binding, Refusal> {
     let name = string(name)?;
     Ok(Binding {
-        // A value with an empty name is bound by its position.
+        // A value with an empty name is bound by its position in the list.
         name: (!name.is_empty()).then(|| name.into()),
         value: value(json)?,
     })
 }
 
-/// Removes duplicate names. The last value of a name is kept, at the position of the first.
+/// Removes duplicate names. Only the last value of a name is kept, at the position of the first one.
 fn last_wins(entries: Vec<Binding>) -> Vec<Binding> {
     // For few names, comparing all pairs costs less than hashing.
     let few = entries.len() <= 16;
@@ -117,12 +118,13 @@ fn string(json: &str) -> Result<Cow<'_, str>, Refusal> {
     unescaped.map(Cow::Owned).map_err(not_json)
 }
 
-/// Converts a text of the form `x'0aff'` to a BLOB of these bytes, and leaves any other text unchanged.
+/// Converts a string of the form `x'0aff'` to the BLOB with these bytes, and any other string to a TEXT value.
 fn text_or_blob(text: Cow<'_, str>) -> Value {
     spelled_bytes(&text).map_or_else(|| Value::Text(text.into_owned()), Value::Blob)
 }
 
-/// Returns the bytes of a text of the form `x'0aff'`. White space around it is ignored. `None` for any other text.
+/// Returns the bytes that a string of the form `x'0aff'` spells, ignoring white space around it. `None` for any other
+/// string.
 pub(crate) fn spelled_bytes(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim().strip_prefix(['x', 'X'])?.strip_prefix('\'')?.strip_suffix('\'')?;
     let (pairs, odd) = digits.as_bytes().as_chunks::<2>();
@@ -139,7 +141,7 @@ fn bytes(json: &str) -> Result<Vec<u8>, Refusal> {
     bytes.map_err(not_json)?
 }
 
-/// The visitor of an array of bytes.
+/// The visitor of a JSON array whose elements are bytes.
 struct Bytes;
 
 impl<'de> Visitor<'de> for Bytes {
@@ -162,8 +164,8 @@ impl<'de> Visitor<'de> for Bytes {
     }
 }
 
-/// Returns the refusal of a value that cannot be bound. rqlite's text contains the text of a number, and the Go type of
-/// any other value.
+/// Returns the refusal of a JSON value that cannot be bound. Like rqlite's, the message contains the number as written,
+/// or the Go type of a value that is not a number.
 fn unsupported(json: &str) -> Refusal {
     let kind = match json.as_bytes().first() {
         Some(b'"') => "string",
@@ -176,7 +178,7 @@ fn unsupported(json: &str) -> Refusal {
     Refusal::text(400, format!("unsupported type {kind}"))
 }
 
-/// Converts an error of serde. It does not occur, because the JSON is well-formed.
+/// Converts an error of serde to a refusal. The error does not occur, because the JSON is well-formed.
 fn not_json(_: serde_json::Error) -> Refusal {
     Refusal::invalid_json()
 }

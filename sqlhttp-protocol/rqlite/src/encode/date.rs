@@ -1,17 +1,18 @@
-//! Values of DATE, DATETIME and TIMESTAMP columns, which are written in RFC 3339.
+//! Writes the values of DATE, DATETIME and TIMESTAMP columns as times in RFC 3339.
 
 use sqlhttp_text::number;
 use sqlhttp_text::time::{ParseOptions, Time};
 
 use crate::json;
 
-/// The largest magnitude of an integer that counts seconds. Larger integers count milliseconds.
+/// The maximum magnitude of an integer that is read as seconds since 1970. An integer of a larger magnitude is read as
+/// milliseconds.
 const SECONDS_MAX: i64 = 1_000_000_000_000;
-/// rqlite accepts an offset of 24 hours and 60 minutes.
+/// The parser options for times. Like rqlite, the parser accepts UTC offsets of up to 24 hours and 60 minutes.
 const OPTIONS: ParseOptions = ParseOptions { repeated_blanks: true, offset_hours_max: 24, offset_minutes_max: 60 };
 
-/// Writes an integer, which counts seconds or milliseconds since 1970, as a time in UTC. If the year is not in the
-/// range from 0 to 9999, the integer is written unchanged.
+/// Writes the integer value of a time column as a time in UTC. The integer counts seconds or milliseconds since 1970.
+/// If the year is outside the range from 0 to 9999, the integer is written unchanged.
 pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) {
     let (seconds, milliseconds) = if (-SECONDS_MAX..=SECONDS_MAX).contains(&value) {
         (value, 0)
@@ -24,8 +25,8 @@ pub(super) fn write_integer(out: &mut Vec<u8>, value: i64) {
     }
 }
 
-/// Writes a text that is a time in RFC 3339. A text that is not a time, and a time with an offset of a day or more, are
-/// written unchanged.
+/// Writes the TEXT value of a time column as a time in RFC 3339. A TEXT value that is not a time is written unchanged,
+/// and so is a time with a UTC offset of a day or more.
 pub(super) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
     match Time::parse(text, &OPTIONS) {
         Some(time) if time.offset_minutes().abs() < 24 * 60 => time.write_json(out),

@@ -1,11 +1,11 @@
-//! What the encoder needs to know about a statement besides its outcome.
+//! The facts about a statement that its encoded result depends on, besides its outcome.
 
 use sqlhttp_core::{Columns, StepInfo};
 
 use crate::endpoint::Endpoint;
 use crate::reply_shape::ReplyShape;
 
-/// The facts about a step, and the shape of the reply that its result is a part of.
+/// The facts about a statement, and the shape of the reply that contains the result of the statement.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Detail<'s> {
     pub(super) info: StepInfo,
@@ -13,7 +13,7 @@ pub(super) struct Detail<'s> {
 }
 
 impl Detail<'_> {
-    /// Whether the result has the form of a query's, even if it has no rows.
+    /// Returns whether the result has the form of a query's result, even if it has no rows.
     pub(super) fn is_query(self) -> bool {
         match self.shape.endpoint {
             Endpoint::Query => true,
@@ -22,7 +22,7 @@ impl Detail<'_> {
         }
     }
 
-    /// Whether the result contains the step's rows.
+    /// Returns whether the result contains the rows that the statement returned.
     pub(super) fn shows_rows(self, columns: &Columns) -> bool {
         let returns = matches!(self.shape.endpoint, Endpoint::Execute | Endpoint::Load | Endpoint::Request);
         self.is_query() || returns && self.info.returning && !columns.is_empty()

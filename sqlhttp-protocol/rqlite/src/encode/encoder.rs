@@ -1,4 +1,4 @@
-//! The encoder of results, for complete outcomes and for parts.
+//! Encodes the results of statements. Used both for complete outcomes and for outcomes that arrive in parts.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::json;
 use crate::messages;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// Writes the results of a reply, one after the other.
+/// Writes the results in a reply, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
-    /// The number of results that have begun.
+    /// The number of results whose beginning has been written.
     begun: usize,
-    /// The result whose rows are being written.
+    /// The result whose rows are being written. `None` between two results.
     open: Option<Open>,
 }
 
@@ -27,21 +27,22 @@ pub(super) struct Encoder {
 struct Open {
     columns: Arc<Columns>,
     style: Style,
-    /// Created with the first row.
+    /// The writer of the rows. `None` before the first row.
     writer: Option<RowWriter>,
-    /// The offset of the result in the output. `None` if a part of the output has been taken out since.
+    /// The byte offset of this result in the output. `None` if the caller has emptied the output since the result
+    /// began.
     start: Option<usize>,
-    /// The length of the output after the last part.
+    /// The length of the output after the last part that was written, in bytes.
     len: usize,
 }
 
 impl Encoder {
-    /// Whether the rows of a result are being written.
+    /// Returns whether the rows of a result are being written.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Writes a part.
+    /// Writes the next part of an outcome.
     pub(super) fn part(
         &mut self,
         part: Part,
@@ -51,7 +52,7 @@ impl Encoder {
     ) -> Result<(), Abort> {
         match part {
             Part::Columns(columns) => {
-                // Only the results of reads are sent in parts.
+                // The engine sends only the results of reads in parts.
                 let reads = StepInfo { reads: true, ..StepInfo::default() };
                 let detail = Detail { info: reads, shape };
                 if detail.shows_rows(&columns) {
@@ -93,7 +94,8 @@ impl Encoder {
         }
     }
 
-    /// Writes the result of a step, or its end if its rows have been written.
+    /// Writes the result of a step. If the rows of the result have already been written, writes only the end of the
+    /// result.
     pub(super) fn step(&mut self, step: &StepOutcome, detail: Detail<'_>, out: &mut Vec<u8>) {
         match step {
             StepOutcome::Failed(failure) => {
@@ -157,7 +159,7 @@ impl Encoder {
         };
         open.notice_drain(out);
         match open {
-            // Nothing of the result has left the output, so the error replaces it.
+            // No byte of the result has been taken out of the output. So the error replaces the whole result.
             Open { start: Some(start), .. } => out.truncate(start),
             Open { writer: None, .. } => {}
             Open { writer: Some(writer), .. } => {
@@ -168,7 +170,7 @@ impl Encoder {
         write_failure(out, text, detail);
     }
 
-    /// Writes the error as the result of each statement that has none, and the end of the reply.
+    /// Writes `text` as the error of each statement that has no result yet, and then the end of the reply.
     pub(super) fn end_early(&mut self, text: &str, trailer: &Trailer, shape: &ReplyShape, out: &mut Vec<u8>) {
         let detail = Detail { info: StepInfo { reads: true, ..StepInfo::default() }, shape };
         if self.open.is_some() {
@@ -185,7 +187,7 @@ impl Encoder {
         self.begun += 1;
     }
 
-    /// Writes the end of the reply.
+    /// Writes the end of the reply, after the last result.
     pub(super) fn end(&mut self, shape: &ReplyShape, trailer: &Trailer, out: &mut Vec<u8>) {
         out.extend_from_slice(if self.begun > 0 { b"]" } else { b"{\"results\":[]" });
         write_trailer(out, shape, trailer);
@@ -193,7 +195,7 @@ impl Encoder {
 }
 
 impl Open {
-    /// Forgets the beginning of the result if the output has been emptied since the last part.
+    /// Sets `start` to `None` if the caller has emptied the output since the last part.
     fn notice_drain(&mut self, out: &[u8]) {
         if out.len() != self.len {
             self.start = None;
@@ -215,7 +217,7 @@ impl Open {
     }
 }
 
-/// Adds up the changes of several runs.
+/// Returns the total of the changes that the runs of one statement made, with the rowid of the last run.
 fn total(changes: &[Changed]) -> Changed {
     Changed {
         rows: changes.iter().fold(0, |sum, changed| sum.saturating_add(changed.rows)),

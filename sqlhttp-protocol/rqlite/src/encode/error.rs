@@ -1,4 +1,4 @@
-//! Replies without an outcome, and the results of statements that failed.
+//! Encodes replies to requests that failed as a whole, and the results of failed statements.
 
 use sqlhttp_core::{Error, Failure, StepInfo};
 
@@ -10,25 +10,25 @@ use crate::messages;
 use crate::reply::Reply;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// The error of an answer with status 200 that has begun and cannot be finished, because the transaction was not
+/// The error of a reply with status 200 that was begun but cannot be completed, because the transaction was not
 /// committed.
 ///
-/// If a part of the answer has been sent, the caller must cut the connection, so that the client does not take the
-/// answer for complete. Otherwise the caller sends `reply`.
+/// If the caller has already sent a part of the reply, it must close the connection, so that the client notices that
+/// the reply is incomplete. Otherwise the caller must send `reply` instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
 pub struct Abort {
-    /// The reply to send if nothing has been sent yet.
+    /// The reply to send instead if nothing has been sent yet.
     pub reply: Reply,
 }
 
-/// Encodes the reply to a request whose transaction was not committed.
+/// Encodes the reply to a request whose transaction could not be committed.
 pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Trailer) -> Abort {
     let text = messages::failure(failure, StepInfo::default(), shape);
     Abort { reply: encode_top_level_error(&text, shape, trailer) }
 }
 
-/// Encodes the reply to a request that has no outcome.
+/// Encodes the reply to a request that failed as a whole, so that there is no outcome.
 ///
 /// | error | reply |
 /// |---|---|
@@ -37,7 +37,8 @@ pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Tra
 /// | `Overloaded`, `NoLeader`, `Unavailable` | 503 |
 /// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
 ///
-/// If all statements are one transaction, a timeout has only one result, unless the endpoint is `/db/query`.
+/// If all statements are one transaction, the reply to a timeout has only one result, unless the endpoint is
+/// `/db/query`.
 pub fn encode_error(error: &Error, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     let reads = matches!(shape.endpoint, Endpoint::Query | Endpoint::Request);
     let text = messages::error_text(error, reads);
@@ -53,7 +54,7 @@ pub fn encode_error(error: &Error, shape: &ReplyShape, trailer: &Trailer) -> Rep
     }
 }
 
-/// Encodes a reply that contains an error and no results.
+/// Encodes a reply with status 200 that contains an error and no results.
 pub fn encode_top_level_error(error: &str, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     let mut out = b"{\"results\":[],\"error\":".to_vec();
     json::write_string(&mut out, error);
@@ -61,7 +62,7 @@ pub fn encode_top_level_error(error: &str, shape: &ReplyShape, trailer: &Trailer
     finish(out, shape)
 }
 
-/// Encodes a reply in which the result of each statement that did not run is the timeout.
+/// Encodes the reply to a request that has timed out. The result of each statement is the error `text`.
 fn encode_timeout(text: &str, reads: bool, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     let info = StepInfo { reads, ..StepInfo::default() };
     let mut out = b"{\"results\":[".to_vec();
@@ -76,7 +77,7 @@ fn encode_timeout(text: &str, reads: bool, shape: &ReplyShape, trailer: &Trailer
     finish(out, shape)
 }
 
-/// Writes the result of a statement that failed.
+/// Writes the result of a failed statement, with `text` as its error message.
 pub(super) fn write_failure(out: &mut Vec<u8>, text: &str, detail: Detail<'_>) {
     out.push(b'{');
     if detail.shape.associative && detail.is_query() {
@@ -85,7 +86,7 @@ pub(super) fn write_failure(out: &mut Vec<u8>, text: &str, detail: Detail<'_>) {
     write_error(out, text);
 }
 
-/// Writes an error as the last member of a result.
+/// Writes the error message as the last JSON member of a result, and the end of the result.
 pub(super) fn write_error(out: &mut Vec<u8>, text: &str) {
     json::write_key(out, "error");
     json::write_string(out, text);

@@ -1,8 +1,8 @@
-//! Encodes outcomes as replies.
+//! Encodes the outcomes of batches as replies.
 //!
-//! `whole` encodes an outcome at once, `parts` encodes it part by part; both use the same `encoder`. `rows` writes the
-//! rows of one result, `value` and `date` write single values, `error` writes replies without an outcome, and `trailer`
-//! ends a reply.
+//! `whole` encodes a complete outcome, and `parts` encodes an outcome part by part; both use `encoder`. `rows` writes
+//! the rows of one result. `value` and `date` write single values. `error` encodes replies to requests that have no
+//! outcome. `trailer` writes the end of a reply.
 
 mod date;
 mod detail;

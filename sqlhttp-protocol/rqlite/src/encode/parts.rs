@@ -1,4 +1,4 @@
-//! Outcomes that arrive in parts.
+//! Encodes an outcome that arrives in parts, while the batch is running.
 
 use sqlhttp_core::{Error, Part};
 
@@ -8,34 +8,34 @@ use crate::messages;
 use crate::pretty::Indenter;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// How much compact JSON of one result is held back before it is indented, in bytes. The result of a statement that
-/// fails can be replaced by its error as long as it is held back.
+/// The size of the compact JSON of one result from which it is no longer held back but indented, in bytes. If a
+/// statement fails while its result is held back, the error can still replace the rows.
 const PRETTY_HELD: usize = 256 << 10;
 
-/// Encodes an outcome part by part. Its memory does not grow with the number of rows.
+/// Encodes an outcome part by part. The memory that the encoder uses does not grow with the number of rows.
 #[derive(Debug)]
 pub struct PartEncoder {
     shape: ReplyShape,
     encoder: Encoder,
     indenter: Indenter,
-    /// Compact JSON that has not been indented yet.
+    /// The compact JSON that is held back: it has not been indented yet.
     compact: Vec<u8>,
 }
 
 impl PartEncoder {
-    /// Creates the encoder of one reply.
+    /// Creates the encoder for one reply.
     pub fn new(shape: ReplyShape) -> Self {
         PartEncoder { shape, encoder: Encoder::default(), indenter: Indenter::default(), compact: Vec::new() }
     }
 
-    /// Encodes a part and appends it to `out`. After any call, the caller may send the content of `out` and empty it.
-    /// `trailer` is used with [`Part::End`] only.
+    /// Encodes the next part of the outcome and appends it to `out`. After each call, the caller may send the content
+    /// of `out` and empty it. `trailer` has an effect only with [`Part::End`].
     ///
-    /// If a statement fails after its first rows, its result is only the error as long as the caller has taken nothing
-    /// out of `out` since the result began. Otherwise the error follows the rows.
+    /// A statement may fail after its first rows. If the caller has taken nothing out of `out` since the result of this
+    /// statement began, the error replaces the rows. Otherwise the error follows the rows.
     ///
     /// # Errors
-    /// [`Abort`] if the answer cannot be finished. No part may follow.
+    /// [`Abort`] if the reply cannot be completed. No call may follow.
     pub fn part(&mut self, part: Part, trailer: &Trailer, out: &mut Vec<u8>) -> Result<(), Abort> {
         let PartEncoder { shape, encoder, .. } = self;
         if !shape.pretty {
@@ -48,11 +48,12 @@ impl PartEncoder {
         Ok(())
     }
 
-    /// Ends the reply before its last part because the database cannot continue. The error becomes the result of each
-    /// statement that has no result yet. If a statement has rows already, the error follows them. No part may follow.
+    /// Ends the reply before its last part, because the database cannot continue. The error becomes the result of each
+    /// statement that has no result yet. If rows of a statement have already been sent, the error follows them. No call
+    /// may follow.
     pub fn end_early(&mut self, error: &Error, trailer: &Trailer, out: &mut Vec<u8>) {
         let PartEncoder { shape, encoder, .. } = self;
-        // Only the results of reads are sent in parts.
+        // The engine sends only the results of reads in parts.
         let text = messages::error_text(error, true);
         if !shape.pretty {
             return encoder.end_early(&text, trailer, shape, out);

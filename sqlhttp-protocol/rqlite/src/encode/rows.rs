@@ -1,4 +1,5 @@
-//! The result of one statement that returns rows. The parts that all rows have in common are computed once.
+//! Writes the result of one statement that returns rows. What is the same in each row, such as the keys, is encoded
+//! only once.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,35 +9,35 @@ use sqlhttp_core::{Block, Column, Columns, RowRef, Rows, ValueRef};
 use super::value::{self, Class};
 use crate::json;
 
-/// The form of rows.
+/// The form in which rows are written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
-    /// Whether rows are objects rather than arrays.
+    /// Whether each row is a JSON object rather than an array.
     pub(super) associative: bool,
-    /// Whether BLOBs are arrays of integers rather than base64.
+    /// Whether BLOBs are written as arrays of integers rather than as base64.
     pub(super) blob_array: bool,
-    /// Whether the names of columns contain the names of their tables.
+    /// Whether the name of each column includes the name of its table.
     pub(super) qualified: bool,
 }
 
-/// Writes the rows of a result.
+/// Writes the rows of one result.
 #[derive(Debug)]
 pub(super) struct RowWriter {
     style: Style,
     fields: Vec<Field>,
-    /// The concatenated leads of all fields. A lead is the JSON before a value: a comma or the opening bracket, and the
-    /// key.
+    /// The leads of all fields, one after the other. The lead of a field is the JSON before its value: a comma or the
+    /// opening bracket and, in an object, the key.
     leads: Vec<u8>,
-    /// The number of columns.
+    /// The number of columns of the result.
     columns: usize,
-    /// Whether the fields are not the columns in their order.
+    /// Whether a row has other fields than the columns, or has them in another order.
     rearranged: bool,
-    /// Whether the list of rows has been opened.
+    /// Whether the opening bracket of the list of rows has been written.
     opened: bool,
     has_rows: bool,
 }
 
-/// Returns the approximate length of a result with these rows as arrays, in bytes.
+/// Returns the approximate length of the JSON of a result with these rows, in bytes. Each row is taken to be an array.
 pub(super) fn room_for(rows: &Rows) -> usize {
     let header: usize = rows.columns.iter().map(|column| column.name.len() + 16).sum();
     let values: usize = rows.blocks.iter().map(Block::byte_len).sum();
@@ -44,19 +45,19 @@ pub(super) fn room_for(rows: &Rows) -> usize {
     values.saturating_add(leads).saturating_add(header + 64)
 }
 
-/// A value in the JSON of a row.
+/// A field of each row: where its value comes from, and how it is written.
 #[derive(Debug)]
 struct Field {
-    /// The range of the lead in [`RowWriter::leads`].
+    /// The range of the field's lead in [`RowWriter::leads`].
     lead: Range<usize>,
-    /// The index of the value's column.
+    /// The index of the column that contains the value.
     column: usize,
     class: Class,
 }
 
 impl RowWriter {
-    /// Writes the beginning of a result, up to its rows. The first row determines the types of columns without a
-    /// declared type.
+    /// Writes the beginning of a result, up to its first row, and returns the writer of the rows. The first row
+    /// determines the types of the columns that have no declared type.
     pub(super) fn begin(out: &mut Vec<u8>, columns: &Columns, first: Option<RowRef<'_>>, style: Style) -> RowWriter {
         let names: Vec<_> = columns.iter().map(|column| name(column, style.qualified)).collect();
         let types = types(columns, first);
@@ -87,14 +88,14 @@ impl RowWriter {
         }
     }
 
-    /// Writes the end of the rows, but not the end of the result.
+    /// Writes the bracket that closes the list of rows. The result itself is not closed.
     pub(super) fn end(self, out: &mut Vec<u8>) {
         if self.opened {
             out.push(b']');
         }
     }
 
-    /// Writes a block of rows.
+    /// Writes the rows of a block.
     pub(super) fn block(&mut self, out: &mut Vec<u8>, block: &Block) {
         if self.columns == 0 {
             return;
@@ -151,8 +152,8 @@ fn lower_case(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| b.is_ascii_lowercase()) { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
 }
 
-/// Returns the indexes of columns in the order of their names. Of several columns with the same name, only the last is
-/// kept.
+/// Returns the indexes of the columns, sorted by the names of the columns. If several columns have the same name, only
+/// the last of them is kept.
 fn sorted(names: &[Cow<'_, str>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..names.len()).collect();
     order.sort_by(|&a, &b| names[a].cmp(&names[b]).then(b.cmp(&a)));
@@ -185,7 +186,8 @@ fn write_strings(out: &mut Vec<u8>, strings: &[Cow<'_, str>]) {
     out.push(b']');
 }
 
-/// Appends the lead of a field, and returns its range.
+/// Appends the lead of a field to `leads`, and returns its range. `place` is the position of the field in the row,
+/// counted from 0.
 fn write_lead(leads: &mut Vec<u8>, place: usize, name: &str, style: Style) -> Range<usize> {
     let start = leads.len();
     leads.push(match (place, style.associative) {

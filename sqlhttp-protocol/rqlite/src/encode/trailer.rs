@@ -1,4 +1,4 @@
-//! The end of a reply.
+//! Writes the end of a reply.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::json;
 use crate::reply::Reply;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// Writes the members after the results, and the end of the reply.
+/// Writes the JSON members that follow the results (`time` and `raft_index`), and the closing brace of the reply.
 pub(super) fn write_trailer(out: &mut Vec<u8>, shape: &ReplyShape, trailer: &Trailer) {
     write_time(out, trailer.elapsed, shape);
     if shape.raft_index && trailer.raft_index != 0 {
@@ -18,7 +18,7 @@ pub(super) fn write_trailer(out: &mut Vec<u8>, shape: &ReplyShape, trailer: &Tra
     out.push(b'}');
 }
 
-/// Writes the member `time`, in seconds, if the client asked for timings.
+/// Writes the JSON member `time`, a number of seconds, if the client asked for timings and the duration is not zero.
 pub(crate) fn write_time(out: &mut Vec<u8>, elapsed: Duration, shape: &ReplyShape) {
     if shape.timings && !elapsed.is_zero() {
         json::write_key(out, "time");
@@ -26,7 +26,8 @@ pub(crate) fn write_time(out: &mut Vec<u8>, elapsed: Duration, shape: &ReplyShap
     }
 }
 
-/// Makes a reply of compact JSON: indents it if the client asked for that, and sets the content type of the endpoint.
+/// Converts the compact JSON of a reply to a [`Reply`] with the content type of the endpoint. The JSON is indented if
+/// the client asked for that.
 pub(super) fn finish(compact: Vec<u8>, shape: &ReplyShape) -> Reply {
     Reply { content_type: shape.endpoint.content_type(), ..Reply::json(compact, shape.pretty) }
 }

@@ -1,4 +1,4 @@
-//! Single values as JSON. Their form depends on the declared type of the column.
+//! Writes single SQLite values as JSON. The form of a value depends on the declared type of its column.
 
 use sqlhttp_core::ValueRef;
 use sqlhttp_text::number;
@@ -6,21 +6,22 @@ use sqlhttp_text::number;
 use super::date;
 use crate::json;
 
-/// The class of a column's declared type or, for an expression, of the type of its first value.
+/// How the values of a column are written. This depends on the declared type of the column. For an expression, which
+/// has no declared type, it depends on the type of its first value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// BLOBs that are UTF-8 are written as texts.
+    /// BLOBs that are valid UTF-8 are written as strings.
     Texty,
     /// Integers are written as `true` or `false`.
     Boolean,
-    /// Integers and texts are written as times.
+    /// Integers and TEXT values are written as times.
     Time,
-    /// Values are written according to their own type.
+    /// Each value is written according to its own type.
     Other,
 }
 
 impl Class {
-    /// Returns the class of a type in lower case. The type is empty if there is none.
+    /// Returns the class for a column type in lower case. `type_name` is empty if the type is unknown.
     pub(super) fn of(type_name: &str) -> Class {
         const TEXTY: &[&str] = &["varchar", "varying character", "nchar", "native character", "nvarchar", "clob"];
         match type_name {
@@ -33,7 +34,7 @@ impl Class {
     }
 }
 
-/// Returns the type of an expression whose first value is this one.
+/// Returns the type of a column without a declared type. `value` is the value of the column in the first row.
 pub(super) fn type_of(value: ValueRef<'_>) -> &'static str {
     match value {
         ValueRef::Null => "",
@@ -43,7 +44,7 @@ pub(super) fn type_of(value: ValueRef<'_>) -> &'static str {
     }
 }
 
-/// Writes a value as JSON.
+/// Writes an SQLite value as JSON.
 pub(super) fn write(out: &mut Vec<u8>, value: ValueRef<'_>, class: Class, blob_array: bool) {
     match (value, class) {
         (ValueRef::Null, _) => out.extend_from_slice(b"null"),
@@ -52,7 +53,8 @@ pub(super) fn write(out: &mut Vec<u8>, value: ValueRef<'_>, class: Class, blob_a
         }
         (ValueRef::Integer(value), Class::Time) => date::write_integer(out, value),
         (ValueRef::Integer(value), _) => number::write_integer(out, value),
-        // Go's decoder would reject the whole document if it contained an infinite number.
+        // Infinity is written as a string, because JSON has no infinite numbers: Go's decoder would reject the whole
+        // document.
         (ValueRef::Real(f64::INFINITY), _) => out.extend_from_slice(b"\"Infinity\""),
         (ValueRef::Real(f64::NEG_INFINITY), _) => out.extend_from_slice(b"\"-Infinity\""),
         (ValueRef::Real(value), _) => number::write_real(out, value),

@@ -1,4 +1,4 @@
-//! Outcomes that are complete when the reply is encoded.
+//! Encodes outcomes that are complete.
 
 use sqlhttp_core::{Ending, Outcome, StepOutcome};
 use sqlhttp_text::number;
@@ -12,7 +12,7 @@ use crate::json;
 use crate::reply::Reply;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// Encodes a complete outcome. A step without facts is encoded as a step that writes.
+/// Encodes a complete outcome. If `outcome.info` contains nothing about a step, the step is encoded as one that writes.
 pub fn encode(outcome: &Outcome, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     if let Ending::NotCommitted(failure) = &outcome.ending {
         return not_committed(failure, shape, trailer).reply;
@@ -27,7 +27,7 @@ pub fn encode(outcome: &Outcome, shape: &ReplyShape, trailer: &Trailer) -> Reply
     finish(out, shape)
 }
 
-/// Returns the approximate length of an encoded result, in bytes.
+/// Returns the approximate length of the encoded result of a step, in bytes.
 fn room_for(step: &StepOutcome) -> usize {
     match step {
         StepOutcome::Rows(rows) => rows::room_for(rows),
@@ -36,7 +36,7 @@ fn room_for(step: &StepOutcome) -> usize {
     }
 }
 
-/// Encodes the reply to a queued write. It contains the sequence number of the write and no results.
+/// Encodes the reply to a queued write. The reply contains the sequence number of the write and no results.
 pub fn encode_queued(sequence_number: i64, shape: &ReplyShape, trailer: &Trailer) -> Reply {
     let mut out = b"{\"results\":[]".to_vec();
     write_time(&mut out, trailer.elapsed, shape);

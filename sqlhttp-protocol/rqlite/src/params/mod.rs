@@ -1,4 +1,4 @@
-//! The parameters of the query string.
+//! The parameters of a request's query string.
 
 mod query_string;
 
@@ -13,89 +13,96 @@ use query_string::{Pairs, push};
 
 /// The default time limit for requests to other nodes.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// The default time limit for a read of `/db/query` at level `linearizable` to begin.
+/// The default of `linearizable_timeout`: how long a read of `/db/query` at level `linearizable` may wait before it
+/// begins.
 const LINEARIZABLE_WAIT: Duration = Duration::from_secs(10);
-/// The time limit for a read of `/db/request` at level `linearizable` to begin. It cannot be changed.
+/// How long a read at level `linearizable` may wait before it begins, at all endpoints except `/db/query`. The client
+/// cannot change this limit. It also applies to `/db/query` if `linearizable_timeout` is 0.
 const LINEARIZABLE_WAIT_SHORT: Duration = Duration::from_secs(1);
 
 /// The format of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BackupFormat {
-    /// The database file in WAL mode.
+    /// The database file, in WAL mode.
     #[default]
     Binary,
     /// SQL text that creates the database.
     Sql,
-    /// The database file in DELETE mode.
+    /// The database file, in DELETE journal mode.
     Delete,
 }
 
 /// The parameters of a query string. Each endpoint uses some of them.
 ///
-/// A flag is set if its name is present, whatever its value: `pretty=false` sets `pretty`. Of several parameters with
-/// the same name, the first is used. Unknown parameters are ignored, and so are those without an effect here
-/// (`noparse`, `norwrandom`, `norwtime`, `bypass`). Negative durations count as zero.
+/// A flag is set if its name is present, whatever its value: `pretty=false` sets `pretty`. If several parameters have
+/// the same name, the first is used. Unknown parameters are ignored, and so are `noparse`, `norwrandom`, `norwtime` and
+/// `bypass`, which have an effect only in rqlite. Negative durations count as zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
-    /// `q`: the SQL text of a GET, which is not always UTF-8. It is never empty.
+    /// `q`: the SQL text of a GET request. It is not necessarily UTF-8, and it is never empty. `None` if the parameter
+    /// is missing.
     pub q: Option<Vec<u8>>,
     /// `pretty`: whether the JSON of the reply is indented.
     pub pretty: bool,
-    /// `timings`: whether the reply contains durations.
+    /// `timings`: whether the reply contains the durations of the request and of each statement.
     pub timings: bool,
-    /// `transaction`: whether all statements are one transaction.
+    /// `transaction`: whether all statements of the request are one transaction.
     pub transaction: bool,
-    /// `queue`: whether the statements are queued.
+    /// `queue`: whether the statements are queued and run later.
     pub queue: bool,
-    /// `wait`: whether the reply is sent after the queued statements were executed, or after the leadership was
+    /// `wait`: whether the reply is sent only after the queued statements have run, or after the leadership has been
     /// transferred.
     pub wait: bool,
     /// `timeout`: the time limit for requests to other nodes and for `wait`. The default is 30 s.
     pub timeout: Duration,
-    /// Whether `timeout` was given. Only then is it a time limit for a write as well.
+    /// Whether the request contained `timeout`. If so, `timeout` is also the time limit for a write.
     pub timeout_given: bool,
-    /// `retries`: how often a failed request to another node is repeated.
+    /// `retries`: how many times a failed request to another node is repeated.
     pub retries: u64,
-    /// `redirect`: whether the client is redirected to the leader. Otherwise the request is forwarded.
+    /// `redirect`: whether a node that is not the leader redirects the client to the leader. Otherwise, the node
+    /// forwards the request to the leader.
     pub redirect: bool,
-    /// `level`: the consistency of a read.
+    /// `level`: the consistency level of a read.
     pub level: ReadLevel,
-    /// `freshness`: the maximum time since the last contact with the leader. `None` (or 0) for no limit.
+    /// `freshness`: the maximum time since the node's last contact with the leader. `None` (or 0) if there is no limit.
     pub freshness: Option<Duration>,
-    /// `freshness_strict`: whether `freshness` limits the age of the data, too. Always false without `freshness`.
+    /// `freshness_strict`: whether `freshness` also limits the age of the data. Always false if there is no
+    /// `freshness`.
     pub freshness_strict: bool,
-    /// `linearizable_timeout` as given. [`Params::linearizable_wait`] returns the time limit.
+    /// `linearizable_timeout` as sent by the client; `None` if it is missing. [`Params::linearizable_wait`] returns the
+    /// time limit that results.
     pub linearizable_timeout: Option<Duration>,
-    /// `db_timeout`: the time limit for running the statements. `None` (or 0) for no limit.
+    /// `db_timeout`: the time limit for running the statements. `None` (or 0) if there is no limit.
     pub db_timeout: Option<Duration>,
-    /// `associative`: whether rows are objects.
+    /// `associative`: whether each row is a JSON object rather than an array.
     pub associative: bool,
-    /// `blob_array`: whether BLOBs are arrays of integers.
+    /// `blob_array`: whether BLOBs are written as arrays of integers rather than as base64.
     pub blob_array: bool,
-    /// `qualify_columns`: whether the names of columns contain the names of their tables.
+    /// `qualify_columns`: whether the name of each column includes the name of its table.
     pub qualify_columns: bool,
-    /// `raft_index`: whether the reply contains the index of the log entry.
+    /// `raft_index`: whether the reply contains the index of the request's Raft log entry.
     pub raft_index: bool,
-    /// `noleader`: whether the request is answered without a leader. `/readyz` then checks only that the node runs, and
-    /// a backup is a copy of the node's own database.
+    /// `noleader`: whether the node handles the request even if there is no leader. `/readyz` then checks only that the
+    /// node is running, and a backup is a copy of the node's own database.
     pub noleader: bool,
     /// `fmt`: the format of a backup.
     pub backup_format: BackupFormat,
-    /// `vacuum`: whether the backup is vacuumed.
+    /// `vacuum`: whether the database is vacuumed for the backup.
     pub vacuum: bool,
     /// `compress`: whether the backup is compressed with gzip.
     pub compress: bool,
-    /// `tables`: the tables of a backup as SQL text. Empty for all tables.
+    /// `tables`: the tables that a backup as SQL text contains. Empty if it contains all tables.
     pub tables: Vec<String>,
-    /// `nonvoters`: whether nodes that do not vote are listed, too.
+    /// `nonvoters`: whether `/nodes` also lists the nodes that have no vote.
     pub nonvoters: bool,
-    /// `ver=2`: whether nodes are a list rather than an object.
+    /// `ver=2`: whether `/nodes` returns a JSON array rather than an object.
     pub nodes_as_list: bool,
-    /// `sync`: whether a node is ready only after it has applied all committed entries.
+    /// `sync`: whether `/readyz` reports a node as ready only after the node has applied all committed Raft log
+    /// entries.
     pub sync: bool,
-    /// `key`: the requested part of `/status` or `/debug/vars`. Empty for the whole document.
+    /// `key`: the requested part of the document of `/status` or `/debug/vars`. Empty for the whole document.
     pub key: String,
-    /// `trailing_logs`: the number of log entries that are kept behind a snapshot. 0 for the configured number.
+    /// `trailing_logs`: the number of Raft log entries that are kept after a snapshot. 0 for the configured number.
     pub trailing_logs: u64,
 }
 
@@ -138,11 +145,11 @@ impl Default for Params {
 impl Params {
     /// Parses a query string (the part of a URL after `?`).
     ///
-    /// rqlite parses it before it looks at the path, for all methods except OPTIONS.
+    /// For all methods except OPTIONS, rqlite parses the query string before it examines the path.
     ///
     /// # Errors
-    /// Status 400 for the first error in this order: `;`, a bad escape, `freshness_strict` without `freshness`, an
-    /// invalid duration, an invalid integer, an empty `q`.
+    /// Status 400 for the first of these errors, checked in this order: a `;`, an invalid escape, `freshness_strict`
+    /// without `freshness`, an invalid duration, an invalid integer, an empty `q`.
     pub fn parse(query: &str) -> Result<Params, Refusal> {
         if query.is_empty() {
             return Ok(Params::default());
@@ -203,7 +210,8 @@ impl Params {
         }
     }
 
-    /// Returns the time limit for committed entries to be applied before a read at level `linearizable`.
+    /// Returns how long a read at level `linearizable` may wait until the node has applied all committed Raft log
+    /// entries.
     pub fn linearizable_wait(&self, endpoint: Endpoint) -> Duration {
         match self.linearizable_timeout {
             _ if endpoint != Endpoint::Query => LINEARIZABLE_WAIT_SHORT,
@@ -282,7 +290,8 @@ impl Params {
     }
 }
 
-/// Parses a duration. A negative one counts as zero.
+/// Parses the duration in the parameter `name`. A negative duration counts as zero. Returns `None` if the parameter is
+/// missing.
 fn duration(pairs: &Pairs, name: &str) -> Result<Option<Duration>, Refusal> {
     let Some(text) = pairs.text(name) else { return Ok(None) };
     let nanoseconds = duration::parse_signed(&text);
@@ -290,7 +299,7 @@ fn duration(pairs: &Pairs, name: &str) -> Result<Option<Duration>, Refusal> {
     Ok(Some(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))))
 }
 
-/// Parses an integer. A negative one counts as zero.
+/// Parses the integer in the parameter `name`. A negative integer counts as zero, and so does a missing parameter.
 fn integer(pairs: &Pairs, name: &str) -> Result<u64, Refusal> {
     let Some(text) = pairs.text(name) else { return Ok(0) };
     let number: Result<i64, _> = text.parse();

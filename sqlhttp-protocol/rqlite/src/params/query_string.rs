@@ -1,15 +1,15 @@
-//! The names and values of a query string, which are percent-encoded.
+//! Parses and formats query strings, whose names and values are percent-encoded.
 
 use crate::reply::Refusal;
 
-/// The pairs of a query string, in order.
+/// The decoded names and values of a query string, in order.
 pub(super) struct Pairs(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Pairs {
     /// Parses a query string.
     ///
     /// # Errors
-    /// Status 400 for a `;`, and for a bad escape. A `;` at any position is reported before a bad escape.
+    /// Status 400 for a `;` or an invalid escape. If there are both, the `;` is reported, even if it comes later.
     pub(super) fn parse(query: &str) -> Result<Pairs, Refusal> {
         if query.contains(';') {
             return Err(Refusal::text(400, "invalid semicolon separator in query"));
@@ -21,18 +21,19 @@ impl Pairs {
         pairs.collect::<Result<_, _>>().map(Pairs)
     }
 
-    /// Returns the first value of a name.
+    /// Returns the value of the first parameter with this name. `None` if there is no such parameter.
     pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
         let pair = self.0.iter().find(|(found, _)| found == name.as_bytes());
         pair.map(|(_, value)| value.as_slice())
     }
 
-    /// Returns the first value of a name as text. Bytes that are not UTF-8 become U+FFFD.
+    /// Returns the value of the first parameter with this name as UTF-8; invalid bytes are replaced with U+FFFD. `None`
+    /// if there is no such parameter.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Whether a name is present, with any value.
+    /// Returns whether there is a parameter with this name, whatever its value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -64,7 +65,7 @@ fn escaped_byte(text: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Returns the refusal of a bad escape. The text contains the percent sign and the two bytes after it.
+/// Returns the refusal of an invalid escape. Its text contains the percent sign and the two bytes after it.
 fn bad_escape(after: &[u8]) -> Refusal {
     let shown = String::from_utf8_lossy(&after[..after.len().min(2)]);
     Refusal::text(400, format!("invalid URL escape {:?}", format!("%{shown}")))

@@ -1,11 +1,11 @@
-//! A JSON document of which clients may request a part.
+//! Encodes a JSON document of which a client may request only a part.
 
 use serde::Serialize as _;
 use serde_json::ser::PrettyFormatter;
 use serde_json::{Serializer, Value, json};
 
-/// Encodes a document, indented by four spaces if `pretty`. If `key` is not empty, encodes the value at that path
-/// instead, always compactly.
+/// Encodes a document, indented by four spaces if `pretty`. If `key` is not empty, encodes only the value at the path
+/// `key`, and always compactly.
 pub(super) fn encode(document: &Value, pretty: bool, key: &str) -> Vec<u8> {
     match key {
         "" => write(document, pretty),
@@ -13,8 +13,8 @@ pub(super) fn encode(document: &Value, pretty: bool, key: &str) -> Vec<u8> {
     }
 }
 
-/// Returns the value at a path of names separated by periods. The path ends early at a value that is not an object; a
-/// name that does not exist leads to an empty object.
+/// Returns the value at a path of names separated by periods. If the path leads to a value that is not an object, the
+/// rest of the path is ignored and that value is returned. If a name does not exist, an empty object is returned.
 fn pick<'v>(document: &'v Value, key: &str) -> &'v Value {
     static NOTHING: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| json!({}));
     let mut value = document;
@@ -26,7 +26,7 @@ fn pick<'v>(document: &'v Value, key: &str) -> &'v Value {
     value
 }
 
-/// Serializes a value. Serializing JSON into memory cannot fail.
+/// Encodes a value as JSON. The errors of serde are ignored, because encoding JSON into memory cannot fail.
 fn write(value: &Value, pretty: bool) -> Vec<u8> {
     if !pretty {
         return serde_json::to_vec(value).unwrap_or_default();

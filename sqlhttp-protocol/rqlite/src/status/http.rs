@@ -1,69 +1,70 @@
-//! `http`: the listener of the HTTP API.
+//! The section `http` of `/status`: the HTTP API of the server.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlhttp_text::duration;
 
-/// Facts about the HTTP API.
+/// The facts about the HTTP API that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct Http {
     /// Whether clients have to authenticate.
     pub auth: bool,
-    /// The address that the server listens on.
+    /// The address on which the HTTP API listens.
     pub bind_addr: String,
-    /// The origin that browsers may send requests from, if one is configured.
+    /// The origin from which browsers may send requests (CORS). `None` if no origin is configured.
     pub allow_origin: Option<String>,
-    /// The queue of writes.
+    /// The queue of writes that clients send with the parameter `queue`.
     pub queue: Queue,
-    /// The encryption of the connections.
+    /// Whether and how the HTTP connections are encrypted.
     pub tls: Tls,
-    /// How the node reaches other nodes. `None` for a server that is not a node of a cluster.
+    /// How this node connects to other nodes. `None` for a standalone server.
     pub peers: Option<Peers>,
 }
 
-/// Facts about the queue of writes.
+/// The facts about the queue of writes that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct Queue {
-    /// The number of writes that are executed together.
+    /// The maximum number of queued writes that are executed together.
     pub batch_len: usize,
-    /// The maximum number of writes that wait.
+    /// The maximum number of writes that may wait in the queue.
     pub capacity: usize,
-    /// The sequence number of the last write that was executed.
+    /// The sequence number of the last queued write that was executed.
     pub sequence_number: i64,
-    /// How long the queue waits for further writes.
+    /// How long a write waits in the queue for further writes, with which it is executed.
     pub timeout: Duration,
 }
 
-/// The encryption of HTTP connections.
+/// Whether and how HTTP connections are encrypted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Tls {
     /// Connections are not encrypted.
     #[default]
     Disabled,
-    /// Connections are encrypted. The document contains no details.
+    /// Connections are encrypted, and `/status` contains no details about that.
     Enabled,
-    /// Connections are encrypted, and the document contains the details.
+    /// Connections are encrypted, and `/status` contains these details.
     Described {
-        /// The file with the authorities of client certificates. Empty for the authorities of the host.
+        /// The file with the certificate authorities for client certificates. Empty if the authorities of the host are
+        /// used.
         ca_file: String,
-        /// The file with the certificate chain.
+        /// The file with the certificate chain of the server.
         cert_file: String,
-        /// Go's name of the policy for client certificates: `NoClientCert` or `RequireAndVerifyClientCert`.
+        /// The policy for client certificates under its Go name: `NoClientCert` or `RequireAndVerifyClientCert`.
         client_auth: &'static str,
-        /// The file with the private key.
+        /// The file with the private key of the server.
         key_file: String,
         /// The application protocols that the server offers (ALPN).
         next_protos: Vec<&'static str>,
     },
 }
 
-/// Facts about the connections to other nodes.
+/// The facts about this node's connections with other nodes that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct Peers {
-    /// The address of this node for other nodes.
+    /// The address of this node to which other nodes connect.
     pub local_node_addr: String,
-    /// The time limit for opening a connection.
+    /// The time limit for opening a connection with another node.
     pub timeout: Duration,
 }
 
@@ -97,7 +98,7 @@ impl Queue {
 }
 
 impl Tls {
-    /// The member `enabled` is a text, as in rqlite.
+    /// Describes the encryption. The value of `enabled` is a string rather than a boolean, as in rqlite.
     fn document(&self) -> Value {
         match self {
             Tls::Disabled => json!({ "enabled": "false" }),

@@ -1,11 +1,12 @@
 //! The document of `/status`.
 //!
-//! Each of the two servers has a document of its own: [`StandaloneStatus`] is that of a server with independent
-//! databases, [`NodeStatus`] that of a node of a cluster. Both contain the keys that rqlite's tools read. Facts that
-//! rqlite reports about Go, bbolt or features that do not exist here have constant values of the same type.
+//! Each of the two servers has its own document. [`StandaloneStatus`] is the document of a standalone server with
+//! independent databases, and [`NodeStatus`] is that of a node of a cluster. Both contain the keys that rqlite's tools
+//! read. rqlite also reports facts about Go, about bbolt, and about features that do not exist here. For these, the
+//! document contains constants of the same type.
 //!
-//! The structs contain plain facts. The caller collects them: this module reads no clock, no file and no socket.
-//! `encode` writes the document with its keys in ascending order.
+//! The structs contain plain values, which the caller collects: this module reads no clock, no file and no socket. The
+//! method `encode` of each struct writes the document with its keys in ascending order.
 
 mod document;
 mod http;

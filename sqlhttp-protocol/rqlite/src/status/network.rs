@@ -1,29 +1,29 @@
-//! `network`: the network interfaces of the host.
+//! The section `network` of `/status`: the network interfaces of the host.
 
 use serde_json::{Value, json};
 
-/// The bits of an interface's flags (`netdevice(7)`) and Go's names of them, without `running`: that is
-/// [`Interface::carrier`].
+/// The bits of a network interface's flags (see `netdevice(7)`) and Go's names for them. The flag `running` is missing:
+/// it is derived from [`Interface::carrier`].
 const FLAGS: [(u32, &str); 5] =
     [(0x1, "up"), (0x2, "broadcast"), (0x8, "loopback"), (0x10, "pointtopoint"), (0x1000, "multicast")];
 const UP: u32 = 0x1;
 
-/// A network interface.
+/// A network interface of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// The name.
+    /// The name of the interface.
     pub name: String,
-    /// The addresses, each with the length of its network prefix: `127.0.0.1/8`.
+    /// The addresses of the interface, each with the length of its network prefix: `127.0.0.1/8`.
     pub addresses: Vec<String>,
-    /// The flags, as `netdevice(7)` numbers them.
+    /// The flags of the interface, with the bits of `netdevice(7)`.
     pub flags: u32,
-    /// Whether the interface has a carrier.
+    /// Whether the interface has a carrier, that is, a link.
     pub carrier: bool,
-    /// The hardware address. Empty if the interface has none.
+    /// The hardware (MAC) address. Empty if the interface has none.
     pub hardware_address: String,
 }
 
-/// Describes interfaces as an object whose keys are their names.
+/// Describes network interfaces as a JSON object whose keys are the names of the interfaces.
 pub(super) fn document(interfaces: &[Interface]) -> Value {
     interfaces.iter().map(|interface| (interface.name.clone(), interface.document())).collect()
 }
@@ -39,7 +39,7 @@ impl Interface {
     }
 }
 
-/// Formats flags as Go does: `up|loopback|running`, or `0` for none.
+/// Formats the flags of an interface as Go does: `up|loopback|running`, or `0` if no flag is set.
 fn flags(bits: u32, carrier: bool) -> String {
     let mut names: Vec<&str> = FLAGS.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
     if carrier && bits & UP != 0 {

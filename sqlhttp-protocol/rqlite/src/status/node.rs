@@ -1,4 +1,4 @@
-//! The document of a node of a cluster.
+//! The document of `/status` on a node of a cluster.
 
 use serde_json::{Map, Value, json};
 
@@ -8,45 +8,47 @@ use super::network::{self, Interface};
 use super::process::Process;
 use super::store::Store;
 
-/// How long rqlite waits for the first byte of a connection between nodes, which names its purpose.
+/// The timeout that rqlite reports in the section `mux`: how long it waits for the first byte of a connection between
+/// nodes. That byte names the purpose of the connection.
 const MUX_TIMEOUT: &str = "30s";
 
-/// The first bytes of connections between nodes that rqlite knows.
+/// The first bytes of connections between nodes that rqlite accepts. Each stands for a purpose of the connection.
 const MUX_HANDLERS: &str = "\u{2}\u{1}";
 
-/// Facts about a node of a cluster.
+/// The facts about a node of a cluster that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct NodeStatus {
-    /// The process.
+    /// The facts about the server process.
     pub process: Process,
-    /// The HTTP API.
+    /// The facts about the HTTP API.
     pub http: Http,
-    /// The addresses of the node.
+    /// The addresses of the node, to which other nodes and clients connect.
     pub cluster: Cluster,
-    /// The directory of extensions.
+    /// The directory of the SQLite extensions.
     pub extensions_dir: String,
     /// The network interfaces of the host.
     pub interfaces: Vec<Interface>,
-    /// The time of the last backup, in RFC 3339 with nanoseconds. `None` if there was none since the start.
+    /// The time of the last backup, in RFC 3339 with nanoseconds. `None` if there was no backup since the process
+    /// started.
     pub last_backup_time: Option<String>,
-    /// The store.
+    /// The facts about the store: the Raft log and the database.
     pub store: Store,
 }
 
-/// How other nodes reach a node.
+/// The addresses at which other nodes and clients connect to a node.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
-    /// The address for Raft.
+    /// The address for connections between nodes (Raft).
     pub addr: String,
     /// The address of the HTTP API.
     pub api_addr: String,
-    /// Whether the HTTP API is encrypted.
+    /// Whether the HTTP API is served over HTTPS.
     pub https: bool,
 }
 
 impl NodeStatus {
-    /// Encodes the document, indented if `pretty`. If `key` is not empty, encodes only the value at that path of names
-    /// separated by periods, such as `store.raft`.
+    /// Encodes the document as JSON, indented if `pretty`. If `key` is not empty, encodes only the value at the path
+    /// `key`. A path consists of names separated by periods, such as `store.raft`.
     pub fn encode(&self, pretty: bool, key: &str) -> Vec<u8> {
         let mut all = Map::new();
         self.process.add_to(&mut all);
@@ -67,7 +69,7 @@ impl NodeStatus {
     }
 }
 
-/// Describes the port that nodes share for all purposes.
+/// Describes the port that the nodes use for all connections among themselves.
 fn mux(addr: &str) -> Value {
     json!({
         "addr": addr,

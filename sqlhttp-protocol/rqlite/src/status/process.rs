@@ -1,4 +1,4 @@
-//! `build`, `node`, `os` and `runtime`: the program, and the process that runs it.
+//! The sections `build`, `node`, `os` and `runtime` of `/status`: the program and its process.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use sqlhttp_text::duration;
 
 use crate::VERSION;
 
-/// Facts about the server's process.
+/// The facts about the server process that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct Process {
-    /// The name and version of the program.
+    /// The name and version of the server program.
     pub server: String,
     /// The current time, in RFC 3339 with nanoseconds.
     pub current_time: String,
-    /// The time of the start, in RFC 3339 with nanoseconds.
+    /// The time when the process started, in RFC 3339 with nanoseconds.
     pub start_time: String,
-    /// The time since the start.
+    /// The time since the process started.
     pub uptime: Duration,
-    /// The path of the executable.
+    /// The path of the server's executable.
     pub executable: String,
-    /// The name of the host.
+    /// The name of the host on which the server runs.
     pub hostname: String,
-    /// The size of a page of memory, in bytes.
+    /// The size of a page of memory on this host, in bytes.
     pub page_bytes: usize,
-    /// The process id.
+    /// The id of the server process.
     pub process_id: u32,
-    /// The process id of the parent.
+    /// The id of the parent process.
     pub parent_id: u32,
-    /// The architecture, as `std::env::consts::ARCH` names it.
+    /// The architecture, under its name in `std::env::consts::ARCH`.
     pub architecture: &'static str,
-    /// The operating system, as `std::env::consts::OS` names it.
+    /// The operating system, under its name in `std::env::consts::OS`.
     pub system: &'static str,
     /// The number of processors that the process may use.
     pub processors: usize,
-    /// The number of threads.
+    /// The number of threads of the process.
     pub threads: u64,
     /// Whether the process seems to run in Kubernetes.
     pub in_kubernetes: bool,
 }
 
 impl Process {
-    /// Adds the sections about the process to the document.
+    /// Adds the sections about the process to the document of `/status`.
     pub(super) fn add_to(&self, document: &mut Map<String, Value>) {
         document.insert("build".to_owned(), self.build());
         document.insert("node".to_owned(), self.node());
@@ -78,7 +78,7 @@ impl Process {
         })
     }
 
-    /// Describes the platform with Go's names.
+    /// Describes the platform under the names that Go uses for architectures and systems.
     fn runtime(&self) -> Value {
         let architecture = match self.architecture {
             "x86_64" => "amd64",

@@ -1,4 +1,4 @@
-//! `store.raft`: the Raft log and the members of the cluster.
+//! The section `store.raft` of `/status`: the Raft log and the cluster members.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::size::friendly;
 
-/// The statistics of bbolt, in which rqlite stores its log, about transactions. They are zero.
+/// The keys of bbolt's statistics about transactions. rqlite stores its Raft log in bbolt; this server does not, so the
+/// values are zero.
 const BOLT_TRANSACTIONS: [&str; 12] = [
     "CursorCount",
     "NodeCount",
@@ -22,71 +23,71 @@ const BOLT_TRANSACTIONS: [&str; 12] = [
     "WriteTime",
 ];
 
-/// The statistics of bbolt about pages. They are zero.
+/// The keys of bbolt's statistics about pages. The values are zero, because this server does not use bbolt.
 const BOLT: [&str; 6] = ["FreeAlloc", "FreePageN", "FreelistInuse", "OpenTxN", "PendingPageN", "TxN"];
 
-/// Facts about Raft on this node.
+/// The facts about Raft on this node that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct Raft {
-    /// The state as rqlite names it: `Leader`, `Follower`, `Candidate` or `Shutdown`.
+    /// The Raft state of this node under its name in rqlite: `Leader`, `Follower`, `Candidate` or `Shutdown`.
     pub state: &'static str,
     /// Whether this node is the leader.
     pub leads: bool,
-    /// The current term.
+    /// The current Raft term.
     pub term: u64,
-    /// The index of the last entry that is known to be committed.
+    /// The index of the last Raft log entry that is known to be committed.
     pub commit_index: u64,
-    /// The index of the last entry that was applied.
+    /// The index of the last Raft log entry that was applied.
     pub applied_index: u64,
-    /// The index of the last entry of the log.
+    /// The index of the last entry of the Raft log.
     pub last_log_index: u64,
-    /// The term of the last entry of the log.
+    /// The term of the last entry of the Raft log.
     pub last_log_term: u64,
-    /// The size of the log, in bytes.
+    /// The size of the Raft log, in bytes.
     pub log_bytes: u64,
-    /// The index of the last snapshot; 0 if there is none.
+    /// The index of the last Raft log entry that the last snapshot includes; 0 if there is no snapshot.
     pub snapshot_index: u64,
-    /// The term of the last snapshot; 0 if there is none.
+    /// The term of the last Raft log entry that the last snapshot includes; 0 if there is no snapshot.
     pub snapshot_term: u64,
     /// The members of the cluster.
     pub members: Vec<Member>,
-    /// The settings.
+    /// The Raft settings of this node.
     pub settings: RaftSettings,
 }
 
 /// A member of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
-    /// The name.
+    /// The name of the member.
     pub id: String,
-    /// The address for other nodes.
+    /// The address to which the other nodes connect.
     pub addr: String,
-    /// Whether the member votes.
+    /// Whether the member has a vote.
     pub voter: bool,
-    /// Whether the member is the leader.
+    /// Whether the member is the leader of the cluster.
     pub leader: bool,
 }
 
-/// The settings of Raft that `store.raft.config` contains.
+/// The Raft settings that `/status` reports in `store.raft.config`.
 #[derive(Debug, Clone, Default)]
 pub struct RaftSettings {
     /// The name of this node.
     pub node_id: String,
-    /// How long the leader waits for new entries before it sends followers the commit index without any.
+    /// How long the leader waits for new entries before it sends the commit index to the followers without any entries.
     pub commit_timeout: Duration,
-    /// How long a candidate waits for a leader before it starts another election.
+    /// How long a candidate waits for a leader to be elected before it starts another election.
     pub election_timeout: Duration,
-    /// How long a follower waits for the leader before it starts an election.
+    /// How long a follower waits for a message of the leader before it starts an election.
     pub heartbeat_timeout: Duration,
-    /// How long a leader without contact to a quorum stays leader.
+    /// How long a leader without contact with a quorum remains the leader.
     pub leader_lease_timeout: Duration,
-    /// The level of the log messages.
+    /// The log level for Raft messages.
     pub log_level: String,
-    /// Whether a node that is removed from the cluster stops.
+    /// Whether a node stops when it is removed from the cluster.
     pub shutdown_on_remove: bool,
-    /// The time between two checks whether a snapshot is due.
+    /// The interval at which the node checks whether a snapshot is due.
     pub snapshot_interval: Duration,
-    /// The number of entries after which a snapshot is due.
+    /// The number of Raft log entries after which a snapshot is due.
     pub snapshot_entries: u64,
 }
 
@@ -117,7 +118,7 @@ impl Raft {
         self.members.iter().filter(|member| member.voter)
     }
 
-    /// The facts that are always the same.
+    /// The members of `store.raft` whose values never change.
     fn constants(&self) -> Value {
         let mut bolt = zeros(&BOLT);
         bolt["TxStats"] = zeros(&BOLT_TRANSACTIONS);
@@ -139,7 +140,7 @@ impl Raft {
 }
 
 impl RaftSettings {
-    /// Describes the settings with the names of hashicorp/raft. Durations are numbers of nanoseconds.
+    /// Describes the settings under their names in hashicorp/raft. Durations are numbers of nanoseconds.
     fn document(&self) -> Value {
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         json!({
@@ -158,7 +159,7 @@ impl RaftSettings {
     }
 }
 
-/// Formats members as Go prints them: `[{Suffrage:Voter ID:1 Address:127.0.0.1:4002} …]`.
+/// Formats the cluster members as Go prints them: `[{Suffrage:Voter ID:1 Address:127.0.0.1:4002} …]`.
 fn configuration(members: &[Member]) -> String {
     let describe = |member: &Member| {
         let suffrage = if member.voter { "Voter" } else { "Nonvoter" };
@@ -167,7 +168,7 @@ fn configuration(members: &[Member]) -> String {
     format!("[{}]", members.iter().map(describe).collect::<Vec<_>>().join(" "))
 }
 
-/// Returns an object with these keys, whose values are all zero.
+/// Returns a JSON object with these keys, in which each value is zero.
 fn zeros(names: &[&str]) -> Value {
     names.iter().map(|name| ((*name).to_owned(), json!(0))).collect::<Map<_, _>>().into()
 }

@@ -1,4 +1,4 @@
-//! Numbers of bytes for people.
+//! Formats numbers of bytes for human readers.
 
 /// Formats a number of bytes with a decimal unit and two significant digits: `4.1 kB`.
 pub(super) fn friendly(bytes: u64) -> String {

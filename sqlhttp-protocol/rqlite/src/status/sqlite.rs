@@ -1,18 +1,18 @@
-//! `store.sqlite3`: the database.
+//! The section `store.sqlite3` of `/status`: the SQLite database.
 
 use serde_json::{Map, Value, json};
 use sqlhttp_core::{StepOutcome, ValueRef};
 
 use super::size::friendly;
 
-/// The settings of a connection.
+/// The PRAGMAs that return a setting of a connection.
 const SETTINGS: [&str; 5] = ["busy_timeout", "foreign_keys", "journal_mode", "synchronous", "wal_autocheckpoint"];
 
-/// The figures of memory and pages.
+/// The PRAGMAs that return figures about memory and pages.
 const MEMORY: [&str; 7] =
     ["cache_size", "freelist_count", "hard_heap_limit", "max_page_count", "page_count", "page_size", "soft_heap_limit"];
 
-/// The PRAGMAs whose results the document contains, without the keyword.
+/// The PRAGMAs whose results `/status` contains, without the keyword PRAGMA.
 pub const PRAGMAS: [&str; 13] = [
     SETTINGS[0],
     SETTINGS[1],
@@ -29,7 +29,7 @@ pub const PRAGMAS: [&str; 13] = [
     "compile_options",
 ];
 
-/// The figures of a pool of connections.
+/// The keys of the figures about a connection pool.
 const POOL: [&str; 9] = [
     "idle",
     "in_use",
@@ -42,28 +42,29 @@ const POOL: [&str; 9] = [
     "wait_duration",
 ];
 
-/// Facts about a database.
+/// The facts about the database that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct Sqlite {
-    /// The outcome of each of [`PRAGMAS`] on a connection that reads, in the same order. Empty if the PRAGMAs did not
-    /// run.
+    /// The outcome of each PRAGMA in [`PRAGMAS`] on a connection that only reads, in the same order. Empty if the
+    /// PRAGMAs were not run.
     pub pragmas: Vec<StepOutcome>,
-    /// `PRAGMA synchronous` of the connection that writes (<https://sqlite.org/pragma.html#pragma_synchronous>).
+    /// The result of `PRAGMA synchronous` on the connection that writes
+    /// (<https://sqlite.org/pragma.html#pragma_synchronous>).
     pub writer_synchronous: u8,
-    /// The path of the file; `:memory:` for an in-memory database.
+    /// The path of the database file; `:memory:` for an in-memory database.
     pub path: String,
-    /// The time of the last write, in RFC 3339 with nanoseconds.
+    /// The time of the last write to the database, in RFC 3339 with nanoseconds.
     pub last_modified: String,
     /// The size of the database file, in bytes.
     pub file_bytes: u64,
-    /// The size of the write-ahead log, in bytes.
+    /// The size of the write-ahead log of SQLite, in bytes.
     pub wal_bytes: u64,
     /// The version of SQLite.
     pub version: String,
 }
 
 impl Sqlite {
-    /// Describes a database that its server writes to directly.
+    /// Describes the database of a standalone server, which writes to the database directly.
     pub(super) fn document(&self) -> Value {
         let settings: Map<String, Value> =
             SETTINGS.iter().map(|name| ((*name).to_owned(), json!(self.setting(name)))).collect();
@@ -88,7 +89,8 @@ impl Sqlite {
         })
     }
 
-    /// Describes the database of a node, which a Raft log writes to. The settings of its writer are constant.
+    /// Describes the database of a cluster node, to which the entries of the Raft log are applied. The settings of the
+    /// connection that writes are constants, except for `foreign_keys` and `synchronous`.
     pub(super) fn replicated_document(&self, foreign_keys: bool, readers_max: usize) -> Value {
         let mut sqlite = self.document();
         let path = &self.path;
@@ -99,12 +101,12 @@ impl Sqlite {
         sqlite
     }
 
-    /// Whether connections enforce foreign keys.
+    /// Returns whether connections enforce foreign keys.
     pub(super) fn enforces_foreign_keys(&self) -> bool {
         self.setting("foreign_keys") == "1"
     }
 
-    /// Returns the first column of a PRAGMA's rows.
+    /// Returns the first column of the rows that a PRAGMA returned.
     fn column(&self, name: &str) -> Vec<Value> {
         let outcome = PRAGMAS.iter().zip(&self.pragmas).find(|(pragma, _)| **pragma == name);
         match outcome {
@@ -121,7 +123,7 @@ impl Sqlite {
         self.first(name).and_then(|value| value.as_u64()).unwrap_or(0)
     }
 
-    /// Returns a setting as text. Empty if the PRAGMA returned nothing.
+    /// Returns the result of a PRAGMA as text. Empty if the PRAGMA returned nothing.
     fn setting(&self, name: &str) -> String {
         let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         self.first(name).map_or(String::new(), text)
@@ -136,7 +138,7 @@ fn to_json(value: ValueRef<'_>) -> Value {
     }
 }
 
-/// Describes a pool of at most `max` connections, one of which is open and idle.
+/// Describes a connection pool with at most `max` connections, one of which is open and idle.
 fn pool(max: usize) -> Value {
     let mut pool: Map<String, Value> = POOL.iter().map(|name| ((*name).to_owned(), json!(0))).collect();
     pool.insert("idle".to_owned(), json!(1));

@@ -1,4 +1,4 @@
-//! The document of a server with independent databases.
+//! The document of `/status` on a standalone server, which has independent databases.
 
 use serde_json::{Map, Value, json};
 
@@ -7,29 +7,29 @@ use super::http::Http;
 use super::process::Process;
 use super::sqlite::Sqlite;
 
-/// Facts about a server with independent databases, as `/status` of one of them reports them. Facts that need a cluster
-/// are those of a cluster of one node that leads.
+/// The facts about a standalone server that `/status` reports for one of its databases. Values that only a cluster has
+/// are those of a cluster whose only node is the leader.
 #[derive(Debug, Clone, Default)]
 pub struct StandaloneStatus {
-    /// The process.
+    /// The facts about the server process.
     pub process: Process,
-    /// The HTTP API.
+    /// The facts about the HTTP API.
     pub http: Http,
-    /// The address where clients reach the server.
+    /// The address to which clients connect.
     pub addr: String,
     /// The id of the database.
     pub id: String,
-    /// The directory of the database file. Empty for an in-memory database.
+    /// The directory that contains the database file. Empty for an in-memory database.
     pub dir: String,
     /// Whether the server accepts requests.
     pub ready: bool,
-    /// The database.
+    /// The facts about the database.
     pub sqlite: Sqlite,
 }
 
 impl StandaloneStatus {
-    /// Encodes the document, indented if `pretty`. If `key` is not empty, encodes only the value at that path of names
-    /// separated by periods, such as `store.sqlite3`.
+    /// Encodes the document as JSON, indented if `pretty`. If `key` is not empty, encodes only the value at the path
+    /// `key`. A path consists of names separated by periods, such as `store.sqlite3`.
     pub fn encode(&self, pretty: bool, key: &str) -> Vec<u8> {
         let mut all = Map::new();
         self.process.add_to(&mut all);

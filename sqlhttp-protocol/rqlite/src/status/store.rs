@@ -1,4 +1,5 @@
-//! `store` of a node: the settings of the node, its progress, its log and its database.
+//! The section `store` of `/status` on a cluster node: the settings of the node, its progress, its Raft log and its
+//! database.
 
 use std::time::Duration;
 
@@ -9,66 +10,66 @@ use super::raft::{Member, Raft};
 use super::size::friendly;
 use super::sqlite::Sqlite;
 
-/// Go's zero time. The document contains it instead of a time that has not come.
+/// Go's zero time. The document contains it as the time of an event that has not happened yet.
 pub const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// Facts about the store of a node.
+/// The facts about the store of a node that `/status` reports.
 #[derive(Debug, Clone, Default)]
 pub struct Store {
-    /// The settings.
+    /// The settings of the node, except for those in `raft`.
     pub settings: Settings,
-    /// The progress.
+    /// How far the node has applied the Raft log, and whether it is ready.
     pub progress: Progress,
-    /// Raft.
+    /// The facts about Raft on this node.
     pub raft: Raft,
-    /// The database.
+    /// The facts about the database.
     pub sqlite: Sqlite,
-    /// The VACUUMs at regular intervals. `None` if they are not configured.
+    /// The times of the regular VACUUMs. `None` if regular VACUUMs are not configured.
     pub auto_vacuum: Option<AutoVacuum>,
 }
 
-/// The settings of a node that [`Raft`] does not contain.
+/// The settings of a node, except for the settings that [`Raft`] contains.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// The address of the node for other nodes.
+    /// The address of the node to which other nodes connect.
     pub addr: String,
-    /// The data directory.
+    /// The data directory of the node.
     pub dir: String,
     /// Whether the database enforces foreign keys.
     pub foreign_keys: bool,
     /// The maximum number of connections that read; 0 if there is no limit.
     pub readers_max: usize,
-    /// The time limit for applying an entry.
+    /// The time limit for applying an entry of the Raft log.
     pub apply_timeout: Duration,
-    /// How long a read-only node may be unreachable before it is removed; zero for ever.
+    /// How long a read-only node may be unreachable before it is removed from the cluster. Zero if it is never removed.
     pub reap_read_only_timeout: Duration,
-    /// How long a voter may be unreachable before it is removed; zero for ever.
+    /// How long a voter may be unreachable before it is removed from the cluster. Zero if it is never removed.
     pub reap_timeout: Duration,
-    /// The number of entries that stay in the log behind a snapshot.
+    /// The number of Raft log entries that are kept after a snapshot.
     pub trailing_logs: u64,
 }
 
-/// The progress of a node.
+/// How far a node has applied the Raft log, and what is on its disk.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// The index of the last entry that could change the database.
+    /// The index of the last applied Raft log entry that could change the database.
     pub write_index: u64,
-    /// The index of the last entry that carried a command; 0 if none was applied.
+    /// The index of the last applied Raft log entry that contained a command; 0 if none was applied.
     pub command_index: u64,
     /// Whether the node can serve requests.
     pub ready: bool,
     /// The size of the data directory, in bytes.
     pub dir_bytes: u64,
-    /// The name of the last snapshot. Empty if there is none.
+    /// The name of the last snapshot. Empty if there is no snapshot.
     pub snapshot_name: String,
 }
 
-/// The VACUUMs at regular intervals, in RFC 3339 with nanoseconds.
+/// The times of the regular VACUUMs, in RFC 3339 with nanoseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AutoVacuum {
-    /// The time of the last attempt. `None` if no VACUUM has succeeded.
+    /// The time of the last attempt. `None` if no regular VACUUM has succeeded yet.
     pub last: Option<String>,
-    /// The time of the next attempt.
+    /// The time of the next attempt to run VACUUM.
     pub next: String,
 }
 
@@ -95,7 +96,7 @@ impl Store {
         store
     }
 
-    /// The facts that do not change while the node runs.
+    /// The members of `store` whose values do not change while the node runs.
     fn settings_document(&self) -> Value {
         let Settings { addr, dir, foreign_keys, trailing_logs, .. } = &self.settings;
         let raft = &self.raft.settings;
@@ -124,7 +125,7 @@ impl Store {
         })
     }
 
-    /// Describes the snapshots. Their size is zero because a snapshot is the database itself.
+    /// Describes the snapshots. Their size is given as zero, because a snapshot is the database file itself.
     fn snapshots(&self) -> Value {
         let name = &self.progress.snapshot_name;
         let names: Vec<&str> = if name.is_empty() { Vec::new() } else { vec![name] };
@@ -132,7 +133,8 @@ impl Store {
     }
 }
 
-/// Describes the leader. Clients read both members, so they are empty if the leader is not known.
+/// Describes the leader with its address and name. Both are empty if the leader is not known. They are always present,
+/// because clients read both.
 fn leader(members: &[Member]) -> Value {
     let leader = members.iter().find(|member| member.leader);
     let (addr, id) = leader.map(|member| (member.addr.as_str(), member.id.as_str())).unwrap_or_default();

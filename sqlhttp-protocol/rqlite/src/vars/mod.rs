@@ -1,4 +1,4 @@
-//! The document of `/debug/vars`: counters since the start, in the layout of Go's `expvar`.
+//! The document of `/debug/vars`: the counters since the process started, in the layout of Go's `expvar`.
 
 mod names;
 
@@ -6,43 +6,43 @@ use serde_json::{Map, Value, json};
 
 use names::{GROUPS, Group, MEMORY};
 
-/// The number of pauses that Go's garbage collector remembers.
+/// The number of garbage collector pauses in Go's `runtime.MemStats`.
 const GO_PAUSES: usize = 256;
 
-/// The value of a counter.
+/// The value of one counter of `/debug/vars`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figure {
     /// The name of the counter's group.
     pub group: &'static str,
-    /// The name of the counter in its group.
+    /// The name of the counter within its group.
     pub name: &'static str,
-    /// The value.
+    /// The current value of the counter.
     pub value: u64,
 }
 
 impl Figure {
-    /// Whether the document contains a counter with this name. The values of other counters are never shown.
+    /// Returns whether `/debug/vars` contains this counter. If not, its value is never shown.
     pub fn is_known(&self) -> bool {
         GROUPS.iter().any(|group| group.name == self.group && group.counters.contains(&self.name))
     }
 }
 
-/// Facts about a process.
+/// The facts that `/debug/vars` reports about a server process.
 #[derive(Debug, Clone, Default)]
 pub struct Vars {
-    /// The values of the counters. Counters without a value are zero.
+    /// The values of the counters. A counter that is missing in this list is reported as zero.
     pub figures: Vec<Figure>,
-    /// The command line, with the name of the program.
+    /// The command line of the process, including the name of the program.
     pub command_line: Vec<String>,
-    /// The resident memory, in bytes.
+    /// The resident memory of the process, in bytes.
     pub resident_bytes: u64,
-    /// The size of the address space, in bytes.
+    /// The size of the process's address space, in bytes.
     pub address_space_bytes: u64,
 }
 
 impl Vars {
-    /// Encodes the document: one group a line, in ascending order of their names. If `key` is not empty, only the group
-    /// of that name is encoded.
+    /// Encodes the document as JSON. Each group of counters is one line; the groups are sorted by name. If `key` is not
+    /// empty, only the group of that name is encoded.
     pub fn encode(&self, key: &str) -> Vec<u8> {
         let mut groups: Vec<(&str, String)> =
             GROUPS.iter().map(|group| (group.name, counters(group, &self.figures))).collect();
@@ -54,8 +54,8 @@ impl Vars {
         format!("{{\n{}\n}}\n", lines.join(",\n")).into_bytes()
     }
 
-    /// Describes the memory with the names of Go's `runtime.MemStats`. Names of things that do not exist here, such as
-    /// a garbage collector, have zeros, because tools read all names.
+    /// Describes the memory under the names of Go's `runtime.MemStats`. The document contains all of these names,
+    /// because tools read them. The values of things that do not exist here, such as a garbage collector, are zero.
     fn memory(&self) -> String {
         let figures = [
             ("Alloc", self.resident_bytes),
@@ -74,7 +74,7 @@ impl Vars {
     }
 }
 
-/// Formats the counters of a group: `{"name": 1, "other": 0}`.
+/// Formats the counters of a group as JSON: `{"name": 1, "other": 0}`.
 fn counters(group: &Group, figures: &[Figure]) -> String {
     let value = |counter: &str| {
         let found = figures.iter().find(|figure| figure.group == group.name && figure.name == counter);

@@ -1,14 +1,15 @@
-//! The names of `/debug/vars`: every counter of rqlite, including those that are always zero here.
+//! The names of all counters in `/debug/vars`. These are the counters of rqlite, including those that are always zero
+//! in this server.
 
-/// A group of counters.
+/// A group of counters in `/debug/vars`.
 pub(crate) struct Group {
     /// The name of the group.
     pub(crate) name: &'static str,
-    /// The names of its counters, sorted.
+    /// The names of the counters in the group, sorted.
     pub(crate) counters: &'static [&'static str],
 }
 
-/// All groups, sorted by name.
+/// All groups of counters, sorted by name.
 pub(crate) const GROUPS: &[Group] = &[
     Group {
         name: "cdc.service",
@@ -262,7 +263,7 @@ pub(crate) const GROUPS: &[Group] = &[
     },
 ];
 
-/// The numbers of Go's `runtime.MemStats` (<https://pkg.go.dev/runtime#MemStats>).
+/// The names of the members of Go's `runtime.MemStats` (<https://pkg.go.dev/runtime#MemStats>).
 pub(crate) const MEMORY: [&str; 27] = [
     "Alloc",
     "BuckHashSys",

@@ -1,4 +1,4 @@
-//! Encodes batches as request bodies.
+//! Encodes batches as request bodies of the ws4sqlite protocol.
 
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Expect, Failure, OnError, Step, Value};
 use sqlhttp_text::number;
@@ -6,35 +6,40 @@ use sqlhttp_text::number;
 use crate::call::Credentials;
 use crate::json;
 
-/// The form of rows in the reply.
+/// The form in which the reply contains rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// Objects. Of several columns with the same name, the reply contains only the last value.
+    /// Each row is a JSON object. If several columns have the same name, the object contains only the value of the last
+    /// one.
     Map,
-    /// Arrays. The reply contains all columns.
+    /// Each row is a JSON array with the values of all columns.
     #[default]
     List,
 }
 
-/// The error of a batch that the protocol cannot express.
+/// The error for a batch that cannot be expressed as a request of the ws4sqlite protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the protocol cannot express {what}{}", step.map(|i| format!(" (step {i})")).unwrap_or_default())]
 pub struct NotExpressible {
-    /// The index of the step, counted from 0. `None` for the batch as a whole.
+    /// The index of the step that cannot be expressed, counted from 0. `None` if the batch as a whole cannot be
+    /// expressed.
     pub step: Option<usize>,
-    /// The part that cannot be expressed.
+    /// The part of the batch or step that cannot be expressed.
     pub what: &'static str,
 }
 
-/// Encodes a batch as a JSON request body. A step that expects rows becomes a `query`, any other a `statement`.
+/// Encodes a batch as a JSON request body. A step that must return rows becomes a `query`, and any other step a
+/// `statement`.
 ///
 /// # Errors
 /// [`NotExpressible`] for:
 ///
-/// * a stamp, and steps that are transactions of their own or are known to fail
-/// * SQL that is empty or begins with `#`, which the server would take for the id of a stored statement
-/// * BLOBs and infinite values, values with names beside values without, and binding by count
-/// * an empty list of sets of values
+/// * a batch with a stamp, or a batch that is not one transaction
+/// * a step that is known to fail, and a step that may return either rows or a count
+/// * a step that runs several times and must return rows, and an empty list of sets of values
+/// * an SQL text that is empty or begins with `#`: the server would read it as the id of a stored statement
+/// * a BLOB, an infinite value, and values of which only some have names
+/// * the binding rule that counts the values
 pub fn encode_call(
     batch: &Batch,
     credentials: Option<&Credentials>,
@@ -155,7 +160,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) -> Result<(), &'static str> {
         // SQLite stores NaN as NULL.
         Value::Real(value) if value.is_nan() => out.extend_from_slice(b"null"),
         Value::Real(value) if value.is_infinite() => return Err("an infinite value"),
-        // The fraction is written even if it is zero, so that the server does not read the number as an INTEGER.
+        // The fraction is written even if it is zero. Otherwise, the server would read the number as an INTEGER.
         Value::Real(value) => out.extend_from_slice(zmij::Buffer::new().format_finite(*value).as_bytes()),
         Value::Text(text) => json::write_string(out, text),
         Value::Blob(_) => return Err("a BLOB as a value"),

@@ -1,4 +1,4 @@
-//! The client's side of the protocol: encodes batches as request bodies, and decodes replies.
+//! The client's side of the ws4sqlite protocol: encodes batches as request bodies, and decodes replies.
 //!
 //! ```
 //! use sqlhttp_core::{Batch, Step, Value};

@@ -1,4 +1,4 @@
-//! Decodes replies.
+//! Decodes replies of the ws4sqlite protocol.
 
 use std::collections::HashMap;
 
@@ -8,38 +8,38 @@ use sqlhttp_core::Value;
 
 use crate::reply::Refusal;
 
-/// The result of an item.
+/// The result of one query or statement of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ItemResult {
-    /// The rows of a query. The protocol loses some types: a BLOB is its base64 text, and an integral REAL is an
-    /// INTEGER.
+    /// The rows that a query returned. Some types are lost in JSON: a BLOB becomes a TEXT value with its base64, and a
+    /// REAL without a fraction becomes an INTEGER.
     Rows {
         /// The names of the columns.
         headers: Vec<String>,
-        /// The rows, each with one value for each column.
+        /// The rows. Each has one value for each column.
         rows: Vec<Vec<Value>>,
     },
     /// The number of rows that a statement changed.
     Updated(u64),
-    /// The numbers of rows that a statement changed, one for each set of values.
+    /// The numbers of rows that a statement with `valuesBatch` changed, one for each set of values.
     UpdatedEach(Vec<u64>),
-    /// The item failed with this error, and the transaction continued (`noFail`).
+    /// The query or statement failed, but the transaction continued because of `noFail`. The text is the error message.
     Failed(String),
 }
 
-/// The error of a reply without results.
+/// The error of a reply that contains no results.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// The server refused the request or rolled it back. If the body is not an error object (a 401 in plain text), the
-    /// refusal contains the body as its text, and -1 as the item.
+    /// The server refused the request, or rolled its transaction back. If the body of the reply is not a JSON error
+    /// object (such as a 401 in plain text), the error message of the refusal is the body, and its `req_idx` is -1.
     #[error("{0}")]
     Refused(Refusal),
-    /// The reply has status 200 but does not follow the protocol, for this reason.
+    /// The reply has status 200 but does not follow the protocol. The text is the reason.
     #[error("the reply is malformed: {0}")]
     Malformed(String),
 }
 
-/// Decodes a reply.
+/// Decodes a reply, and returns one result for each query or statement.
 ///
 /// # Errors
 /// See [`ReplyError`].
@@ -103,7 +103,7 @@ impl WireItem {
             }
             (None, Some(_)) => Err("a row has not as many values as there are columns"),
             (Some(_), Some(_)) => Err("an item has two results"),
-            // The result of an empty `valuesBatch` has no counts.
+            // The result of an empty `valuesBatch` contains no counts.
             (None, None) => Ok(ItemResult::UpdatedEach(self.rows_updated_batch.unwrap_or_default())),
         }
     }
@@ -114,11 +114,11 @@ fn in_order(headers: &[String], object: &HashMap<String, Scalar>) -> Result<Vec<
     headers.iter().map(value).collect()
 }
 
-/// A value of a row.
+/// A JSON value of a row, converted to an SQLite value.
 struct Scalar(Value);
 
 impl<'de> Deserialize<'de> for Scalar {
-    // The number is parsed from its text, because the parser of serde_json rejects 9e999.
+    // The number is parsed from its JSON text here, because the number parser of serde_json rejects 9e999.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <&RawValue>::deserialize(deserializer)?.get();
         let value = match text.as_bytes().first() {

@@ -1,6 +1,7 @@
-//! Decodes bodies of HTML forms: `transaction[0][query]=SELECT+1&resultFormat=list`, or `Transaction.0.Query=…`.
+//! Decodes request bodies that HTML forms send: `transaction[0][query]=SELECT+1&resultFormat=list`, or
+//! `Transaction.0.Query=…`.
 //!
-//! A form cannot contain values of parameters.
+//! A form cannot contain parameter values.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,15 +10,15 @@ use super::request::is_list;
 use crate::call::{Call, Credentials, Item, Sql};
 use crate::reply::Refusal;
 
-/// The maximum number of items of a form. An index takes a few bytes in the body, but each lower index takes the memory
-/// of an item.
+/// The indexes of queries and statements in a form must be below this limit. The limit bounds the memory: an index
+/// takes a few bytes in the body, but for each lower index a query or statement is allocated.
 const ITEMS_MAX: usize = 16_000;
 
-/// Decodes a body of type `application/x-www-form-urlencoded`. Unknown names are ignored.
+/// Decodes a body of the content type `application/x-www-form-urlencoded`. Unknown names are ignored.
 ///
 /// # Errors
-/// Status 400 for values of parameters, for an index that is not a number or too high, and for a `noFail` that is not a
-/// boolean.
+/// Status 400 if the form contains parameter values, an index that is not a number or is too high, or a `noFail` that
+/// is not a boolean.
 pub fn decode_form(body: &[u8]) -> Result<Call, Refusal> {
     let mut call = Call { credentials: None, list: false, items: Vec::new() };
     for pair in body.split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
@@ -70,7 +71,7 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Decodes `+` to a space and `%XX` to a byte. A `%` that is not followed by two hexadecimal digits is unchanged.
+/// Decodes `+` to a space and `%XX` to a byte. A `%` without two hexadecimal digits after it stays unchanged.
 fn unescape(text: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -1,8 +1,8 @@
 //! Decodes request bodies.
 //!
-//! A body is decoded in one pass, without an intermediate tree. The parser of serde_json rejects some JSON that
-//! ws4sqlite accepts (lone surrogates, numbers beyond the range of a double). Such a body is decoded again in a slower
-//! pass.
+//! A body is decoded in one pass, without an intermediate tree of JSON values. The parser of serde_json rejects some
+//! JSON that ws4sqlite accepts: lone surrogates, and numbers out of the range of a double. If a body contains such
+//! JSON, it is decoded again in a slower pass.
 
 mod form;
 mod request;
@@ -21,12 +21,12 @@ use crate::reply::Refusal;
 use request::RequestSeed;
 use values::Numbers;
 
-/// Decodes a JSON body. Bytes that are not UTF-8 and lone surrogates become U+FFFD.
+/// Decodes a JSON body. Bytes that are not valid UTF-8 and lone surrogates become U+FFFD.
 ///
 /// # Errors
-/// Status 400 for a body that is not the JSON of a call.
+/// Status 400 if the body is not JSON, or is not JSON of the form of a request.
 pub fn decode(body: &[u8]) -> Result<Call, Refusal> {
-    // `from_utf8` is faster than `from_utf8_lossy`, which examines each byte on its own.
+    // `from_utf8` is tried first: it is faster than `from_utf8_lossy`, which examines the bytes one by one.
     let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let call = parse(&text, Numbers::Native).or_else(|error| parse_again(&text, error));
     call.map_err(|error| Refusal::unparsable(&describe(&error)))

@@ -1,7 +1,7 @@
-//! The visitors of a request and its items.
+//! The serde visitors of a request and of its items. An item is a query or statement of a request.
 //!
-//! Keys are matched without regard to case. The last of several equal keys is used. A member that is `null` counts as
-//! absent.
+//! Keys are compared ignoring case. If a key occurs several times, the last one counts. A member whose value is `null`
+//! counts as missing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use super::values::{Numbers, ValuesSeed};
 use crate::call::{Call, Credentials, Extras, Item, Nested, Sql, Values};
 
-/// Implements `DeserializeSeed` for a visitor that is its own seed.
+/// Implements `DeserializeSeed` for a type that is both the seed and its visitor.
 macro_rules! seed {
     ($seed:ident => $value:ty) => {
         impl<'de> DeserializeSeed<'de> for $seed {
@@ -24,7 +24,7 @@ macro_rules! seed {
     };
 }
 
-/// The visitor of a key. Looks the key up in a table, and returns `None` for an unknown key.
+/// The visitor of an object key. Looks the key up in a table; returns `None` if the table does not contain the key.
 struct KeySeed<K: 'static>(&'static [(&'static str, K)]);
 
 impl<'de, K: Copy> DeserializeSeed<'de> for KeySeed<K> {
@@ -43,14 +43,14 @@ impl<K: Copy> Visitor<'_> for KeySeed<K> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Option<K>, E> {
-        // Most clients write keys with the case of the table.
+        // Most clients write the keys in the same case as the table. So this comparison is tried first.
         let exact = self.0.iter().find(|(name, _)| *name == key);
         let found = exact.or_else(|| self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)));
         Ok(found.map(|(_, key)| *key))
     }
 }
 
-/// The visitor of a request.
+/// The visitor of a whole request.
 #[derive(Clone, Copy)]
 pub(super) struct RequestSeed(pub(super) Numbers);
 
@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for RequestSeed {
     }
 }
 
-/// Whether a result format is the list format. Any other name selects the map format.
+/// Returns whether `resultFormat` selects arrays as rows. Any other name than `list` selects objects.
 pub(super) fn is_list(format: &str) -> bool {
     format.eq_ignore_ascii_case("list")
 }
@@ -127,7 +127,7 @@ impl<'de> Visitor<'de> for CredentialsSeed {
         Ok(None)
     }
 
-    // The default message of serde contains the value, which may be a password.
+    // This method exists because serde's default error message contains the value, which may be a password.
     fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
         Err(E::custom("credentials should be an object with user and password, not a string"))
     }
@@ -151,7 +151,7 @@ impl<'de> Visitor<'de> for CredentialsSeed {
     }
 }
 
-/// The visitor of `transaction`: a list of items, or one item.
+/// The visitor of the JSON member `transaction`: an array of items, or one item.
 struct TransactionSeed(Numbers);
 
 seed!(TransactionSeed => Vec<Item>);
@@ -246,7 +246,7 @@ impl Extras {
     }
 }
 
-/// The visitor of an item's SQL. Returns `None` for `null`.
+/// The visitor of the JSON member `query` or `statement`. Returns `None` for `null`.
 struct SqlSeed(Numbers);
 
 seed!(SqlSeed => Option<Sql>);
@@ -305,7 +305,7 @@ impl<'de> serde::Deserialize<'de> for Text {
     }
 }
 
-/// The visitor of `valuesBatch`. An element that is `null` has no values.
+/// The visitor of the JSON member `valuesBatch`. An element that is `null` is an empty set of values.
 struct ValuesBatchSeed(Numbers);
 
 seed!(ValuesBatchSeed => Vec<Values>);

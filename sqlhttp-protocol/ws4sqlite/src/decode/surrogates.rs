@@ -1,10 +1,10 @@
-//! The repair of lone surrogates: escapes such as `\ud800` without the other half of the pair.
+//! Repairs JSON that contains lone surrogates: escapes such as `\ud800` without the other half of the surrogate pair.
 //!
-//! They are valid by JSON's grammar, but are not a character.
+//! JSON's grammar allows such escapes, but they do not denote a character.
 
 use std::borrow::Cow;
 
-/// Replaces each lone surrogate escape in a JSON text by `\ufffd`, which has the same length.
+/// Replaces each lone surrogate escape in a JSON document with `\ufffd`. This escape has the same length.
 pub(super) fn replace_lone(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut lone = Vec::new();
@@ -24,7 +24,7 @@ pub(super) fn replace_lone(text: &str) -> Cow<'_, str> {
     if lone.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(overwrite(text, &lone)) }
 }
 
-/// Returns the UTF-16 code unit of the escape `\uXXXX` at a position.
+/// Returns the UTF-16 code unit of the escape `\uXXXX` at the byte position `at`. `None` if there is no such escape.
 fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let digit = |unit: u16, &b: &u8| Some(unit << 4 | char::from(b).to_digit(16)? as u16);

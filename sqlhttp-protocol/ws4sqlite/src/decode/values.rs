@@ -1,4 +1,4 @@
-//! The visitors of the values of parameters: `values`, and the elements of `valuesBatch`.
+//! The serde visitors of parameter values: of `values`, and of the elements of `valuesBatch`.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,21 +9,22 @@ use sqlhttp_core::{BindRule, Binding, Bindings, Failure, Value};
 
 use crate::call::Values;
 
-/// The way in which numbers are parsed.
+/// The way in which JSON numbers are parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Numbers {
-    /// By serde_json, which rejects the whole text if a number is beyond the range of a double.
+    /// serde_json parses the numbers. It rejects the whole body if a number is out of the range of a double.
     Native,
-    /// Each number from its text, so that a number beyond the range of a double is only a failure of its set of values.
+    /// Each number is parsed separately from its JSON text. A number out of the range of a double then fails only the
+    /// query or statement that contains it.
     Checked,
 }
 
-/// Whether the parser rejected a number beyond the range of a double, such as `1e400`.
+/// Returns whether the parser rejected a number out of the range of a double, such as `1e400`.
 pub(super) fn is_out_of_range(error: &serde_json::Error) -> bool {
     error.to_string().starts_with("number out of range")
 }
 
-/// The visitor of one set of values. Returns `None` for `null`.
+/// The visitor of one set of parameter values. Returns `None` for `null`.
 #[derive(Clone, Copy)]
 pub(super) struct ValuesSeed(pub(super) Numbers);
 
@@ -94,7 +95,7 @@ impl<'de> Visitor<'de> for ValuesSeed {
     }
 }
 
-/// A set of values that is being decoded.
+/// A set of parameter values that is being decoded.
 #[derive(Default)]
 struct Set {
     entries: Vec<Binding>,
@@ -119,8 +120,8 @@ impl Set {
         self.entries.push(Binding { name, value });
     }
 
-    /// Returns the values, or the failure. A number beyond the range of a double is reported before a value that cannot
-    /// be bound, wherever the two are.
+    /// Returns the values, or the failure if one of them cannot be bound. If the set contains both a number out of the
+    /// range of a double and an array or object, the number is reported, whichever comes first.
     fn finish(self) -> Values {
         match self.beyond_double.or(self.no_scalar) {
             Some(failure) => Err(failure),
@@ -129,7 +130,7 @@ impl Set {
     }
 }
 
-/// Removes duplicate names. The last value of a name is kept, at the position of the first.
+/// Removes duplicate names. Only the last value of a name is kept, at the position of the first one.
 fn last_wins(entries: Vec<Binding>) -> Vec<Binding> {
     if !has_duplicates(&entries) {
         return entries;
@@ -156,12 +157,12 @@ fn has_duplicates(entries: &[Binding]) -> bool {
     !entries.iter().all(|entry| seen.insert(&entry.name))
 }
 
-/// A JSON value of a parameter.
+/// The JSON value of one parameter.
 enum Scalar {
     Value(Value),
-    /// The text of a number beyond the range of a double.
+    /// A number out of the range of a double. The string is its JSON text.
     BeyondDouble(String),
-    /// An array or object, as ws4sqlite's error text names it.
+    /// An array or object, which cannot be bound. The string describes it in the words of ws4sqlite's error message.
     Container(&'static str),
 }
 
@@ -208,7 +209,8 @@ impl<'de> Visitor<'de> for ScalarSeed {
         Ok(Scalar::Value(i64::try_from(value).map_or(Value::Real(value as f64), Value::Integer)))
     }
 
-    // `-0` is parsed as a double, too. Clients written in Go write the double -0 in this way, so it stays a REAL.
+    // This method is also called for `-0`. Clients written in Go write the double -0 as `-0`, so it becomes a REAL
+    // rather than an INTEGER.
     fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
         Ok(Scalar::Value(Value::Real(value)))
     }
@@ -241,7 +243,8 @@ fn no_scalar(name: Option<&str>, position: usize, kind: &str) -> Failure {
     failure(format!("sql: converting argument {argument} type: unsupported type {kind}"))
 }
 
-/// Returns a failure with status 500. ws4sqlite uses that status rather than 400 here.
+/// Returns a failure with status 500. Like ws4sqlite, this server uses 500 rather than 400 for values that cannot be
+/// bound.
 fn failure(message: String) -> Failure {
     Failure::Protocol { status: 500, message }
 }

@@ -1,17 +1,19 @@
-//! Texts of DATE, DATETIME and TIMESTAMP columns, which are written in RFC 3339.
+//! Writes the TEXT values of DATE, DATETIME and TIMESTAMP columns as times in RFC 3339.
 
 use sqlhttp_text::time::{ParseOptions, Time};
 
 const OPTIONS: ParseOptions = ParseOptions { repeated_blanks: false, offset_hours_max: 23, offset_minutes_max: 59 };
 
-/// Whether texts in columns of a declared type are converted.
+/// Returns whether TEXT values of a column with this declared type are converted to RFC 3339.
 pub(crate) fn is_date_type(declared: &str) -> bool {
     ["DATE", "DATETIME", "TIMESTAMP"].iter().any(|name| name.eq_ignore_ascii_case(declared))
 }
 
-/// Writes a text that is a time as a JSON string in RFC 3339. For any other text, returns false and writes nothing.
+/// Writes a TEXT value that is a time as a JSON string in RFC 3339, and returns true. If the value is not a time,
+/// returns false and writes nothing.
 pub(crate) fn write_date(out: &mut Vec<u8>, text: &[u8]) -> bool {
-    // Without `or_else`, which would move the time in memory. The move takes a sixth of the function's time.
+    // `or_else` is not used, because it would move the time in memory. That move takes a sixth of this function's
+    // running time.
     match Time::parse(text, &OPTIONS) {
         Some(time) => time.write_json(out),
         None => return write_printed_date(out, text),

@@ -1,11 +1,11 @@
-//! Replies to requests that have no outcome.
+//! Encodes replies to requests that failed as a whole.
 
 use sqlhttp_core::Error;
 
 use crate::messages::{TIMED_OUT, sql_error};
 use crate::reply::{Refusal, Reply};
 
-/// Encodes the reply to a request that has no outcome.
+/// Encodes the reply to a request that failed as a whole, so that there is no outcome.
 ///
 /// | error | status |
 /// |---|---|
@@ -19,7 +19,7 @@ pub fn encode_error(error: &Error) -> Reply {
         Error::Busy(source) => (500, sql_error(source)),
         Error::ReadOnly => (500, "attempt to write a readonly database (8)".to_owned()),
         Error::Sqlite { action, source } => (500, format!("{action}: {}", sql_error(source))),
-        // The path is left out: it concerns the operator, not the client.
+        // The path of the file is left out: it is of use to the operator, not to the client.
         Error::Io { action, source, .. } => (500, format!("{action}: {source}")),
         Error::LeadershipLost | Error::Poisoned(_) | Error::Unsupported(_) => (500, error.to_string()),
     };

@@ -1,4 +1,4 @@
-//! Encodes outcomes as replies, at once or part by part. Both use the same encoder.
+//! Encodes the outcomes of batches as replies, complete or part by part. Both ways use the same encoder.
 
 mod date;
 mod error;
@@ -13,7 +13,7 @@ use crate::reply_shape::{ItemShape, Kind, ReplyShape};
 use crate::{json, messages};
 use rows::RowWriter;
 
-/// Encodes a complete outcome.
+/// Encodes a complete outcome as a reply.
 pub fn encode(outcome: &Outcome, shape: &ReplyShape) -> Reply {
     match &outcome.ending {
         Ending::Done => encode_done(&outcome.steps, shape).unwrap_or_else(|abort| abort.reply),
@@ -32,7 +32,7 @@ fn encode_done(steps: &[StepOutcome], shape: &ReplyShape) -> Result<Reply, Abort
     Ok(Reply { status: 200, body })
 }
 
-/// Returns the approximate length of an encoded item, in bytes.
+/// Returns the approximate length of the encoded result of a step, in bytes.
 fn room_for(step: &StepOutcome) -> usize {
     match step {
         StepOutcome::Rows(rows) => rows::room_for(rows),
@@ -41,15 +41,15 @@ fn room_for(step: &StepOutcome) -> usize {
     }
 }
 
-/// The error of a reply with status 200 that has begun and cannot be finished, because a step failed and rolled the
-/// batch back, or because the batch was not committed.
+/// The error of a reply with status 200 that was begun but cannot be completed. Either a step failed and the
+/// transaction was rolled back, or the transaction was not committed.
 ///
-/// If a part of the reply has been sent, the caller must cut the connection, so that the client does not take the reply
-/// for complete. Otherwise the caller sends `reply`.
+/// If the caller has already sent a part of the reply, it must close the connection, so that the client notices that
+/// the reply is incomplete. Otherwise the caller must send `reply` instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
 pub struct Abort {
-    /// The reply to send if nothing has been sent yet.
+    /// The reply to send instead if nothing has been sent yet.
     pub reply: Reply,
 }
 
@@ -59,7 +59,7 @@ impl From<Refusal> for Abort {
     }
 }
 
-/// Encodes an outcome part by part. Its memory does not grow with the number of rows.
+/// Encodes an outcome part by part. The memory that the encoder uses does not grow with the number of rows.
 #[derive(Debug)]
 pub struct PartEncoder {
     shape: ReplyShape,
@@ -67,18 +67,20 @@ pub struct PartEncoder {
 }
 
 impl PartEncoder {
-    /// Creates the encoder of one reply.
+    /// Creates the encoder for one reply.
     pub fn new(shape: ReplyShape) -> Self {
         PartEncoder { shape, encoder: Encoder::default() }
     }
 
-    /// Encodes a part and appends it to `out`. After any call, the caller may send the content of `out` and empty it.
+    /// Encodes the next part of the outcome and appends it to `out`. After each call, the caller may send the content
+    /// of `out` and empty it.
     ///
-    /// A query with `noFail` may fail after its first rows, so `success` follows its rows. If it fails, its rows are
-    /// removed as long as the caller has taken nothing out of `out` since the result began.
+    /// A query with `noFail` may fail after its first rows, so its JSON member `success` follows the rows. If such a
+    /// query fails, its rows are removed from `out`, unless the caller has taken something out of `out` since the
+    /// result began.
     ///
     /// # Errors
-    /// [`Abort`] if the reply cannot have status 200. No part may follow.
+    /// [`Abort`] if the status of the reply cannot be 200. No call may follow.
     pub fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
         let PartEncoder { shape, encoder } = self;
         match part {
@@ -90,22 +92,22 @@ impl PartEncoder {
             Part::End(Ending::Aborted(index)) => return Err(aborted(index, None, shape).into()),
         }
         if shape.fails {
-            // The reply will be an error, which arrives with the item that fails or with an earlier one. Nothing may be
-            // sent before.
+            // The reply will be an error object, which is returned when the failing item or an earlier one ends. Until
+            // then, nothing may be sent.
             out.clear();
         }
         Ok(())
     }
 }
 
-/// Writes the results of a reply, one after the other.
+/// Writes the results in a reply, one after the other.
 #[derive(Debug, Default)]
 struct Encoder {
-    /// The number of steps that have ended.
+    /// The number of steps whose results are complete.
     ended: usize,
-    /// Whether anything has been written.
+    /// Whether the beginning of the reply has been written.
     begun: bool,
-    /// The result whose rows are being written.
+    /// The result whose rows are being written. `None` between two results.
     open: Option<Open>,
 }
 
@@ -113,9 +115,10 @@ struct Encoder {
 #[derive(Debug)]
 struct Open {
     rows: RowWriter,
-    /// The offset of the result in the output. `None` if a part of the output has been taken out since.
+    /// The byte offset of this result in the output. `None` if the caller has emptied the output since the result
+    /// began.
     start: Option<usize>,
-    /// The length of the output after the last part.
+    /// The length of the output after the last part that was written, in bytes.
     len: usize,
 }
 
@@ -222,7 +225,7 @@ impl Encoder {
 }
 
 impl Open {
-    /// Forgets the beginning of the result if the output has been emptied since the last part.
+    /// Sets `start` to `None` if the caller has emptied the output since the last part.
     fn notice_drain(&mut self, out: &[u8]) {
         if out.len() != self.len {
             self.start = None;

@@ -1,4 +1,4 @@
-//! The result of one query. The parts that all rows have in common are computed once.
+//! Writes the result of one query. What is the same in each row, such as the keys, is encoded only once.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,34 +14,34 @@ use crate::json;
 pub(super) struct RowWriter {
     list: bool,
     fields: Vec<Field>,
-    /// The concatenated leads of all fields. A lead is the JSON before a value: a comma or the opening bracket, and the
-    /// key.
+    /// The leads of all fields, one after the other. The lead of a field is the JSON before its value: a comma or the
+    /// opening bracket and, in an object, the key.
     leads: Vec<u8>,
-    /// The number of columns.
+    /// The number of columns of the result.
     columns: usize,
-    /// Whether the fields are not the columns in their order.
+    /// Whether a row has fewer fields than the result has columns, because several columns have the same name.
     rearranged: bool,
     has_rows: bool,
-    /// Whether `success` is written after the rows.
+    /// Whether the JSON member `success` is written after the rows.
     success_last: bool,
 }
 
-/// A value in the JSON of a row.
+/// A field of each row: where its value comes from, and how it is written.
 #[derive(Debug)]
 struct Field {
-    /// The range of the lead in [`RowWriter::leads`].
+    /// The range of the field's lead in [`RowWriter::leads`].
     lead: Range<usize>,
-    /// The index of the value's column.
+    /// The index of the column that contains the value.
     column: usize,
     is_date: bool,
 }
 
-/// Returns the length of the leads of a row, in bytes, if no name needs escapes.
+/// Returns the length of the leads of one row, in bytes. The result is exact if no column name needs escapes.
 fn leads_len(columns: &Columns) -> usize {
     columns.iter().map(|column| column.name.len() + 4).sum()
 }
 
-/// Returns the approximate length of an item with these rows, in bytes.
+/// Returns the approximate length of the JSON of a result with these rows, in bytes.
 pub(super) fn room_for(rows: &Rows) -> usize {
     let leads = leads_len(&rows.columns);
     let values: usize = rows.blocks.iter().map(Block::byte_len).sum();
@@ -50,8 +50,9 @@ pub(super) fn room_for(rows: &Rows) -> usize {
 }
 
 impl RowWriter {
-    /// Writes the beginning of an item, up to its rows. `success_last`: whether `success` is written after the rows,
-    /// because the item may fail after its first rows.
+    /// Writes the beginning of the result of a query, up to its first row, and returns the writer of the rows.
+    /// `success_last`: whether `success` is written after the rows, because the query may still fail after its first
+    /// rows.
     pub(super) fn begin(out: &mut Vec<u8>, columns: &Columns, list: bool, success_last: bool) -> RowWriter {
         out.extend_from_slice(if success_last { b"{" } else { b"{\"success\":true," });
         if !columns.is_empty() {
@@ -64,13 +65,13 @@ impl RowWriter {
         RowWriter { list, fields, leads, columns: columns.len(), rearranged, has_rows: false, success_last }
     }
 
-    /// Writes the end of the item.
+    /// Writes the end of the result of a query that succeeded.
     pub(super) fn end(self, out: &mut Vec<u8>) {
         out.extend_from_slice(if self.success_last { b"],\"success\":true}" } else { b"]}" });
     }
 
-    /// Writes the end of an item that has failed. If the item has been written as a success already, returns false and
-    /// writes nothing.
+    /// Writes the end of the result of a query that failed, and returns true. If `"success":true` has already been
+    /// written, returns false and writes nothing.
     pub(super) fn fail(self, out: &mut Vec<u8>, error: &str) -> bool {
         if self.success_last {
             out.extend_from_slice(b"],\"success\":false,\"error\":");
@@ -80,7 +81,7 @@ impl RowWriter {
         self.success_last
     }
 
-    /// Writes a block of rows.
+    /// Writes the rows of a block.
     pub(super) fn block(&mut self, out: &mut Vec<u8>, block: &Block) {
         if self.columns == 0 || block.is_empty() {
             return;
@@ -157,8 +158,8 @@ fn map_fields(columns: &Columns, leads: &mut Vec<u8>) -> Vec<Field> {
     sources(columns).into_iter().enumerate().map(field).collect()
 }
 
-/// Returns the indexes of the columns whose values an object contains, in their order. Of several columns with the same
-/// name, the first determines the position and the last the value.
+/// Returns the indexes of the columns whose values a row contains if it is a JSON object, in the order of its keys. If
+/// several columns have the same name, the key is at the position of the first of them and has the value of the last.
 fn sources(columns: &Columns) -> Vec<usize> {
     let mut sources: Vec<usize> = Vec::with_capacity(columns.len());
     let mut places = HashMap::new();
@@ -193,7 +194,7 @@ impl Field {
 
 fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
-        // ws4sqlite writes null for an empty BLOB, and clients may rely on it.
+        // Like ws4sqlite, an empty BLOB is written as null. Clients may rely on that.
         ValueRef::Null | ValueRef::Blob([]) => out.extend_from_slice(b"null"),
         ValueRef::Integer(value) => number::write_integer(out, value),
         ValueRef::Real(value) => number::write_real(out, value),
