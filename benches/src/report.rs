@@ -41,7 +41,7 @@ pub struct Report {
     pub open_loop: Option<OpenLoopReport>,
     /// The resource usage of the server. `None` if its process id is not known.
     pub server: Option<ServerReport>,
-    /// The resource usage of the generator.
+    /// The resource usage of the load generator, which is this process.
     pub client: ClientReport,
     /// The load on the machine that neither the server nor the generator caused.
     pub machine: MachineReport,

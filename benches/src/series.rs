@@ -72,7 +72,7 @@ pub struct ServerResults {
 pub struct Cell {
     /// The workload of the runs.
     pub workload: Workload,
-    /// The number of connections of the runs.
+    /// The number of connections of each run.
     pub connections: usize,
     /// The reports of the runs, in ascending order of throughput.
     pub runs: Vec<Report>,

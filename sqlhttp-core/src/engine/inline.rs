@@ -157,7 +157,9 @@ impl InlineRunner {
         }
     }
 
-    /// Runs a batch under the limits for a caller's thread. `kind` is `None` if the batch has not been classified.
+    /// Runs a batch on the calling thread, under the limits of that thread. A batch that exceeds them is
+    /// [`InlineResult::Deferred`]: it is run again on a reader thread. `kind` is `None` if the batch has not been
+    /// classified; it is then classified here.
     fn run_on(
         &self,
         session: &mut Session,

@@ -34,8 +34,9 @@ pub(crate) struct SharedState {
     /// Why the writer waits before it retries a log entry (a full disk, a lock of another process); `None` while it
     /// does not wait.
     waits_for: Mutex<Option<Arc<str>>>,
-    /// Whether this node is the only voter of its cluster. Then no other node has to compute the same results, and a
-    /// statement that fails on this node alone may fail for good: see [`super::replicated::node_failure`].
+    /// Whether this node is the only voter of its cluster. Then no other node has to compute the same results. A
+    /// statement that fails for a reason that only this node has (a full disk, a damaged page) may then have this
+    /// failure as its result: see [`super::replicated::node_failure`].
     sole: AtomicBool,
     /// The index of the last log entry whose outcome contains a failure that only this node had (a full disk, a damaged
     /// page), which this node may decide only as the sole voter; 0 if there is none.

@@ -2,7 +2,7 @@
 //!
 //! The server stores only the SHA-256 digests of passwords, and compares digests in constant time. Checking an unknown
 //! user takes as long as checking a wrong password. The response to a failed login is delayed by
-//! [`LoginDelays`](crate::api::login_delay::LoginDelays).
+//! `api::login_delay::LoginDelays`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

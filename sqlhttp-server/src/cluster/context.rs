@@ -60,8 +60,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Copies the database of a node to a file, and replaces its content with that of a file, on every node, by an entry
-/// of the Raft log.
+/// Copies and restores the database of a node. A copy is made of this node's database alone. A restore replaces the
+/// content of the database with that of a database file; it is an entry of the Raft log, so every node applies it.
 pub(crate) struct NodeCopies(pub(crate) Arc<ClusterContext>);
 
 impl Copies for NodeCopies {

@@ -58,10 +58,12 @@ impl Database {
         self.inner.shared.interrupted.set();
     }
 
-    /// Sets whether this node is the only voter of its cluster, so that no other node has to compute the same results.
-    /// If it is, a statement that can fail on this node alone (it needs more memory or disk space than there is, or it
-    /// reads a damaged page) fails. Otherwise such a statement is retried, or the database rejects all writes from then
-    /// on.
+    /// Sets whether this node is the only voter of its cluster.
+    ///
+    /// A statement can fail for a reason that only this node has: it needs more memory or disk space than there is, or
+    /// it reads a damaged page. On the only voter, that failure is the statement's result, because no other node has
+    /// to get the same result. With other voters, the entry is tried again while the reason may pass (a full disk, too
+    /// little memory); otherwise (a damaged page) the database rejects all writes from then on.
     pub fn set_sole(&self, sole: bool) {
         self.inner.shared.set_sole(sole);
     }

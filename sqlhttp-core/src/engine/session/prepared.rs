@@ -22,8 +22,9 @@ pub(crate) struct Prepared {
     pub(super) inserts_literals: bool,
     /// The statement's SQL text if the statement is to be cached; otherwise `None`.
     pub(super) key: Option<Arc<str>>,
-    /// The virtual table of a dump that the statement would create. The statement is not run, because the dump creates
-    /// and fills the shadow tables. `None` for all other statements.
+    /// The virtual table to restore, if the statement is the `CREATE VIRTUAL TABLE` of a dump; `None` for all other
+    /// statements. Instead of running the statement, the engine writes the table's row to `sqlite_schema`, because
+    /// other statements of the dump create and fill the shadow tables.
     pub(crate) restored_table: Option<VirtualTable>,
 }
 

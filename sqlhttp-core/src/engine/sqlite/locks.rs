@@ -14,7 +14,8 @@ use rusqlite::ffi;
 /// Identifies an open file handle among all handles of its VFS.
 pub(super) type HandleId = u64;
 
-/// The file locks SHARED, RESERVED, PENDING and EXCLUSIVE (<https://sqlite.org/lockingv3.html>).
+/// The locks on one file, and the handles that hold them: SHARED, RESERVED, PENDING and EXCLUSIVE
+/// (<https://sqlite.org/lockingv3.html>).
 #[derive(Debug, Default)]
 pub(super) struct FileLocks {
     held: HashMap<HandleId, c_int>,

@@ -50,7 +50,7 @@ pub(crate) fn version() -> String {
     format!("{PROGRAM} v{version} {} {} rustc sqlite{sqlite} (commit unknown, compiler rustc)", os(), architecture())
 }
 
-/// Returns the name of the operating system in Go.
+/// Returns Go's name for this operating system (the value of `GOOS`), such as `darwin` for macOS.
 fn os() -> &'static str {
     match std::env::consts::OS {
         "macos" => "darwin",

@@ -36,7 +36,7 @@ pub struct Schedule {
 enum Timing {
     /// The job runs at the times of each of these schedules.
     Cron(Vec<cron::Schedule>),
-    /// The job runs at a fixed delay after its previous time.
+    /// The job runs at a fixed delay after the time at which its previous run was due, or after the start.
     Every(Duration),
 }
 
