@@ -112,7 +112,8 @@ impl Readers {
         self.lock().jobs.len()
     }
 
-    /// Classifies a batch as a read or a write, on this thread. The limits of runs on a connection's thread do not apply.
+    /// Classifies a batch as a read or a write, on this thread. The limits of runs on a connection's thread do not
+    /// apply.
     fn classify_here(&self, batch: &Batch) -> Result<BatchKind, Error> {
         let mut session = self.sessions.take(false)?;
         session.begin_run(Limits::default());

@@ -28,8 +28,9 @@ pub(crate) const CROSS_SITE: &str =
 pub(crate) const HOST_NOT_ALLOWED: &str = "the Host of this request is not among those of -http-allowed-hosts";
 
 /// Returns whether a web page can have sent this request although its origin is neither the server's own nor allowed by
-/// the CORS settings. That is possible only for requests that a browser sends without a CORS preflight. `allows` returns whether the CORS settings allow a value of `Origin`; its argument is `None` if the request has no
-/// such header.
+/// the CORS settings. That is possible only for requests that a browser sends without a CORS preflight. `allows`
+/// returns whether the CORS settings allow a value of `Origin`; its argument is `None` if the request has no such
+/// header.
 pub(crate) fn is_cross_site(request: &Parts, allows: impl FnOnce(Option<&HeaderValue>) -> bool) -> bool {
     needs_no_preflight(request) && has_foreign_origin(request) && !allows(request.headers.get(header::ORIGIN))
 }

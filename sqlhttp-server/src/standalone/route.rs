@@ -37,8 +37,8 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// Returns the index of the database that the request names, in the order of [`RouteTable::new`]; `None` if the path
-    /// names no database of the table.
+    /// Returns the index of the database that the request names, in the order of [`RouteTable::new`]; `None` if the
+    /// path names no database of the table.
     pub(crate) fn database(&self) -> Option<usize> {
         match self {
             Route::Call(database)

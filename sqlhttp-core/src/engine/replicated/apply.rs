@@ -38,8 +38,8 @@ use crate::model::{Atomicity, Batch, Block, Ending, Error, Failure, Outcome, Sql
 
 /// The time after which a transaction is committed, although more entries are ready to be applied.
 const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
-/// The maximum size of the rows in the result of a replicated batch, in bytes. It is a constant, because it must be the same on every
-/// node.
+/// The maximum size of the rows in the result of a replicated batch, in bytes. It is a constant, because it must be the
+/// same on every node.
 const HELD_BYTES_MAX: u64 = 64 << 20;
 /// The maximum size of a value, in bytes, for entries of the older format, which do not contain this limit. It is
 /// SQLite's default limit, which was in force when they were written.
