@@ -54,7 +54,7 @@ pub mod vars;
 pub use admin::{decode_leader_target, decode_remove, encode_reaped};
 pub use call::{Call, Statement};
 pub use decode::{STATEMENTS_MAX, VALUES_MAX, decode, decode_query_string, is_database_file};
-pub use encode::{Abort, PartEncoder, encode, encode_error, encode_queued, encode_top_level_error};
+pub use encode::{EncodeError, PartEncoder, encode, encode_error, encode_queued, encode_top_level_error};
 pub use endpoint::Endpoint;
 pub use nodes::{NodeInfo, encode_node, encode_nodes};
 pub use params::{BackupFormat, Params};

@@ -11,8 +11,8 @@ use sqlhttp_core::{
     ValueRef,
 };
 use sqlhttp_rqlite::{
-    Abort, Endpoint, Params, PartEncoder, Reply, ReplyShape, StepInfo, Trailer, encode, encode_error, encode_queued,
-    encode_top_level_error,
+    EncodeError, Endpoint, Params, PartEncoder, Reply, ReplyShape, StepInfo, Trailer, encode, encode_error,
+    encode_queued, encode_top_level_error,
 };
 
 fn shape(endpoint: Endpoint, query: &str) -> ReplyShape {
@@ -74,7 +74,7 @@ fn reply(endpoint: Endpoint, query: &str, steps: &[(StepOutcome, StepInfo)]) -> 
 
 /// Encodes the outcomes of steps part by part. The rows of a step that reads arrive in several parts, the last block
 /// with the step. `drain`: whether the output is emptied after each part.
-fn encode_in_parts(steps: &[(StepOutcome, StepInfo)], shape: ReplyShape, drain: bool) -> Result<Vec<u8>, Abort> {
+fn encode_in_parts(steps: &[(StepOutcome, StepInfo)], shape: ReplyShape, drain: bool) -> Result<Vec<u8>, EncodeError> {
     let mut encoder = PartEncoder::new(shape);
     let (mut sent, mut out) = (Vec::new(), Vec::new());
     let mut part = |part| {
@@ -82,7 +82,7 @@ fn encode_in_parts(steps: &[(StepOutcome, StepInfo)], shape: ReplyShape, drain: 
         if drain {
             sent.append(&mut out);
         }
-        Ok::<_, Abort>(())
+        Ok::<_, EncodeError>(())
     };
     for (step, info) in steps {
         let mut step = step.clone();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use sqlhttp_core::{Block, Changed, Column, Rows, StepOutcome, ValueRef};
 use sqlhttp_rqlite::status::{
-    AutoVacuum, Cluster, Http, Interface, Member, NEVER, NodeStatus, PRAGMAS, Peers, Process, Progress, Queue, Raft,
-    RaftSettings, Settings, Sqlite, StandaloneStatus, Store, Tls,
+    AutoVacuum, Cluster, Http, Interface, NEVER, NodeStatus, PRAGMAS, Peers, Process, Progress, Queue, Raft,
+    RaftMember, RaftSettings, Settings, Sqlite, StandaloneStatus, Store, Tls,
 };
 use sqlhttp_rqlite::vars::{Figure, Vars};
 
@@ -160,8 +160,8 @@ fn store() -> Store {
     }
 }
 
-fn member(id: &str, addr: &str, voter: bool, leader: bool) -> Member {
-    Member { id: id.to_owned(), addr: addr.to_owned(), voter, leader }
+fn member(id: &str, addr: &str, voter: bool, leader: bool) -> RaftMember {
+    RaftMember { id: id.to_owned(), addr: addr.to_owned(), voter, leader }
 }
 
 fn raft() -> Raft {

@@ -11,7 +11,7 @@ use crate::{duration, spelling};
 
 /// The type of the value of a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FlagKind {
     /// A boolean. The value is true if there is no `=`.
     Bool,
     /// An integer literal in Go's syntax ([`parse_int`]).
@@ -37,19 +37,19 @@ pub enum Kind {
 /// The parsed value of a flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// The value of a [`Kind::Bool`] flag.
+    /// The value of a [`FlagKind::Bool`] flag.
     Bool(bool),
-    /// The value of a [`Kind::Int`] or [`Kind::Count`] flag.
+    /// The value of a [`FlagKind::Int`] or [`FlagKind::Count`] flag.
     Int(i64),
-    /// The value of a [`Kind::Uint`] flag.
+    /// The value of a [`FlagKind::Uint`] flag.
     Uint(u64),
-    /// The value of a [`Kind::Text`], [`Kind::List`] or [`Kind::Choice`] flag.
+    /// The value of a [`FlagKind::Text`], [`FlagKind::List`] or [`FlagKind::Choice`] flag.
     Text(String),
-    /// The value of a [`Kind::Duration`] flag.
+    /// The value of a [`FlagKind::Duration`] flag.
     Duration(Duration),
-    /// The value of a [`Kind::SignedDuration`] flag, in nanoseconds.
+    /// The value of a [`FlagKind::SignedDuration`] flag, in nanoseconds.
     Nanos(i64),
-    /// The value of a [`Kind::Size`] flag, in bytes.
+    /// The value of a [`FlagKind::Size`] flag, in bytes.
     Size(u64),
 }
 
@@ -83,7 +83,7 @@ impl FlagError {
 /// with that name. `set` is called with the name and value of each flag, in order.
 pub fn scan<'a>(
     arguments: &'a [String],
-    kind_of: impl Fn(&str) -> Option<Kind>,
+    kind_of: impl Fn(&str) -> Option<FlagKind>,
     mut set: impl FnMut(&str, Value),
 ) -> Result<Scanned<'a>, FlagError> {
     let mut words = arguments.iter();
@@ -99,7 +99,7 @@ pub fn scan<'a>(
         };
         let text = match (attached, kind) {
             (Some(text), _) => text,
-            (None, Kind::Bool) => "true",
+            (None, FlagKind::Bool) => "true",
             (None, _) => {
                 words.next().ok_or_else(|| FlagError::new(name, format!("flag needs an argument: -{name}")))?
             }
@@ -137,42 +137,42 @@ fn split_value(name: &str) -> (&str, Option<&str>) {
 
 /// Returns Go's error message for an invalid value. `place` says where the value `text` comes from: `flag -name`, or
 /// another source such as an environment variable. `why` is the reason.
-pub fn invalid(kind: Kind, text: &str, place: &str, why: &str) -> String {
+pub fn invalid(kind: FlagKind, text: &str, place: &str, why: &str) -> String {
     match kind {
-        Kind::Bool => format!("invalid boolean value {text:?} for {}: {why}", place.trim_start_matches("flag ")),
+        FlagKind::Bool => format!("invalid boolean value {text:?} for {}: {why}", place.trim_start_matches("flag ")),
         _ => format!("invalid value {text:?} for {place}: {why}"),
     }
 }
 
 /// Parses the value of a flag. The error is the reason why the value is invalid, which the caller passes to
 /// [`invalid`].
-pub fn parse_value(kind: Kind, text: &str) -> Result<Value, String> {
+pub fn parse_value(kind: FlagKind, text: &str) -> Result<Value, String> {
     let syntax = || "parse error".to_owned();
     let int = || parse_int(text).map_err(|error| error.to_string());
     match kind {
-        Kind::Bool => parse_bool(text).map(Value::Bool).ok_or_else(syntax),
-        Kind::Int => int().map(Value::Int),
-        Kind::Uint => parse_uint(text).map(Value::Uint).map_err(|error| error.to_string()),
-        Kind::Count => match int()? {
+        FlagKind::Bool => parse_bool(text).map(Value::Bool).ok_or_else(syntax),
+        FlagKind::Int => int().map(Value::Int),
+        FlagKind::Uint => parse_uint(text).map(Value::Uint).map_err(|error| error.to_string()),
+        FlagKind::Count => match int()? {
             negative if negative < 0 => Err("must not be negative".to_owned()),
             count => Ok(Value::Int(count)),
         },
-        Kind::Text | Kind::List => Ok(Value::Text(text.to_owned())),
-        Kind::Duration => duration::parse(text).map(Value::Duration).map_err(|_| syntax()),
-        Kind::SignedDuration => duration::parse_signed(text).map(Value::Nanos).map_err(|_| syntax()),
-        Kind::Size => parse_size(text).map(Value::Size).ok_or_else(syntax),
-        Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
-        Kind::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
+        FlagKind::Text | FlagKind::List => Ok(Value::Text(text.to_owned())),
+        FlagKind::Duration => duration::parse(text).map(Value::Duration).map_err(|_| syntax()),
+        FlagKind::SignedDuration => duration::parse_signed(text).map(Value::Nanos).map_err(|_| syntax()),
+        FlagKind::Size => parse_size(text).map(Value::Size).ok_or_else(syntax),
+        FlagKind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+        FlagKind::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
     }
 }
 
 /// Returns the two lines that describe a flag in the usage text of a program.
-pub fn describe(name: &str, kind: Kind, default: &str, help: &str) -> String {
+pub fn describe(name: &str, kind: FlagKind, default: &str, help: &str) -> String {
     format!("  -{name}{}\n    \t{help}{}\n", argument(kind), shown_default(kind, default))
 }
 
 /// Returns a description of a flag in one line.
-pub fn summary(name: &str, kind: Kind, default: &str, help: &str) -> String {
+pub fn summary(name: &str, kind: FlagKind, default: &str, help: &str) -> String {
     format!("-{name}{}: {help}{}", argument(kind), shown_default(kind, default))
 }
 
@@ -200,23 +200,23 @@ pub fn explain(
     lines.join("\n")
 }
 
-fn argument(kind: Kind) -> String {
+fn argument(kind: FlagKind) -> String {
     match kind {
-        Kind::Bool => String::new(),
-        Kind::Int | Kind::Count => " int".to_owned(),
-        Kind::Uint => " uint".to_owned(),
-        Kind::Text => " string".to_owned(),
-        Kind::List => " value".to_owned(),
-        Kind::Duration | Kind::SignedDuration => " duration".to_owned(),
-        Kind::Size => " size".to_owned(),
-        Kind::Choice(words) => format!(" {}", words.join("|")),
+        FlagKind::Bool => String::new(),
+        FlagKind::Int | FlagKind::Count => " int".to_owned(),
+        FlagKind::Uint => " uint".to_owned(),
+        FlagKind::Text => " string".to_owned(),
+        FlagKind::List => " value".to_owned(),
+        FlagKind::Duration | FlagKind::SignedDuration => " duration".to_owned(),
+        FlagKind::Size => " size".to_owned(),
+        FlagKind::Choice(words) => format!(" {}", words.join("|")),
     }
 }
 
-fn shown_default(kind: Kind, default: &str) -> String {
+fn shown_default(kind: FlagKind, default: &str) -> String {
     match (default, kind) {
         ("" | "0" | "0s" | "false", _) => String::new(),
-        (default, Kind::Text) => format!(" (default \"{default}\")"),
+        (default, FlagKind::Text) => format!(" (default \"{default}\")"),
         (default, _) => format!(" (default {default})"),
     }
 }

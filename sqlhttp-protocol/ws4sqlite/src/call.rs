@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlhttp_core::{Action, Batch, Bindings, Expect, Failure, OnError, Settings, Step};
 
 use crate::reply::Refusal;
-use crate::reply_shape::{ItemShape, Kind, ReplyShape};
+use crate::reply_shape::{ItemKind, ItemShape, ReplyShape};
 
 /// A decoded request. Only the JSON types of its members have been checked; [`Call::into_batch`] checks the rest.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +107,7 @@ impl Item {
         let (statement, statement_extras) = split(self.statement);
         let merged = self.extras.merge(query_extras).merge(statement_extras);
         let no_fail = merged.extras.no_fail;
-        let mut shape = ItemShape { kind: Kind::Statement, no_fail, says_begin: false };
+        let mut shape = ItemShape { kind: ItemKind::Statement, no_fail, says_begin: false };
         let action = choose(query, statement).and_then(|(kind, text)| {
             shape.kind = kind;
             shape.says_begin = text.as_bytes().get(..5).is_some_and(|head| head.eq_ignore_ascii_case(b"begin"));
@@ -115,7 +115,7 @@ impl Item {
         });
         let step = Step {
             action: action.unwrap_or_else(Action::Fail),
-            expect: if shape.kind == Kind::Query { Expect::Rows } else { Expect::Count },
+            expect: if shape.kind == ItemKind::Query { Expect::Rows } else { Expect::Count },
             on_error: if no_fail { OnError::Continue } else { OnError::Abort },
         };
         (step, shape)
@@ -133,10 +133,10 @@ fn split(sql: Option<Sql>) -> (Option<Arc<str>>, Extras) {
     (text.filter(|text| !text.is_empty()), extras)
 }
 
-fn choose(query: Option<Arc<str>>, statement: Option<Arc<str>>) -> Result<(Kind, Arc<str>), Failure> {
+fn choose(query: Option<Arc<str>>, statement: Option<Arc<str>>) -> Result<(ItemKind, Arc<str>), Failure> {
     match (query, statement) {
-        (Some(text), None) => Ok((Kind::Query, text)),
-        (None, Some(text)) => Ok((Kind::Statement, text)),
+        (Some(text), None) => Ok((ItemKind::Query, text)),
+        (None, Some(text)) => Ok((ItemKind::Statement, text)),
         _ => Err(malformed("one and only one of query or statement must be provided")),
     }
 }
@@ -170,7 +170,7 @@ impl Merged {
 
     /// Checks the query or statement and converts it to an action. The first failed check determines the error message,
     /// so the order of the checks is part of the protocol.
-    fn into_action(self, kind: Kind, text: &Arc<str>, statements: &Statements) -> Result<Action, Failure> {
+    fn into_action(self, kind: ItemKind, text: &Arc<str>, statements: &Statements) -> Result<Action, Failure> {
         let Merged { extras, twice } = self;
         if extras.encrypted {
             return Err(malformed("encoder and decoder are not supported, the data would be stored in clear"));
@@ -181,7 +181,7 @@ impl Merged {
         if extras.values.is_some() && !extras.values_batch.is_empty() {
             return Err(malformed("cannot specify both values and valuesBatch"));
         }
-        if kind == Kind::Query && !extras.values_batch.is_empty() {
+        if kind == ItemKind::Query && !extras.values_batch.is_empty() {
             return Err(malformed("cannot specify valuesBatch for queries (only for statements)"));
         }
         let sql = statements.find(text)?;

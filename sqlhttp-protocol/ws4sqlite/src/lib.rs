@@ -37,6 +37,6 @@ mod reply_shape;
 
 pub use call::{Call, Credentials, Statements};
 pub use decode::{decode, decode_form};
-pub use encode::{Abort, PartEncoder, encode, encode_error};
+pub use encode::{EncodeError, PartEncoder, encode, encode_error};
 pub use reply::{Refusal, Reply, capitalized};
 pub use reply_shape::ReplyShape;

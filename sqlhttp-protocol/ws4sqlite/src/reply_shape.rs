@@ -16,7 +16,7 @@ pub struct ReplyShape {
 /// The form of the result of one query or statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ItemShape {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ItemKind,
     pub(crate) no_fail: bool,
     /// Whether the SQL text, as sent by the client, begins with BEGIN.
     pub(crate) says_begin: bool,
@@ -24,7 +24,7 @@ pub(crate) struct ItemShape {
 
 /// Whether the client sent the JSON member `query` or `statement`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ItemKind {
     Query,
     Statement,
 }
@@ -33,7 +33,7 @@ impl ReplyShape {
     /// Returns the form of the result of the step at `index`. Each step of the batch has one, so the default is never
     /// used.
     pub(crate) fn item(&self, index: usize) -> ItemShape {
-        let default = ItemShape { kind: Kind::Statement, no_fail: false, says_begin: false };
+        let default = ItemShape { kind: ItemKind::Statement, no_fail: false, says_begin: false };
         self.items.get(index).copied().unwrap_or(default)
     }
 }

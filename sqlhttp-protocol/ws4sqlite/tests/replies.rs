@@ -63,14 +63,14 @@ fn reply(outcome: &Outcome, body: &str) -> (u16, String) {
 }
 
 /// Encodes an outcome part by part. The rows of a step arrive in several parts, the last block with the step.
-fn encode_in_parts(outcome: &Outcome, shape: ReplyShape) -> Result<Vec<u8>, sqlhttp_ws4sqlite::Abort> {
+fn encode_in_parts(outcome: &Outcome, shape: ReplyShape) -> Result<Vec<u8>, sqlhttp_ws4sqlite::EncodeError> {
     let mut encoder = PartEncoder::new(shape);
     let mut sent = Vec::new();
     let mut out = Vec::new();
     let mut part = |part| {
         encoder.part(part, &mut out)?;
         sent.append(&mut out);
-        Ok::<_, sqlhttp_ws4sqlite::Abort>(())
+        Ok::<_, sqlhttp_ws4sqlite::EncodeError>(())
     };
     for step in &outcome.steps {
         let mut step = step.clone();
@@ -264,7 +264,7 @@ fn rows_in_several_parts_are_one_result() {
 
 /// Encodes a query that fails after its first row, and a step after it. `drain`: whether the output is emptied after
 /// the row.
-fn fail_midway(body: &str, drain: bool) -> Result<String, sqlhttp_ws4sqlite::Abort> {
+fn fail_midway(body: &str, drain: bool) -> Result<String, sqlhttp_ws4sqlite::EncodeError> {
     let mut encoder = PartEncoder::new(shape(body));
     let mut out = Vec::new();
     let mut sent = Vec::new();

@@ -23,10 +23,10 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Encodes the result of a batch part by part, in the format of a protocol.
 pub(crate) trait Encoder: Send + 'static {
     /// The error with which the encoder stops the encoding of a result.
-    type Abort: error::Error + Send + 'static;
+    type Error: error::Error + Send + 'static;
 
     /// Encodes one part and appends it to `out`. The caller may empty `out` between two calls.
-    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Self::Abort>;
+    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Self::Error>;
 
     /// Called if the database has failed after a part of the response was sent. Appends the error and the end of the
     /// body to `out` and returns `true`. Returns `false` and appends nothing if the protocol has no place for the
@@ -46,9 +46,9 @@ pub(crate) enum EncodedAnswer {
 }
 
 /// The reason why the result of a batch could not be encoded to its end.
-pub(crate) enum StreamError<A> {
+pub(crate) enum StreamError<E> {
     /// The encoder has stopped with this error.
-    Abort(A),
+    Encode(E),
     /// The database has failed with this error.
     Error(Error),
 }
@@ -58,7 +58,7 @@ pub(crate) enum StreamError<A> {
 pub(crate) async fn begin<E: Encoder>(
     parts: Box<dyn PartStream>,
     encoder: E,
-) -> Result<EncodedAnswer, StreamError<E::Abort>> {
+) -> Result<EncodedAnswer, StreamError<E::Error>> {
     let out = Vec::with_capacity(PIECE_BYTES);
     let mut encoding = EncodingState { parts, encoder: Some(encoder), out, ended: false };
     encoding.fill(HELD_BYTES_MAX).await?;
@@ -76,7 +76,7 @@ struct EncodingState<E> {
 
 impl<E: Encoder> EncodingState<E> {
     /// Encodes parts until the result ends or `out` has at least `bytes` bytes.
-    async fn fill(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
+    async fn fill(&mut self, bytes: usize) -> Result<(), StreamError<E::Error>> {
         while !self.ended && self.out.len() < bytes {
             let part = match self.parts.next().await {
                 Some(part) => part.map_err(StreamError::Error)?,
@@ -89,10 +89,10 @@ impl<E: Encoder> EncodingState<E> {
     }
 
     /// Encodes one part. A large part is encoded on the blocking pool.
-    async fn encode(&mut self, part: Part) -> Result<(), StreamError<E::Abort>> {
+    async fn encode(&mut self, part: Part) -> Result<(), StreamError<E::Error>> {
         let is_large = bytes_of(&part) > ENCODED_INLINE_MAX;
         if let Some(encoder) = self.encoder.as_mut().filter(|_| !is_large) {
-            return encoder.part(part, &mut self.out).map_err(StreamError::Abort);
+            return encoder.part(part, &mut self.out).map_err(StreamError::Encode);
         }
         let Some(mut encoder) = self.encoder.take() else { return Err(StreamError::Error(Error::Closed)) };
         let mut out = std::mem::take(&mut self.out);
@@ -102,12 +102,12 @@ impl<E: Encoder> EncodingState<E> {
         });
         let Ok((encoder, out, encoded)) = encoding.await else { return Err(StreamError::Error(Error::Closed)) };
         (self.encoder, self.out) = (Some(encoder), out);
-        encoded.map_err(StreamError::Abort)
+        encoded.map_err(StreamError::Encode)
     }
 
     /// Like [`EncodingState::fill`], for a response of which a part has been sent. If the database fails, writes the
     /// error into the response if the protocol has a place for it, and returns the error otherwise.
-    async fn fill_or_end(&mut self, bytes: usize) -> Result<(), StreamError<E::Abort>> {
+    async fn fill_or_end(&mut self, bytes: usize) -> Result<(), StreamError<E::Error>> {
         let Err(error) = self.fill(bytes).await else { return Ok(()) };
         if let (StreamError::Error(error), Some(encoder)) = (&error, &mut self.encoder) {
             self.ended = encoder.end_early(error, &mut self.out);
@@ -143,7 +143,7 @@ fn bytes_of(part: &Part) -> usize {
 /// Logs that a streamed response ends early. Returns the error whose occurrence in the stream closes the connection.
 fn cut_short<A: error::Error>(error: StreamError<A>) -> io::Error {
     let why = match error {
-        StreamError::Abort(abort) => abort.to_string(),
+        StreamError::Encode(error) => error.to_string(),
         StreamError::Error(error) => error.to_string(),
     };
     tracing::warn!("a response was truncated: {why}");

@@ -6,7 +6,7 @@ use sqlhttp_core::{Block, Changed, Columns, Ending, Part, Rows, StepInfo, StepOu
 use sqlhttp_text::number;
 
 use super::detail::Detail;
-use super::error::{Abort, not_committed, write_error, write_failure};
+use super::error::{EncodeError, not_committed, write_error, write_failure};
 use super::rows::{RowWriter, Style};
 use super::trailer::{write_time, write_trailer};
 use crate::json;
@@ -49,7 +49,7 @@ impl Encoder {
         trailer: &Trailer,
         shape: &ReplyShape,
         out: &mut Vec<u8>,
-    ) -> Result<(), Abort> {
+    ) -> Result<(), EncodeError> {
         match part {
             Part::Columns(columns) => {
                 // The engine sends only the results of reads in parts.

@@ -17,15 +17,15 @@ use crate::reply_shape::{ReplyShape, Trailer};
 /// the reply is incomplete. Otherwise the caller must send `reply` instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
-pub struct Abort {
+pub struct EncodeError {
     /// The reply to send instead if nothing has been sent yet.
     pub reply: Reply,
 }
 
 /// Encodes the reply to a request whose transaction could not be committed.
-pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Trailer) -> Abort {
+pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Trailer) -> EncodeError {
     let text = messages::failure(failure, StepInfo::default(), shape);
-    Abort { reply: encode_top_level_error(&text, shape, trailer) }
+    EncodeError { reply: encode_top_level_error(&text, shape, trailer) }
 }
 
 /// Encodes the reply to a request that failed as a whole, so that there is no outcome.

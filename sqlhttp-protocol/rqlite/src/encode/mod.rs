@@ -14,7 +14,7 @@ mod trailer;
 mod value;
 mod whole;
 
-pub use error::{Abort, encode_error, encode_top_level_error};
+pub use error::{EncodeError, encode_error, encode_top_level_error};
 pub use parts::PartEncoder;
 pub(crate) use trailer::write_time;
 pub use whole::{encode, encode_queued};

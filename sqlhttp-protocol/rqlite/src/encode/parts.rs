@@ -3,7 +3,7 @@
 use sqlhttp_core::{Error, Part};
 
 use super::encoder::Encoder;
-use super::error::Abort;
+use super::error::EncodeError;
 use crate::messages;
 use crate::pretty::Indenter;
 use crate::reply_shape::{ReplyShape, Trailer};
@@ -35,8 +35,8 @@ impl PartEncoder {
     /// statement began, the error replaces the rows. Otherwise the error follows the rows.
     ///
     /// # Errors
-    /// [`Abort`] if the reply cannot be completed. No call may follow.
-    pub fn part(&mut self, part: Part, trailer: &Trailer, out: &mut Vec<u8>) -> Result<(), Abort> {
+    /// [`EncodeError`] if the reply cannot be completed. No call may follow.
+    pub fn part(&mut self, part: Part, trailer: &Trailer, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let PartEncoder { shape, encoder, .. } = self;
         if !shape.pretty {
             return encoder.part(part, trailer, shape, out);

@@ -23,7 +23,7 @@ pub use http::{Http, Peers, Queue, Tls};
 pub use network::Interface;
 pub use node::{Cluster, NodeStatus};
 pub use process::Process;
-pub use raft::{Member, Raft, RaftSettings};
+pub use raft::{Raft, RaftMember, RaftSettings};
 pub use sqlite::{PRAGMAS, Sqlite};
 pub use standalone::StandaloneStatus;
 pub use store::{AutoVacuum, NEVER, Progress, Settings, Store};

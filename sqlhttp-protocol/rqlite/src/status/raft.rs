@@ -50,14 +50,14 @@ pub struct Raft {
     /// The term of the last Raft log entry that the last snapshot includes; 0 if there is no snapshot.
     pub snapshot_term: u64,
     /// The members of the cluster.
-    pub members: Vec<Member>,
+    pub members: Vec<RaftMember>,
     /// The Raft settings of this node.
     pub settings: RaftSettings,
 }
 
 /// A member of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Member {
+pub struct RaftMember {
     /// The name of the member.
     pub id: String,
     /// The address to which the other nodes connect.
@@ -114,7 +114,7 @@ impl Raft {
         raft
     }
 
-    fn voters(&self) -> impl Iterator<Item = &Member> {
+    fn voters(&self) -> impl Iterator<Item = &RaftMember> {
         self.members.iter().filter(|member| member.voter)
     }
 
@@ -160,8 +160,8 @@ impl RaftSettings {
 }
 
 /// Formats the cluster members as Go prints them: `[{Suffrage:Voter ID:1 Address:127.0.0.1:4002} …]`.
-fn configuration(members: &[Member]) -> String {
-    let describe = |member: &Member| {
+fn configuration(members: &[RaftMember]) -> String {
+    let describe = |member: &RaftMember| {
         let suffrage = if member.voter { "Voter" } else { "Nonvoter" };
         format!("{{Suffrage:{suffrage} ID:{} Address:{}}}", member.id, member.addr)
     };

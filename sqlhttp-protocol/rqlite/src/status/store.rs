@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlhttp_text::duration;
 
-use super::raft::{Member, Raft};
+use super::raft::{Raft, RaftMember};
 use super::size::friendly;
 use super::sqlite::Sqlite;
 
@@ -135,13 +135,13 @@ impl Store {
 
 /// Describes the leader with its address and name. Both are empty if the leader is not known. They are always present,
 /// because clients read both.
-fn leader(members: &[Member]) -> Value {
+fn leader(members: &[RaftMember]) -> Value {
     let leader = members.iter().find(|member| member.leader);
     let (addr, id) = leader.map(|member| (member.addr.as_str(), member.id.as_str())).unwrap_or_default();
     json!({ "addr": addr, "node_id": id })
 }
 
-fn node(member: &Member) -> Value {
+fn node(member: &RaftMember) -> Value {
     let suffrage = if member.voter { "voter" } else { "nonvoter" };
     json!({ "addr": member.addr, "id": member.id, "suffrage": suffrage })
 }

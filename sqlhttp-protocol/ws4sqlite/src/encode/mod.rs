@@ -9,7 +9,7 @@ pub use error::encode_error;
 use sqlhttp_core::{Block, Changed, Columns, Ending, Failure, Outcome, Part, Rows, StepOutcome};
 
 use crate::reply::{Refusal, Reply, capitalized};
-use crate::reply_shape::{ItemShape, Kind, ReplyShape};
+use crate::reply_shape::{ItemKind, ItemShape, ReplyShape};
 use crate::{json, messages};
 use rows::RowWriter;
 
@@ -22,7 +22,7 @@ pub fn encode(outcome: &Outcome, shape: &ReplyShape) -> Reply {
     }
 }
 
-fn encode_done(steps: &[StepOutcome], shape: &ReplyShape) -> Result<Reply, Abort> {
+fn encode_done(steps: &[StepOutcome], shape: &ReplyShape) -> Result<Reply, EncodeError> {
     let mut body = Vec::with_capacity(64 + steps.iter().map(room_for).sum::<usize>());
     let mut encoder = Encoder::default();
     for step in steps {
@@ -48,14 +48,14 @@ fn room_for(step: &StepOutcome) -> usize {
 /// the reply is incomplete. Otherwise the caller must send `reply` instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer cannot be finished: {}", String::from_utf8_lossy(&reply.body))]
-pub struct Abort {
+pub struct EncodeError {
     /// The reply to send instead if nothing has been sent yet.
     pub reply: Reply,
 }
 
-impl From<Refusal> for Abort {
+impl From<Refusal> for EncodeError {
     fn from(refusal: Refusal) -> Self {
-        Abort { reply: refusal.into() }
+        EncodeError { reply: refusal.into() }
     }
 }
 
@@ -80,8 +80,8 @@ impl PartEncoder {
     /// result began.
     ///
     /// # Errors
-    /// [`Abort`] if the status of the reply cannot be 200. No call may follow.
-    pub fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
+    /// [`EncodeError`] if the status of the reply cannot be 200. No call may follow.
+    pub fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let PartEncoder { shape, encoder } = self;
         match part {
             Part::Columns(columns) => encoder.columns(&columns, shape, shape.item(encoder.ended).no_fail, out),
@@ -124,7 +124,7 @@ struct Open {
 
 impl Encoder {
     fn columns(&mut self, columns: &Columns, shape: &ReplyShape, success_last: bool, out: &mut Vec<u8>) {
-        if shape.item(self.ended).kind != Kind::Query {
+        if shape.item(self.ended).kind != ItemKind::Query {
             return;
         }
         self.begin_item(out);
@@ -141,11 +141,11 @@ impl Encoder {
         }
     }
 
-    fn step(&mut self, step: &StepOutcome, shape: &ReplyShape, out: &mut Vec<u8>) -> Result<(), Abort> {
+    fn step(&mut self, step: &StepOutcome, shape: &ReplyShape, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let item = shape.item(self.ended);
         match step {
             StepOutcome::Failed(failure) => self.failed(failure, item, out)?,
-            StepOutcome::Rows(rows) if item.kind == Kind::Query => self.all_rows(rows, shape, out),
+            StepOutcome::Rows(rows) if item.kind == ItemKind::Query => self.all_rows(rows, shape, out),
             StepOutcome::Rows(Rows { changed, .. }) | StepOutcome::Changed(changed) => {
                 self.changed(*changed, item, shape, out);
             }
@@ -168,7 +168,7 @@ impl Encoder {
     }
 
     fn changed(&mut self, changed: Changed, item: ItemShape, shape: &ReplyShape, out: &mut Vec<u8>) {
-        if item.kind == Kind::Query {
+        if item.kind == ItemKind::Query {
             self.columns(&[], shape, false, out);
             if let Some(open) = self.open.take() {
                 open.rows.end(out);
@@ -191,7 +191,7 @@ impl Encoder {
         out.extend_from_slice(if changes.is_empty() { b"}" } else { b"]}" });
     }
 
-    fn failed(&mut self, failure: &Failure, item: ItemShape, out: &mut Vec<u8>) -> Result<(), Abort> {
+    fn failed(&mut self, failure: &Failure, item: ItemShape, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         if !item.no_fail {
             return Err(refusal(self.ended, failure, item).into());
         }

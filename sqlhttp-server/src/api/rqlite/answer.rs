@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use hyper::StatusCode;
 use sqlhttp_core::{Answer, Ending, Error, Outcome, Part, PartStream};
-use sqlhttp_rqlite::{Abort, Endpoint, PartEncoder, Reply, ReplyShape, Trailer, encode, encode_error};
+use sqlhttp_rqlite::{EncodeError, Endpoint, PartEncoder, Reply, ReplyShape, Trailer, encode, encode_error};
 
 use super::identity::ServerIdentity;
 use super::reply::{from_protocol, panicked, served_by};
@@ -70,7 +70,7 @@ async fn in_parts(parts: Box<dyn PartStream>, context: ReplyContext, identity: &
             served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), identity)
         }
         Ok(EncodedAnswer::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), identity),
-        Err(StreamError::Abort(abort)) => from_protocol(abort.reply),
+        Err(StreamError::Encode(error)) => from_protocol(error.reply),
         Err(StreamError::Error(error)) => {
             log_error(&error);
             from_protocol(encode_error(&error, &shape, &Trailer { elapsed: started.elapsed(), raft_index: 0 }))
@@ -92,9 +92,9 @@ impl TimedEncoder {
 }
 
 impl streaming::Encoder for TimedEncoder {
-    type Abort = Abort;
+    type Error = EncodeError;
 
-    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
+    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         let trailer = self.trailer();
         self.encoder.part(part, &trailer, out)
     }

@@ -2,7 +2,7 @@
 
 use hyper::StatusCode;
 use sqlhttp_core::{Answer, Error, Outcome, Part, PartStream};
-use sqlhttp_ws4sqlite::{Abort, PartEncoder, Reply, ReplyShape, encode, encode_error};
+use sqlhttp_ws4sqlite::{EncodeError, PartEncoder, Reply, ReplyShape, encode, encode_error};
 
 use super::reply::error;
 use crate::api::outcome::{is_small, log_error};
@@ -47,15 +47,15 @@ async fn in_parts(parts: Box<dyn PartStream>, shape: ReplyShape) -> HttpResponse
     match streaming::begin(parts, PartEncoder::new(shape)).await {
         Ok(EncodedAnswer::Whole(body)) => reply::json(200, body),
         Ok(EncodedAnswer::Stream(body)) => reply::with_type(StatusCode::OK, "application/json", body),
-        Err(StreamError::Abort(abort)) => from_protocol(abort.reply),
+        Err(StreamError::Encode(error)) => from_protocol(error.reply),
         Err(StreamError::Error(error)) => database_error(&error),
     }
 }
 
 impl streaming::Encoder for PartEncoder {
-    type Abort = Abort;
+    type Error = EncodeError;
 
-    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), Abort> {
+    fn part(&mut self, part: Part, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         PartEncoder::part(self, part, out)
     }
 }

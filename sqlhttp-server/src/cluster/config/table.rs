@@ -1,7 +1,7 @@
 //! The list of all flags: those of rqlited v10, each with whether this program supports it, and flags that rqlited
 //! does not have.
 
-use sqlhttp_text::flag::Kind;
+use sqlhttp_text::flag::FlagKind;
 
 /// The name of this program in the version and the usage text.
 pub const PROGRAM: &str = "sqlhttp-cluster";
@@ -15,7 +15,7 @@ pub(crate) struct Flag {
     /// changed.
     pub(crate) alias: &'static str,
     /// The type of the flag's value.
-    pub(crate) kind: Kind,
+    pub(crate) kind: FlagKind,
     /// The default value of the flag, as on the command line; empty if there is none.
     pub(crate) default: &'static str,
     /// Whether this program supports the flag.
@@ -39,19 +39,25 @@ pub(crate) enum Support {
     Extension,
 }
 
-const fn supported(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+const fn supported(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
     Flag { name, alias: "", kind, default, support: Support::Supported, help }
 }
 
-const fn not_yet(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+const fn not_yet(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
     Flag { name, alias: "", kind, default, support: Support::NotYet, help }
 }
 
-const fn extension(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+const fn extension(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
     Flag { name, alias: "", kind, default, support: Support::Extension, help }
 }
 
-const fn ignored(name: &'static str, kind: Kind, default: &'static str, why: &'static str, help: &'static str) -> Flag {
+const fn ignored(
+    name: &'static str,
+    kind: FlagKind,
+    default: &'static str,
+    why: &'static str,
+    help: &'static str,
+) -> Flag {
     Flag { name, alias: "", kind, default, support: Support::Ignored(why), help }
 }
 
@@ -67,33 +73,33 @@ const SINGLE_NODE: &str = "a cluster has one node for now, so there is no traffi
 /// The reason for which flags about profiles have no effect, for the usage text and the log.
 const NO_PROFILE: &str = "this program writes no profiles";
 
-const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
+const LOG_LEVELS: FlagKind = FlagKind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
 const fn text(name: &'static str, help: &'static str) -> Flag {
-    supported(name, Kind::Text, "", help)
+    supported(name, FlagKind::Text, "", help)
 }
 
 const fn switch(name: &'static str, help: &'static str) -> Flag {
-    supported(name, Kind::Bool, "false", help)
+    supported(name, FlagKind::Bool, "false", help)
 }
 
 const fn duration(name: &'static str, default: &'static str, help: &'static str) -> Flag {
-    supported(name, Kind::SignedDuration, default, help)
+    supported(name, FlagKind::SignedDuration, default, help)
 }
 
 const fn text_not_yet(name: &'static str, help: &'static str) -> Flag {
-    not_yet(name, Kind::Text, "", help)
+    not_yet(name, FlagKind::Text, "", help)
 }
 
 const fn switch_not_yet(name: &'static str, help: &'static str) -> Flag {
-    not_yet(name, Kind::Bool, "false", help)
+    not_yet(name, FlagKind::Bool, "false", help)
 }
 
 /// All flags. The flags of rqlited come first.
 pub(crate) const TABLE: &[Flag] = &[
     switch("version", "Print the version and exit"),
     text("node-id", "Unique name of this node in the cluster; the advertised Raft address if not set"),
-    supported("http-addr", Kind::Text, "localhost:4001", "Address (host:port) where the HTTP API listens"),
+    supported("http-addr", FlagKind::Text, "localhost:4001", "Address (host:port) where the HTTP API listens"),
     text("http-adv-addr", "Advertised address of the HTTP API; -http-addr if not set"),
     text("http-allow-origin", "Value of the header Access-Control-Allow-Origin"),
     text("auth", "JSON file of users and their permissions"),
@@ -105,62 +111,67 @@ pub(crate) const TABLE: &[Flag] = &[
     ),
     switch("http-verify-client", "Require clients to have a valid certificate"),
     text("http-verify-common-name", "Require clients' certificates to have this Common Name"),
-    supported("raft-addr", Kind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
+    supported("raft-addr", FlagKind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
     text("raft-adv-addr", "Advertised Raft address; -raft-addr if not set"),
     ignored(
         "node-cert",
-        Kind::Text,
+        FlagKind::Text,
         "",
         SINGLE_NODE,
         "Encrypt the traffic between nodes with this certificate chain, a PEM file",
     ),
-    ignored("node-key", Kind::Text, "", SINGLE_NODE, "The private key of -node-cert, a PEM file"),
+    ignored("node-key", FlagKind::Text, "", SINGLE_NODE, "The private key of -node-cert, a PEM file"),
     text_not_yet("node-ca-cert", "Verify other nodes' certificates against this authority, a PEM file"),
-    ignored("node-no-verify", Kind::Bool, "false", SINGLE_NODE, "Do not verify other nodes' certificates"),
+    ignored("node-no-verify", FlagKind::Bool, "false", SINGLE_NODE, "Do not verify other nodes' certificates"),
     switch_not_yet("node-verify-client", "Require other nodes to have a valid certificate"),
     text_not_yet("node-verify-server-name", "Host name that other nodes' certificates must have"),
     text_not_yet("node-verify-common-name", "Require other nodes' certificates to have this Common Name"),
     duration("cluster-connect-timeout", "30s", "Timeout of a connection to another node"),
     ignored(
         "compress-snap-transport",
-        Kind::Bool,
+        FlagKind::Bool,
         "false",
         SINGLE_NODE,
         "Compress snapshots that are sent between nodes",
     ),
     text_not_yet("join", "Comma-separated Raft addresses (host:port) of nodes of the cluster to join"),
-    supported("join-attempts", Kind::Int, "5", "How often to try the addresses of -join"),
+    supported("join-attempts", FlagKind::Int, "5", "How often to try the addresses of -join"),
     duration("join-interval", "3s", "How long to wait between two attempts to join"),
     text("join-as", "User of the -auth file with whose credentials this node joins"),
     Flag {
         name: "bootstrap-expect",
         alias: "",
-        kind: Kind::Int,
+        kind: FlagKind::Int,
         default: "0",
         support: Support::UpTo(1),
         help: "Number of nodes that form a new cluster",
     },
     duration("bootstrap-expect-timeout", "2m", "Timeout of the formation of a new cluster"),
     text_not_yet("disco-mode", "Find the cluster with consul-kv, etcd-kv, dns or dns-srv"),
-    ignored("disco-key", Kind::Text, "rqlite", SINGLE_NODE, "Prefix of the keys in the discovery service"),
+    ignored("disco-key", FlagKind::Text, "rqlite", SINGLE_NODE, "Prefix of the keys in the discovery service"),
     text_not_yet("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
     switch_not_yet("raft-non-voter", "Join as a read replica"),
     switch("fk", "Enforce foreign keys"),
-    supported("db-max-ro-conns", Kind::Int, "256", "Greatest number of reads that run at once; 0 is no limit"),
+    supported("db-max-ro-conns", FlagKind::Int, "256", "Greatest number of reads that run at once; 0 is no limit"),
     duration("auto-vacuum-int", "0s", "How often to run VACUUM; 0 is never"),
     duration("auto-optimize-int", "24h", "How often to run PRAGMA optimize; 0h is never"),
     ignored(
         EXTENSIONS_PATH,
-        Kind::Text,
+        FlagKind::Text,
         "",
         "the directory holds no extensions",
         "Comma-separated paths of SQLite extensions: files, directories or archives; for now only empty directories",
     ),
-    supported("raft-log-level", Kind::Text, "WARN", "Least severe level that Raft logs: ERROR, WARN, INFO or DEBUG"),
-    supported("raft-snap", Kind::Uint, "8192", "Number of log entries after which a snapshot is taken"),
+    supported(
+        "raft-log-level",
+        FlagKind::Text,
+        "WARN",
+        "Least severe level that Raft logs: ERROR, WARN, INFO or DEBUG",
+    ),
+    supported("raft-snap", FlagKind::Uint, "8192", "Number of log entries after which a snapshot is taken"),
     supported(
         "raft-snap-wal-size",
-        Kind::Uint,
+        FlagKind::Uint,
         "4194304",
         "Size of SQLite's WAL, in bytes, from which a snapshot is taken; 0 is no limit",
     ),
@@ -180,78 +191,84 @@ pub(crate) const TABLE: &[Flag] = &[
     duration("raft-apply-timeout", "10s", "How long a write may wait until it is appended to the log"),
     switch("raft-remove-shutdown", "Stop Raft when this node is removed from the cluster"),
     switch("raft-cluster-remove-shutdown", "Leave the cluster when this node is stopped"),
-    supported("raft-shutdown-stepdown", Kind::Bool, "true", "Transfer the leadership before stopping"),
+    supported("raft-shutdown-stepdown", FlagKind::Bool, "true", "Transfer the leadership before stopping"),
     duration("raft-reap-node-timeout", "0s", "Remove a voting node that was unreachable for this time"),
     duration("raft-reap-read-only-node-timeout", "0s", "Remove a read replica that was unreachable for this time"),
-    supported("write-queue-capacity", Kind::Int, "1024", "Greatest number of queued writes that wait"),
-    supported("write-queue-batch-size", Kind::Int, "128", "Greatest number of queued writes in a batch"),
+    supported("write-queue-capacity", FlagKind::Int, "1024", "Greatest number of queued writes that wait"),
+    supported("write-queue-batch-size", FlagKind::Int, "128", "Greatest number of queued writes in a batch"),
     duration("write-queue-timeout", "50ms", "Greatest time that a queued write waits for others"),
     switch("write-queue-tx", "Write each batch of queued writes in one transaction"),
     text_not_yet("auto-backup", "JSON file with the destination of uploaded backups"),
     text_not_yet("auto-restore", "JSON file with the source of the database to download"),
     text_not_yet("cdc-config", "Destination of captured changes: stdout, a URL, or the path of a JSON file"),
     text_not_yet("otlp-endpoint", "Address (host:port) of the OTLP collector that metrics are sent to"),
-    not_yet("otlp-interval", Kind::SignedDuration, "30s", "How often metrics are sent"),
+    not_yet("otlp-interval", FlagKind::SignedDuration, "30s", "How often metrics are sent"),
     switch_not_yet("otlp-insecure", "Send metrics without TLS"),
     switch_not_yet("otlp-no-verify", "Do not verify the collector's certificate"),
     text_not_yet("otlp-ca-cert", "Verify the collector's certificate against this authority, a PEM file"),
     text_not_yet("otlp-cert", "Client certificate for the collector, a PEM file"),
     text_not_yet("otlp-key", "The private key of -otlp-cert, a PEM file"),
-    ignored("cpu-profile", Kind::Text, "", NO_PROFILE, "File for a CPU profile"),
-    ignored("mem-profile", Kind::Text, "", NO_PROFILE, "File for a memory profile"),
-    ignored("trace-profile", Kind::Text, "", NO_PROFILE, "File for an execution trace"),
-    extension("db-name", Kind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
-    extension("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
+    ignored("cpu-profile", FlagKind::Text, "", NO_PROFILE, "File for a CPU profile"),
+    ignored("mem-profile", FlagKind::Text, "", NO_PROFILE, "File for a memory profile"),
+    ignored("trace-profile", FlagKind::Text, "", NO_PROFILE, "File for an execution trace"),
+    extension("db-name", FlagKind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
+    extension("allowed-hosts", FlagKind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
         .also("http-allowed-hosts"),
     extension(
         "body-timeout",
-        Kind::SignedDuration,
+        FlagKind::SignedDuration,
         "5m",
         "How long a client may take to send a request's body, except for /boot; 0s is no limit",
     )
     .also("http-body-timeout"),
-    extension("check-interval", Kind::Duration, "24h", "How often the database is checked for damage; 0 is never"),
+    extension("check-interval", FlagKind::Duration, "24h", "How often the database is checked for damage; 0 is never"),
     extension(
         "exit-on-failure",
-        Kind::Bool,
+        FlagKind::Bool,
         "true",
         "End the process if the node has stopped because of a failure, so that a supervisor restarts it",
     ),
     extension(
         "first-request-timeout",
-        Kind::SignedDuration,
+        FlagKind::SignedDuration,
         "10s",
         "How long a new HTTP connection may remain without a request; 0s is 2m",
     )
     .also("http-first-request-timeout"),
-    extension("log-format", Kind::Choice(&["text", "json"]), "text", "Format of log lines"),
-    extension("log-json", Kind::Bool, "false", "Write log lines as JSON, as -log-format json does"),
+    extension("log-format", FlagKind::Choice(&["text", "json"]), "text", "Format of log lines"),
+    extension("log-json", FlagKind::Bool, "false", "Write log lines as JSON, as -log-format json does"),
     extension("log-level", LOG_LEVELS, "info", "Least severe level that is logged; for Raft see -raft-log-level"),
-    extension("log-requests", Kind::Bool, "false", "Log a line for each request, with the reason if it was refused"),
+    extension(
+        "log-requests",
+        FlagKind::Bool,
+        "false",
+        "Log a line for each request, with the reason if it was refused",
+    ),
     extension(
         "log-slow",
-        Kind::Duration,
+        FlagKind::Duration,
         "0s",
         "Log requests whose SQL takes longer than this, with the first KiB of the SQL; 0 logs none",
     ),
     extension(
         "max-bodies",
-        Kind::Size,
+        FlagKind::Size,
         "512MiB",
         "Memory for all request bodies together; at least that of one body of -max-body",
     )
     .also("http-max-bodies"),
-    extension("max-body", Kind::Size, "64MiB", "Largest request body, also after decompression").also("http-max-body"),
-    extension("max-connections", Kind::Count, "4096", "Greatest number of open HTTP connections")
+    extension("max-body", FlagKind::Size, "64MiB", "Largest request body, also after decompression")
+        .also("http-max-body"),
+    extension("max-connections", FlagKind::Count, "4096", "Greatest number of open HTTP connections")
         .also("http-max-conns"),
-    extension("max-statement-memory", Kind::Size, "512MiB", "Greatest memory that SQLite uses for one request"),
-    extension("max-statements", Kind::Count, "100000", "Greatest number of statements in one request")
+    extension("max-statement-memory", FlagKind::Size, "512MiB", "Greatest memory that SQLite uses for one request"),
+    extension("max-statements", FlagKind::Count, "100000", "Greatest number of statements in one request")
         .also("http-max-statements"),
-    extension("max-value-bytes", Kind::Size, "64MiB", "Largest text or BLOB, and largest row"),
-    extension("query-timeout", Kind::Duration, "0s", "Time limit of a read without db_timeout; 0 is no limit"),
+    extension("max-value-bytes", FlagKind::Size, "64MiB", "Largest text or BLOB, and largest row"),
+    extension("query-timeout", FlagKind::Duration, "0s", "Time limit of a read without db_timeout; 0 is no limit"),
     extension(
         "write-steps-max",
-        Kind::Count,
+        FlagKind::Count,
         "20000000000",
         "Greatest number of SQLite's steps in a write, about 50,000 per millisecond; 0 is no limit",
     ),

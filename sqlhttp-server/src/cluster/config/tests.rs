@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sqlhttp_text::flag::{Kind, parse_value};
+use sqlhttp_text::flag::{FlagKind, parse_value};
 use tracing::Level;
 
 use super::table::{Support, TABLE};
@@ -320,7 +320,7 @@ fn enabling(name: &str) -> String {
         "otlp-ca-cert" => "-otlp-endpoint h:1 -otlp-ca-cert c".to_owned(),
         "otlp-insecure" | "otlp-no-verify" => format!("-otlp-endpoint h:1 -{name}"),
         name => match table::find(name).unwrap().kind {
-            Kind::Bool => format!("-{name}"),
+            FlagKind::Bool => format!("-{name}"),
             _ => format!("-{name} x"),
         },
     }

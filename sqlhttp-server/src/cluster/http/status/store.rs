@@ -3,9 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use sqlhttp_raft::{NodeStatus, Role, SnapshotPolicy, Totals};
-use sqlhttp_rqlite::status::{
-    AutoVacuum, Member as StatusMember, NEVER, Progress, Raft, RaftSettings, Settings, Sqlite, Store,
-};
+use sqlhttp_rqlite::status::{AutoVacuum, NEVER, Progress, Raft, RaftMember, RaftSettings, Settings, Sqlite, Store};
 
 use crate::api::context::AppContext;
 use crate::api::rqlite::status::rfc3339;
@@ -71,8 +69,8 @@ fn raft(config: &ClusterConfig, status: &NodeStatus) -> Raft {
     }
 }
 
-fn member(member: &sqlhttp_raft::Member) -> StatusMember {
-    StatusMember {
+fn member(member: &sqlhttp_raft::Member) -> RaftMember {
+    RaftMember {
         id: member.name.clone(),
         addr: member.raft_address.clone(),
         voter: member.voter,

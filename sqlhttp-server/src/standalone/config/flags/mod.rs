@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlhttp_text::flag::{self, Scanned, invalid, parse_value};
-pub use sqlhttp_text::flag::{FlagError, Kind, Value};
+pub use sqlhttp_text::flag::{FlagError, FlagKind, Value};
 
 /// The name of this program in the banner and the usage text.
 pub const PROGRAM: &str = "sqlhttp-standalone";
@@ -20,7 +20,7 @@ pub struct Flag {
     /// none.
     pub alias: &'static str,
     /// The type of the flag's value.
-    pub kind: Kind,
+    pub kind: FlagKind,
     /// The value that applies if the flag is not given, as on the command line; empty if there is none.
     pub default: &'static str,
     /// Whether ws4sqlite has this flag too.
@@ -55,72 +55,87 @@ fn env_name_of(name: &str) -> String {
     format!("SQLHTTP_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
-const fn original(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+const fn original(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
     Flag { name, alias: "", kind, default, original: true, help }
 }
 
-const fn further(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+const fn further(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
     Flag { name, alias: "", kind, default, original: false, help }
 }
 
-const LOG_FORMATS: Kind = Kind::Choice(&["text", "json"]);
-const LOG_LEVELS: Kind = Kind::Choice(&["error", "warn", "info", "debug", "trace"]);
+const LOG_FORMATS: FlagKind = FlagKind::Choice(&["text", "json"]);
+const LOG_LEVELS: FlagKind = FlagKind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
 /// All flags, sorted by name. The flags of ws4sqlite come first.
 pub const TABLE: &[Flag] = &[
-    original("bind-host", Kind::Text, "0.0.0.0", "The host to bind"),
-    original("db", Kind::List, "", "Repeatable; paths of file-based databases"),
-    original("mem-db", Kind::List, "", "Repeatable; config for memory-based databases (format: ID[:configFilePath])"),
-    original("port", Kind::Int, "12321", "Port for the web service"),
-    original("serve-dir", Kind::Text, "", "A directory to serve with builtin HTTP server"),
-    original("version", Kind::Bool, "", "Display the version number"),
-    further("allow-attach", Kind::Bool, "false", "Let clients ATTACH other database files"),
-    further("allowed-hosts", Kind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
+    original("bind-host", FlagKind::Text, "0.0.0.0", "The host to bind"),
+    original("db", FlagKind::List, "", "Repeatable; paths of file-based databases"),
+    original(
+        "mem-db",
+        FlagKind::List,
+        "",
+        "Repeatable; config for memory-based databases (format: ID[:configFilePath])",
+    ),
+    original("port", FlagKind::Int, "12321", "Port for the web service"),
+    original("serve-dir", FlagKind::Text, "", "A directory to serve with builtin HTTP server"),
+    original("version", FlagKind::Bool, "", "Display the version number"),
+    further("allow-attach", FlagKind::Bool, "false", "Let clients ATTACH other database files"),
+    further("allowed-hosts", FlagKind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
         .also("http-allowed-hosts"),
-    further("body-timeout", Kind::Duration, "5m", "How long a client may take to send a request's body; 0 is no limit")
-        .also("http-body-timeout"),
-    further("busy-timeout", Kind::Duration, "5s", "How long to wait for a lock that another process holds"),
-    further("check-interval", Kind::Duration, "24h", "How often databases are checked for damage; 0 is never"),
-    further("config", Kind::Text, "", "A YAML file that lists databases and settings"),
+    further(
+        "body-timeout",
+        FlagKind::Duration,
+        "5m",
+        "How long a client may take to send a request's body; 0 is no limit",
+    )
+    .also("http-body-timeout"),
+    further("busy-timeout", FlagKind::Duration, "5s", "How long to wait for a lock that another process holds"),
+    further("check-interval", FlagKind::Duration, "24h", "How often databases are checked for damage; 0 is never"),
+    further("config", FlagKind::Text, "", "A YAML file that lists databases and settings"),
     further(
         "first-request-timeout",
-        Kind::Duration,
+        FlagKind::Duration,
         "10s",
         "How long a new connection may be without a request; 0 is -header-timeout",
     )
     .also("http-first-request-timeout"),
     further(
         "header-timeout",
-        Kind::Duration,
+        FlagKind::Duration,
         "2m",
         "How long a connection may be idle, or a client take to send its headers; 0 is no limit",
     ),
-    further("index-file", Kind::Text, "index.html", "The file that -serve-dir serves for a directory"),
+    further("index-file", FlagKind::Text, "index.html", "The file that -serve-dir serves for a directory"),
     further("log-format", LOG_FORMATS, "text", "How log lines look"),
     further("log-level", LOG_LEVELS, "warn", "The least level that is logged; info includes -log-requests"),
-    further("log-requests", Kind::Bool, "false", "Log a line for each request, and why it was refused"),
+    further("log-requests", FlagKind::Bool, "false", "Log a line for each request, and why it was refused"),
     further(
         "log-slow",
-        Kind::Duration,
+        FlagKind::Duration,
         "0s",
         "Log requests whose SQL takes longer than this, with the first KiB of the SQL; 0 logs none",
     ),
-    further("max-bodies", Kind::Size, "512M", "Memory for all request bodies together; one of -max-body always fits")
-        .also("http-max-bodies"),
-    further("max-body", Kind::Size, "64M", "Largest request body, also after decompression"),
-    further("max-connections", Kind::Count, "10000", "Connections open at once"),
-    further("max-header", Kind::Size, "64K", "Largest request line and headers together"),
-    further("max-rows", Kind::Count, "0", "Rows in one result; 0 is no limit"),
-    further("max-statement-memory", Kind::Size, "512M", "Memory that SQLite may use for one request"),
-    further("max-statements", Kind::Count, "100000", "Statements in one request").also("max-items"),
-    further("max-value-bytes", Kind::Size, "64M", "Largest text or BLOB, and largest row"),
-    further("metrics-addr", Kind::Text, "", "Serve /metrics and /healthz on this host:port"),
-    further("query-timeout", Kind::Duration, "0s", "How long the SQL of one request may run; 0 is no limit"),
-    further("read-threads", Kind::Count, "0", "Threads that read, for each database; 0 is one for each processor"),
-    further("shutdown-timeout", Kind::Duration, "4s", "How long shutting down waits for running requests"),
-    further("tls-cert", Kind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
-    further("tls-key", Kind::Text, "", "The private key of -tls-cert, a PEM file"),
-    further("write-timeout", Kind::Duration, "60s", "How long a write may wait and run; 0 is no limit"),
+    further(
+        "max-bodies",
+        FlagKind::Size,
+        "512M",
+        "Memory for all request bodies together; one of -max-body always fits",
+    )
+    .also("http-max-bodies"),
+    further("max-body", FlagKind::Size, "64M", "Largest request body, also after decompression"),
+    further("max-connections", FlagKind::Count, "10000", "Connections open at once"),
+    further("max-header", FlagKind::Size, "64K", "Largest request line and headers together"),
+    further("max-rows", FlagKind::Count, "0", "Rows in one result; 0 is no limit"),
+    further("max-statement-memory", FlagKind::Size, "512M", "Memory that SQLite may use for one request"),
+    further("max-statements", FlagKind::Count, "100000", "Statements in one request").also("max-items"),
+    further("max-value-bytes", FlagKind::Size, "64M", "Largest text or BLOB, and largest row"),
+    further("metrics-addr", FlagKind::Text, "", "Serve /metrics and /healthz on this host:port"),
+    further("query-timeout", FlagKind::Duration, "0s", "How long the SQL of one request may run; 0 is no limit"),
+    further("read-threads", FlagKind::Count, "0", "Threads that read, for each database; 0 is one for each processor"),
+    further("shutdown-timeout", FlagKind::Duration, "4s", "How long shutting down waits for running requests"),
+    further("tls-cert", FlagKind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
+    further("tls-key", FlagKind::Text, "", "The private key of -tls-cert, a PEM file"),
+    further("write-timeout", FlagKind::Duration, "60s", "How long a write may wait and run; 0 is no limit"),
 ];
 
 /// The values of the flags that were set. Any other flag has its default value.
@@ -188,7 +203,7 @@ impl Settings {
     }
 
     fn set_from_env(&mut self, flag: &'static Flag, variable: &str, text: &str) -> Result<(), FlagError> {
-        let parts = if flag.kind == Kind::List { text.split(',').collect() } else { vec![text] };
+        let parts = if flag.kind == FlagKind::List { text.split(',').collect() } else { vec![text] };
         for part in parts {
             let value = parse_value(flag.kind, part)
                 .map_err(|why| FlagError::new(flag.name, invalid(flag.kind, part, variable, &why)))?;
@@ -222,7 +237,7 @@ impl Settings {
 
     fn set(&mut self, flag: &'static Flag, value: Value) {
         let values = self.values.entry(flag.name).or_default();
-        if flag.kind != Kind::List {
+        if flag.kind != FlagKind::List {
             values.clear();
         }
         values.push(value);
