@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`duration`] | parses and formats durations such as `1m30s` |
 //! | [`flag`] | parses command-line flags |
+//! | [`form`] | decodes and encodes the names and values of query strings and forms |
 //! | [`literal`] | parses integers, booleans and sizes |
 //! | [`spelling`] | finds the known word that is most like a misspelt one |
 //! | [`number`] | writes integers and doubles as JSON |
@@ -15,6 +16,7 @@
 
 pub mod duration;
 pub mod flag;
+pub mod form;
 pub mod json;
 pub mod literal;
 pub mod number;

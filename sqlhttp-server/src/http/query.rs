@@ -2,23 +2,23 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use sqlhttp_text::form;
 
 /// Returns the value of the first query parameter named `name`; `None` if there is none. Percent-encoded bytes are
 /// decoded, and `+` becomes a space.
 pub(crate) fn query_parameter<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
     query?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then(|| decode_form_value(value))
+        (key == name).then(|| lossy(form::decode(value.as_bytes())))
     })
 }
 
-fn decode_form_value(value: &str) -> Cow<'_, str> {
-    if !value.contains(['%', '+']) {
-        return Cow::Borrowed(value);
+/// Converts bytes to text. Invalid UTF-8 is replaced with U+FFFD.
+fn lossy(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {
+    match bytes {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
     }
-    let blanks = value.replace('+', " ");
-    Cow::Owned(percent_decode_str(&blanks).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]

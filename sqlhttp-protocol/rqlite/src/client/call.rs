@@ -3,11 +3,10 @@
 use sqlhttp_core::{Action, Atomicity, Batch, BindRule, Binding, Bindings, Value};
 use sqlhttp_text::number;
 
-use crate::call;
 use crate::decode::spelled_bytes;
 use crate::endpoint::Endpoint;
-use crate::json;
 use crate::params::Params;
+use crate::{call, json};
 
 /// The error for a batch that cannot be expressed as a request of the rqlite protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

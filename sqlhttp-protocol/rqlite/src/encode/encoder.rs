@@ -9,9 +9,8 @@ use super::detail::Detail;
 use super::error::{EncodeError, not_committed, write_error, write_failure};
 use super::rows::{RowWriter, Style};
 use super::trailer::{write_time, write_trailer};
-use crate::json;
-use crate::messages;
 use crate::reply_shape::{ReplyShape, Trailer};
+use crate::{json, messages};
 
 /// Writes the results in a reply, one after the other.
 #[derive(Debug, Default)]

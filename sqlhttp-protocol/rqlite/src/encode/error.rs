@@ -5,10 +5,9 @@ use sqlhttp_core::{Error, Failure, StepInfo};
 use super::detail::Detail;
 use super::trailer::{finish, write_trailer};
 use crate::endpoint::Endpoint;
-use crate::json;
-use crate::messages;
 use crate::reply::Reply;
 use crate::reply_shape::{ReplyShape, Trailer};
+use crate::{json, messages};
 
 /// The error of a reply with status 200 that was begun but cannot be completed, because the transaction was not
 /// committed.

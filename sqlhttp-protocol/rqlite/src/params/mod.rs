@@ -4,12 +4,12 @@ mod query_string;
 
 use std::time::Duration;
 
+use query_string::{Pairs, push};
 use sqlhttp_core::ReadLevel;
 use sqlhttp_text::duration;
 
 use crate::endpoint::Endpoint;
 use crate::reply::Refusal;
-use query_string::{Pairs, push};
 
 /// The default time limit for requests to other nodes.
 const TIMEOUT: Duration = Duration::from_secs(30);

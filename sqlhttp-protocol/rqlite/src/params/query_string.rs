@@ -1,5 +1,7 @@
 //! Parses and formats query strings, whose names and values are percent-encoded.
 
+use sqlhttp_text::form;
+
 use crate::reply::Refusal;
 
 /// The decoded names and values of a query string, in order.
@@ -40,35 +42,13 @@ impl Pairs {
 }
 
 fn unescape(text: &str) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        bytes.push(match first {
-            b'+' => b' ',
-            b'%' => {
-                let (byte, after) = escaped_byte(after).ok_or_else(|| bad_escape(after))?;
-                rest = after;
-                byte
-            }
-            &byte => byte,
-        });
+    match form::invalid_escape(text.as_bytes()) {
+        None => Ok(form::decode(text.as_bytes()).into_owned()),
+        Some(escape) => {
+            let text = format!("invalid URL escape {:?}", String::from_utf8_lossy(escape));
+            Err(Refusal::text(400, text))
+        }
     }
-    Ok(bytes)
-}
-
-fn escaped_byte(text: &[u8]) -> Option<(u8, &[u8])> {
-    let digit = |b: u8| char::from(b).to_digit(16);
-    match text {
-        &[high, low, ref rest @ ..] => u8::try_from(digit(high)? << 4 | digit(low)?).ok().map(|byte| (byte, rest)),
-        _ => None,
-    }
-}
-
-/// Returns the refusal of an invalid escape. Its text contains the percent sign and the two bytes after it.
-fn bad_escape(after: &[u8]) -> Refusal {
-    let shown = String::from_utf8_lossy(&after[..after.len().min(2)]);
-    Refusal::text(400, format!("invalid URL escape {:?}", format!("%{shown}")))
 }
 
 /// Appends `name` or `name=value` to a query string.
@@ -81,11 +61,5 @@ pub(super) fn push(query: &mut String, name: &str, value: &[u8]) {
         return;
     }
     query.push('=');
-    for &byte in value {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => query.push(char::from(byte)),
-            b' ' => query.push('+'),
-            _ => query.push_str(&format!("%{byte:02X}")),
-        }
-    }
+    form::encode(value, query);
 }

@@ -2,9 +2,8 @@
 
 mod names;
 
-use serde_json::{Map, Value, json};
-
 use names::{GROUPS, Group, MEMORY};
+use serde_json::{Map, Value, json};
 
 /// The number of garbage collector pauses in Go's `runtime.MemStats`.
 const GO_PAUSES: usize = 256;

@@ -3,8 +3,9 @@
 //!
 //! A form cannot contain parameter values.
 
-use std::borrow::Cow;
 use std::sync::Arc;
+
+use sqlhttp_text::form;
 
 use super::request::is_list;
 use crate::call::{Call, Credentials, Item, Sql};
@@ -71,29 +72,8 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Decodes `+` to a space and `%XX` to a byte. A `%` without two hexadecimal digits after it stays unchanged.
 fn unescape(text: &[u8]) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        match (first, tail) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                bytes.push(hex_digit(*high) << 4 | hex_digit(*low));
-                rest = after;
-            }
-            (byte, _) => bytes.push(*byte),
-        }
-    }
-    match String::from_utf8_lossy(&bytes) {
-        Cow::Borrowed(text) => text.to_owned(),
-        Cow::Owned(text) => text,
-    }
-}
-
-fn hex_digit(digit: u8) -> u8 {
-    char::from(digit).to_digit(16).map_or(0, |value| value as u8)
+    String::from_utf8_lossy(&form::decode(text)).into_owned()
 }
 
 #[cfg(test)]

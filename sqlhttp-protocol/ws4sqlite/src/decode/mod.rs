@@ -9,17 +9,16 @@ mod request;
 mod surrogates;
 mod values;
 
-pub use form::decode_form;
-
 use std::borrow::Cow;
 
+pub use form::decode_form;
+use request::RequestSeed;
 use serde::de::DeserializeSeed;
 use serde_json::error::Category;
+use values::Numbers;
 
 use crate::call::Call;
 use crate::reply::Refusal;
-use request::RequestSeed;
-use values::Numbers;
 
 /// Decodes a JSON body. Bytes that are not valid UTF-8 and lone surrogates become U+FFFD.
 ///

@@ -5,13 +5,12 @@ mod error;
 mod rows;
 
 pub use error::encode_error;
-
+use rows::RowWriter;
 use sqlhttp_core::{Block, Changed, Columns, Ending, Failure, Outcome, Part, Rows, StepOutcome};
 
 use crate::reply::{Refusal, Reply, capitalized};
 use crate::reply_shape::{ItemKind, ItemShape, ReplyShape};
 use crate::{json, messages};
-use rows::RowWriter;
 
 /// Encodes a complete outcome as a reply.
 pub fn encode(outcome: &Outcome, shape: &ReplyShape) -> Reply {
