@@ -13,6 +13,7 @@ thread_local! {
 
 /// Records the stack frame from which a statement is stepped. `frame` is a local variable of the caller of
 /// `sqlite3_step`.
+#[inline]
 pub(super) fn enter(frame: &u8, statement: *mut ffi::sqlite3_stmt) {
     STEP_FRAME.set(std::ptr::from_ref(std::hint::black_box(frame)).addr());
     STATEMENT.set(statement.addr());
