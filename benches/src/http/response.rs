@@ -32,7 +32,8 @@ pub enum Progress {
     Done {
         /// The complete response.
         response: Response,
-        /// How many of the bytes passed to the last call belong to the response.
+        /// How many of the bytes that this call of [`ResponseParser::feed`] has taken belong to the response. The
+        /// others belong to the next response.
         consumed: usize,
     },
 }

@@ -40,7 +40,7 @@ impl Channel {
     }
 }
 
-/// The sending end of the channel, used by a reader thread.
+/// The sending end of the channel that carries the parts of a result. The thread that runs the batch uses it.
 pub(crate) struct PartSender {
     channel: Arc<Channel>,
     stall_timeout: Duration,

@@ -18,8 +18,8 @@ pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, DatabaseSnaps
 /// available.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The contents of a Raft snapshot: a handle to the live database. A receiver of the snapshot's bytes would make a copy
-/// of the database, which is consistent and contains the index up to which it has been applied.
+/// The contents of a Raft snapshot: only a handle to the live database. No bytes are copied, because a cluster has one
+/// node and no other node receives the snapshot.
 #[derive(Debug, Clone)]
 pub(crate) struct DatabaseSnapshot {
     database: Database,

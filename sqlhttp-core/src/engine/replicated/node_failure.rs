@@ -112,8 +112,13 @@ pub(super) struct Attempts {
 }
 
 impl Writer<'_> {
-    /// Rolls back the transaction and responds to a failure: waits for the next attempt, or makes the step fail, or
-    /// returns an error, after which the database is poisoned.
+    /// Rolls back the transaction and responds to a failure in one of three ways:
+    ///
+    /// * If the reason may pass (a full disk, a lock of another process), waits and returns `Ok`: the caller applies
+    ///   the items again.
+    /// * If this node is the only voter and the failed step is itself the cause, or reads a damaged page, records the
+    ///   failure as the result of that step and returns `Ok`: the caller applies the items again with this result.
+    /// * Otherwise returns the error. The database then rejects all writes.
     pub(super) fn handle_failure(
         &mut self,
         attempts: &mut Attempts,
