@@ -17,8 +17,8 @@ pub fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(percent_decode(&spaced).collect())
 }
 
-/// Returns the first `%` without two hexadecimal digits after it, with up to two bytes after it; `None` if there is none.
-/// Go's `url.QueryUnescape` fails there.
+/// Returns the first `%` without two hexadecimal digits after it, with up to two bytes after it; `None` if there is
+/// none. Go's `url.QueryUnescape` fails there.
 pub fn invalid_escape(text: &[u8]) -> Option<&[u8]> {
     let starts = (0..text.len()).filter(|&at| text[at] == b'%');
     let mut escapes = starts.map(|at| &text[at..text.len().min(at + 3)]);

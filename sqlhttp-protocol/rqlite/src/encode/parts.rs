@@ -8,8 +8,9 @@ use crate::messages;
 use crate::pretty::Indenter;
 use crate::reply_shape::{ReplyShape, Trailer};
 
-/// The maximum size, in bytes, of the compact JSON of a result that is held back. A larger result is indented and passed
-/// on as it arrives. While a result is held back, the error of a statement that fails can still replace its rows.
+/// The maximum size, in bytes, of the compact JSON of a result that is held back. A larger result is indented and
+/// passed on as it arrives. While a result is held back, the error of a statement that fails can still replace its
+/// rows.
 const PRETTY_HELD: usize = 256 << 10;
 
 /// Encodes an outcome part by part. The memory that the encoder uses does not grow with the number of rows.
