@@ -96,7 +96,7 @@ enum AuthPlace {
     Inline,
 }
 
-/// What a command line of `sqlhttp-load` asks for.
+/// The request of a command line of `sqlhttp-load`.
 #[derive(Debug)]
 pub struct LoadCommand {
     /// The server to measure.
@@ -175,7 +175,7 @@ pub struct BenchArgs {
     server_args: Vec<OsString>,
 }
 
-/// What a command line of `sqlhttp-bench` asks for.
+/// The request of a command line of `sqlhttp-bench`.
 #[derive(Debug)]
 pub struct BenchCommand {
     /// The programs to measure, and how.

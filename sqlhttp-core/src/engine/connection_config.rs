@@ -35,7 +35,7 @@ enum Storage {
     Memory(MemoryDatabase),
 }
 
-/// What a session (a configured connection) is used for.
+/// The use of a session, which is a configured connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// The writer's session, which reads and writes.

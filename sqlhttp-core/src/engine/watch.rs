@@ -214,7 +214,7 @@ impl WatchedConnection {
     }
 }
 
-/// What a [`Watch`] has observed of a run that ended.
+/// The observations of a [`Watch`] about a run that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EndedRun {
     /// Whether the supervisor has set SQLite's interrupt flag, which may still be set.

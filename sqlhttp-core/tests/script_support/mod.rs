@@ -1,4 +1,4 @@
-//! What the runners share: the statements on the writer's connection, and outcomes as text.
+//! Shared parts of the runners: the statements on the writer's connection, and outcomes as text.
 
 pub(crate) mod replicated;
 pub(crate) mod writer;
@@ -15,7 +15,7 @@ use sqlhttp_core::{
     StepOutcome, ValueRef, observe_statements,
 };
 
-/// What a command prints.
+/// The output of a command.
 pub(crate) type Output = Result<String, Box<dyn StdError>>;
 
 /// Runs each script of a directory with a runner of its own.

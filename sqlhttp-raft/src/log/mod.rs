@@ -1,7 +1,7 @@
 //! The Raft log on disk: a sequence of segment files, which consist of frames. One thread writes them, with one fsync
 //! for all queued operations.
 //!
-//! Entries and votes are durable before openraft is told that they are (section 3.8 of the Raft dissertation, persisted
+//! Entries and votes are durable before openraft is notified of that (section 3.8 of the Raft dissertation, persisted
 //! state).
 //!
 //! # Why not a SQLite table

@@ -56,7 +56,7 @@ pub(super) struct Scan {
     end: LogEnd,
 }
 
-/// What was found at the end of a log.
+/// The condition of the end of a log.
 enum LogEnd {
     /// The directory contains no segment.
     NoSegment,

@@ -47,8 +47,8 @@ pub(crate) enum WriteWait {
     ForOutcome,
 }
 
-/// What clients may do with a database, as its companion file of ws4sqlite or sqliterg configures. By default, every
-/// client may do everything.
+/// The permissions of the clients of a database, as its companion file of ws4sqlite or sqliterg configures them. By
+/// default, every client may do everything.
 #[derive(Default)]
 pub(crate) struct DatabaseRules {
     /// The stored statements that clients may call, and whether clients may run no other statements.

@@ -1,4 +1,4 @@
-//! What both protocols do with the outcome of a batch before they encode it.
+//! The steps between the outcome of a batch and its encoding that both protocols share.
 
 use sqlhttp_core::{Block, Error, Outcome, StepOutcome};
 

@@ -43,7 +43,7 @@ struct FoundFile {
     modified: Option<SystemTime>,
 }
 
-/// What the path of a request leads to: a file, or a redirect.
+/// The target of the path of a request: a file, or a redirect.
 enum PathTarget {
     File(FoundFile),
     /// The path names a directory with an index file but does not end with a slash. The client is redirected to the

@@ -67,7 +67,7 @@ pub(crate) fn run_batch(
     Ok(Ending::Done)
 }
 
-/// What is undone when a step fails.
+/// The changes that are undone when a step fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StepGuard {
     /// The effects of the whole batch: the failure ends it.

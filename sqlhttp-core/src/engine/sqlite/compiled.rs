@@ -14,7 +14,7 @@ use rusqlite::ffi;
 pub struct Feature {
     /// The name of the feature ("geopoly").
     pub name: &'static str,
-    /// What clients cannot use without the feature, in words.
+    /// The functions that clients cannot use without the feature, as a text.
     pub provides: &'static str,
     /// The flag for compiling SQLite, in the syntax of the environment variable `LIBSQLITE3_FLAGS`.
     pub flag: &'static str,

@@ -45,7 +45,7 @@ pub(crate) struct Prepared {
 }
 
 impl Statement {
-    /// Prepares the first statement of an SQL text. If `keep` is true, SQLite is told that the statement will be kept
+    /// Prepares the first statement of an SQL text. If `keep` is true, SQLite expects that the statement will be kept
     /// and used many times (`SQLITE_PREPARE_PERSISTENT`, <https://sqlite.org/c3ref/c_prepare_dont_log.html>).
     pub(crate) fn prepare(connection: &Connection, sql: &CStr, keep: bool) -> Result<Prepared, SqlError> {
         // SQLite copies the text unless the length includes the NUL.

@@ -190,7 +190,7 @@ fn exceeded(task: &Task) -> Option<StopReason> {
     }
 }
 
-/// What the writer has taken from the queue to run next.
+/// The work that the writer has taken from the queue to run next.
 pub(crate) enum Gathered {
     /// Batches, which may share a transaction.
     Jobs(VecDeque<Box<Job>>),

@@ -13,7 +13,7 @@ use super::super::disk::{Disk, DiskFile, Space};
 
 const SECTOR_BYTES: usize = 512;
 
-/// What happens in a crash to the changes that have not been synced.
+/// The effect of a crash on the changes that have not been synced.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Loss {
     /// The power fails, and all changes that have not been synced are lost.

@@ -9,7 +9,7 @@ pub(crate) struct ConfigError {
     pub(crate) message: String,
     /// The key whose value is wrong or missing, for example `auth.byCredentials[0].user`.
     pub(crate) key: String,
-    /// What the user must change to correct the error.
+    /// The change that corrects the error.
     pub(crate) remedy: String,
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use rusqlite::ffi;
 
-/// What a stopped disk does with an operation that would change it.
+/// The reaction of a stopped disk to an operation that would change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterStop {
     /// The operation fails with an I/O error.

@@ -144,7 +144,7 @@ pub struct Settings {
     values: HashMap<&'static str, Vec<Value>>,
 }
 
-/// What a parsed command line requests.
+/// The request of a parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CommandLine {
     /// The server is started with these settings. The first word that is not a flag and the words after it are
