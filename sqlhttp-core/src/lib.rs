@@ -57,6 +57,7 @@
 //! # Features
 //!
 //! * `engine` (default): the engine. Without it the crate consists of [`model`], for crates that translate protocols.
+//! * `serde`: serialization of [`Batch`], [`Outcome`] and the types that they contain.
 //!
 //! # Caveats
 //!

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-/// The reason why a step failed.
+/// The reason why a step failed. New variants are added after the last one, because the type is serialized (see
+/// [`Outcome`](super::Outcome)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Failure {
@@ -63,7 +64,8 @@ pub struct SqlError {
 }
 
 /// The statements that begin and end transactions and savepoints (<https://sqlite.org/lang_transaction.html>,
-/// <https://sqlite.org/lang_savepoint.html>).
+/// <https://sqlite.org/lang_savepoint.html>). New variants are added after the last one, because the type is serialized
+/// (see [`Outcome`](super::Outcome)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum TransactionKeyword {

@@ -6,7 +6,12 @@ use std::time::Duration;
 use super::{Block, Changed, Columns, Failure, Rows};
 
 /// The complete result of a batch.
+///
+/// With the feature `serde`, outcomes are sent between nodes that may run different versions. In this type and in all
+/// types that it contains, fields are not added, removed or reordered, and enums only get new variants after the last
+/// one.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Outcome {
     /// The result of each step that ran, in order. If the batch was aborted, the last result is that of the step that
     /// failed.
@@ -20,8 +25,9 @@ pub struct Outcome {
     pub log_index: u64,
 }
 
-/// How a batch ended.
+/// How a batch ended. New variants are added after the last one, because the type is serialized (see [`Outcome`]).
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Ending {
     /// All steps of the batch have run, and the effects of the batch are durable.
     #[default]
@@ -33,8 +39,9 @@ pub enum Ending {
     NotCommitted(Failure),
 }
 
-/// The result of a step.
+/// The result of a step. New variants are added after the last one, because the type is serialized (see [`Outcome`]).
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum StepOutcome {
     /// The rows that the step returned.
     Rows(Rows),
@@ -62,6 +69,7 @@ impl StepOutcome {
 
 /// Information about a step that is not part of its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StepInfo {
     /// True if SQLite could prepare all statements of the step and none of them writes.
     pub reads: bool,

@@ -5,6 +5,9 @@
 //! eight little-endian bytes for INTEGER and REAL, a four-byte little-endian length and that many bytes for TEXT and
 //! BLOB.
 
+#[cfg(feature = "serde")]
+mod encoding;
+
 use std::sync::Arc;
 
 use super::{Changed, ValueRef};
@@ -17,6 +20,7 @@ const BLOB: u8 = 4;
 
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Column {
     /// The name of the column, exactly as SQLite reports it (`sqlite3_column_name`).
     pub name: String,
@@ -32,7 +36,14 @@ pub struct Column {
 pub type Columns = [Column];
 
 /// The rows that a step returned.
+///
+/// Deserialization fails unless every block has as many columns as `columns`.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "encoding::UncheckedRows")
+)]
 pub struct Rows {
     /// The columns; empty for a statement without result columns (DDL, or INSERT, UPDATE and DELETE without RETURNING).
     pub columns: Arc<Columns>,
@@ -60,8 +71,17 @@ impl Rows {
 }
 
 /// A sequence of consecutive rows of a result. Large results consist of several blocks.
+///
+/// A block is serialized as its tape, rows and columns. Deserialization checks that the tape consists of exactly
+/// `rows * columns` well-formed values. It fails otherwise, because the bytes may come from another machine.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "encoding::UncheckedBlock")
+)]
 pub struct Block {
+    #[cfg_attr(feature = "serde", serde(serialize_with = "encoding::serialize_tape"))]
     tape: Vec<u8>,
     rows: usize,
     columns: usize,
@@ -95,8 +115,12 @@ impl Block {
         self.tape.len()
     }
 
-    /// Appends a row. Values beyond the block's number of columns are dropped; missing values become NULL.
+    /// Appends a row. Values beyond the block's number of columns are dropped; missing values become NULL. Does nothing
+    /// if the block has no columns.
     pub fn push_row<'v>(&mut self, values: impl IntoIterator<Item = ValueRef<'v>>) {
+        if self.columns == 0 {
+            return;
+        }
         if self.rows == 0 {
             self.tape.reserve(FIRST_ROW_BYTES);
         }
