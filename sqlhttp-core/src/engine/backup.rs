@@ -1,8 +1,10 @@
-//! Makes a consistent copy of a database while writes continue.
+//! Makes a consistent copy of a database while writes continue: a backup, or a snapshot for another node
+//! ([`super::replicated::snapshot`]).
 //!
 //! SQLite's backup API (<https://sqlite.org/backup.html>) copies the pages in one read transaction, so the writer does
-//! not wait and the copy never starts over. The copy is written next to its final name, checked for damage, synced, and
-//! only then renamed. A backup of a damaged database is therefore an error and leaves no file.
+//! not wait and the copy never starts over. The write-ahead log grows until all pages have been copied, because the read
+//! transaction prevents that it is reused. The copy is written next to its final name, finished (a backup is checked for
+//! damage), synced, and only then renamed. A backup of a damaged database is therefore an error and leaves no file.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -53,18 +55,29 @@ pub(crate) fn spawn(
 ) -> Result<(), Error> {
     spawn_low_priority("sqlhttp-backup", move || {
         // The send fails if the caller has dropped the future. That is no error.
-        let _ = reply.send(run(&shared, &to, &cancel));
+        let _ = reply.send(run(&shared, &to, &cancel, |copy| check_copy(copy, &cancel)));
     })
 }
 
-fn run(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result<(), Error> {
+/// Copies the database to the new file `to`. Before the copy gets this name, calls `finish` with its path, and returns
+/// the result of that call.
+pub(crate) fn run<T>(
+    shared: &SharedState,
+    to: &Path,
+    cancel: &Cancel,
+    finish: impl FnOnce(&Path) -> Result<T, Error>,
+) -> Result<T, Error> {
     let exists = || io_error("back up to", to, ErrorKind::AlreadyExists.into());
     if to.exists() {
         return Err(exists());
     }
     let unfinished = UnfinishedName::new(to).ok_or_else(exists)?;
     remove_leftover(&unfinished.0)?;
-    let result = copy(shared, &unfinished.0, cancel).and_then(|()| publish(&unfinished.0, to));
+    let result = copy(shared, &unfinished.0, cancel).and_then(|()| {
+        let finished = finish(&unfinished.0)?;
+        publish(&unfinished.0, to)?;
+        Ok(finished)
+    });
     if result.is_err() {
         // Best effort: an error of the removal is ignored, because the caller receives the error of the backup.
         let _ = std::fs::remove_file(&unfinished.0);
@@ -105,7 +118,7 @@ fn remove_leftover(unfinished: &Path) -> Result<(), Error> {
     }
 }
 
-/// Copies the database to the new file `unfinished`, and checks the copy for damage.
+/// Copies the database to the new file `unfinished`.
 fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), Error> {
     let failed = |error: SqlError| engine_error("back up", error);
     let rollback_lock =
@@ -118,10 +131,9 @@ fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), 
     source.begin().map_err(failed)?;
     copy_pages(&source, &mut target, cancel)?;
     source.rollback().map_err(failed)?;
-    drop(rollback_lock);
+    drop((source, rollback_lock));
     target.close().map_err(|(_, e)| failed(sql_error(e)))?;
-    leave_wal_mode(unfinished)?;
-    check_copy(unfinished, cancel)
+    leave_wal_mode(unfinished)
 }
 
 /// Changes the copy's journal mode to DELETE. A copy of a WAL database is itself in WAL mode, but a single file without

@@ -11,7 +11,8 @@ use crate::engine::error::{engine_error, sql_error};
 use crate::engine::options::Writes;
 use crate::engine::replicated::entry::{LogEntry, OnApplied};
 use crate::engine::replicated::progress::{self, Progress};
-use crate::engine::replicated::{replace, sync};
+use crate::engine::replicated::{replace, snapshot, sync};
+use crate::engine::watch::{Cancel, CancelOnDrop};
 use crate::engine::writer::queue::{LogTask, OwnerTask, Task};
 use crate::model::{Error, Outcome};
 
@@ -123,6 +124,47 @@ impl Database {
     /// [`Error::Sqlite`] if reading the file or writing the database fails. Then nothing is replaced.
     pub async fn replace(&self, file: PathBuf) -> Result<(), Error> {
         self.ask_writer(|reply| OwnerTask::Replace(file, reply)).await?
+    }
+
+    /// Writes a snapshot for another node to the new file `file`: a consistent copy of the database, as a single file
+    /// that contains the position in the log. Returns the position that the snapshot contains. It may be newer than that
+    /// at the time of the call, and may be inside an entry ([`Progress::operations`]). Its [`Progress::log`] is 0.
+    ///
+    /// The copy is made in one read transaction on a low-priority thread, so writes continue meanwhile. The file appears
+    /// under its name only when it is complete and synced. It is not checked for damage (see
+    /// [`Database::check_snapshot`]). Dropping the future ends the copy.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with [`std::io::ErrorKind::AlreadyExists`] if the file exists already; [`Error::Io`] or
+    /// [`Error::Sqlite`] if the copy cannot be written; [`Error::Unsupported`] if the database applies no log.
+    pub async fn export(&self, file: PathBuf) -> Result<Progress, Error> {
+        let shared = self.inner.shared.clone();
+        if shared.config.options.writes != Writes::Log {
+            return Err(Error::Unsupported("this database applies no log".into()));
+        }
+        if self.inner.sessions.is_closed() {
+            return Err(Error::Closed);
+        }
+        let (reply, answer) = oneshot::channel();
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        spawn_low_priority("sqlhttp-export", move || {
+            // The send fails if the caller has dropped the future. That is no error.
+            let _ = reply.send(snapshot::export(&shared, &file, &cancel));
+        })?;
+        let result = answer.await.map_err(|_| self.inner.shared.closed_error())?;
+        guard.disarm();
+        result
+    }
+
+    /// Checks that a file is an undamaged snapshot ([`Database::export`]). Returns the position that it contains. Reads
+    /// the whole file, and blocks the thread.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the file is not a database, is damaged, or contains no position; [`Error::Unsupported`] if
+    /// it may be incomplete without another file.
+    pub fn check_snapshot(file: &Path) -> Result<Progress, Error> {
+        snapshot::check(file)
     }
 
     /// Removes the engine's table, which records the position in the log, from a copy of a database that applies a log.

@@ -7,11 +7,13 @@
 //! * [`progress`]: the position in the Raft log up to which the database has applied entries.
 //! * [`sync`]: makes applied entries durable.
 //! * [`replace`]: replaces all content of the database with that of a file, in one transaction.
+//! * [`snapshot`]: copies of the database for other nodes.
 
 mod apply;
 pub(super) mod entry;
 pub(super) mod node_failure;
 pub(super) mod progress;
 pub(super) mod replace;
+pub(super) mod snapshot;
 pub(super) mod sync;
 mod work_item;
