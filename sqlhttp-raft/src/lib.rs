@@ -69,18 +69,26 @@
 //! | `timer` | a timer that all waiting writes share |
 //! | `types`, `raft` | openraft's type parameters; this node's handle to openraft |
 
+mod bootstrap;
+mod cluster;
 mod command;
+mod forward;
+mod identity;
 mod leadership;
 mod log;
 mod machine;
 mod maintain;
+mod members;
 mod membership;
 mod network;
 mod node;
 mod observer;
 mod options;
+mod peer_service;
 mod propose;
 mod raft;
+mod read_index;
+mod reads;
 mod runtime;
 #[cfg(test)]
 mod scripts;
@@ -90,9 +98,14 @@ mod status;
 mod timer;
 mod types;
 mod waiters;
+mod writes;
 
-pub use node::{BootError, Node};
+pub use bootstrap::BootstrapState;
+pub use cluster::{ClusterError, Joined, PeerInfo};
+pub use forward::{Authorizer, Credentials, PermitAll};
+pub use network::{BoxedStream, PeerSecurity, PeerStream, SecuredStream};
+pub use node::{BootError, Node, NodeUser};
 pub use observer::{Event, NoObserver, Observer};
-pub use options::{NodeOptions, SnapshotPolicy};
+pub use options::{Formation, NodeOptions, SnapshotPolicy};
 pub use start::StartError;
 pub use status::{LogStats, Member, NodeStatus, Role, Totals};

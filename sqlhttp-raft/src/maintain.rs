@@ -51,7 +51,7 @@ impl Node {
             loop {
                 let snapshot = metrics.borrow_and_update().snapshot;
                 if reached(snapshot.map(|id| index_of(&id))) {
-                    return Ok(());
+                    return Ok::<(), Error>(());
                 }
                 if snapshot != last {
                     // openraft ignores a request for a snapshot while another one is being taken. The new snapshot is
@@ -174,7 +174,7 @@ impl Maintenance {
 }
 
 fn is_ready_leader(node: &Node) -> bool {
-    *node.inner.ready_term.borrow() != 0
+    node.inner.leadership.is_ready()
 }
 
 /// Returns whether the Raft log contains an entry whose result includes a failure that only this node had. Nodes that

@@ -5,22 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::{LinearizableReadError, RaftError};
-use sqlhttp_core::{
-    Answer, Atomicity, Backend, Batch, BoxFuture, Classified, Database, Deadline, Ending, Error, Failure, Outcome,
-    Part, PartStream, ReadLevel, Step,
-};
-use tokio::sync::watch;
+use sqlhttp_core::{Answer, Backend, Batch, BoxFuture, Database, Deadline, Ending, Error, Failure, ReadLevel};
 
-use crate::command::{EncodedOperation, Operation};
+use crate::bootstrap::Notified;
+use crate::command::Operation;
+use crate::forward::{Caller, Credentials};
+use crate::identity::Identity;
+use crate::leadership::Leadership;
 use crate::log::LogStore;
 use crate::machine::StateMachine;
+use crate::members::Members;
+use crate::network::Peers;
 use crate::observer::Event;
 use crate::options::NodeOptions;
-use crate::propose::{LEADER_POLL, Proposer};
+use crate::propose::Proposer;
 use crate::raft::{Raft, stopped};
+use crate::read_index::ReadIndexes;
+use crate::reads::Authorized;
 use crate::runtime::Runtime;
 
 /// A node of a cluster. Clones share the node.
@@ -39,11 +41,21 @@ pub(crate) struct NodeInner {
     pub(crate) machine: StateMachine,
     pub(crate) raft: Raft,
     pub(crate) proposer: Proposer,
-    /// The term of this node's leadership, once this node is leader and has applied every entry that was acknowledged
-    /// before; 0 otherwise.
-    pub(crate) ready_term: watch::Receiver<u64>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) leadership: Arc<Leadership>,
+    pub(crate) members: Arc<Members>,
+    pub(crate) peers: Arc<Peers>,
+    /// The read indexes for which the leader relies on its lease.
+    pub(crate) leased_reads: ReadIndexes,
+    /// The read indexes for which a quorum confirms the leadership.
+    pub(crate) confirmed_reads: ReadIndexes,
+    pub(crate) authorized: Authorized,
+    pub(crate) notified: Notified,
     pub(crate) counters: Counters,
+    /// The replication thread.
     pub(crate) runtime: Runtime,
+    /// The thread for forwarded requests and snapshots.
+    pub(crate) slow_runtime: Runtime,
 }
 
 /// Counts of this node's operations since it was started.
@@ -59,6 +71,8 @@ pub(crate) struct Counters {
     pub(crate) vacuums_failed: AtomicU64,
     pub(crate) optimizes: AtomicU64,
     pub(crate) optimizes_failed: AtomicU64,
+    pub(crate) forwarded: AtomicU64,
+    pub(crate) snapshots_installed: AtomicU64,
 }
 
 impl std::fmt::Debug for Node {
@@ -72,15 +86,6 @@ impl Node {
     /// Raft log.
     pub fn database(&self) -> &Database {
         &self.inner.database
-    }
-
-    /// Appends an entry that changes nothing to the Raft log, and waits until this node has applied it. Returns the
-    /// index of the entry.
-    ///
-    /// # Errors
-    /// The errors of [`Backend::execute`].
-    pub async fn barrier(&self, deadline: Deadline) -> Result<u64, Error> {
-        Ok(self.propose(Operation::Barrier, deadline).await?.log_index)
     }
 
     /// Replaces all content of the database with that of a database file, on every node at the same index of the Raft
@@ -122,6 +127,8 @@ impl Node {
     }
 
     async fn run_boot(&self, file: PathBuf) -> Result<(), BootError> {
+        // No other node can join before the entries that produced the old content are purged.
+        let _no_joins = self.inner.members.lock().await;
         self.may_boot()?;
         self.inner.database.check_image(file.clone()).await?;
         // Entries in flight must be applied to the old content, not to the new one.
@@ -183,6 +190,7 @@ impl Node {
         let closed = inner.database.close().await;
         let log = inner.log.clone();
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        inner.slow_runtime.stop();
         inner.runtime.stop();
         closed
     }
@@ -198,151 +206,55 @@ impl Node {
         &self.inner.options.directory
     }
 
-    pub(crate) async fn propose(&self, operation: Operation, deadline: Deadline) -> Result<Outcome, Error> {
-        let encoded = EncodedOperation::new(operation).map_err(|error| Error::Unsupported(error.to_string()))?;
-        self.inner.proposer.propose(encoded, deadline).await
-    }
-
-    /// Runs a maintenance statement, such as VACUUM, on every node, through the Raft log.
-    pub(crate) async fn replicate_statement(&self, sql: &str) -> Result<Outcome, Error> {
-        let batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::execute(sql, ())) };
-        self.write(batch, true, Deadline::NEVER).await
-    }
-
-    async fn write(&self, mut batch: Batch, exclusive: bool, deadline: Deadline) -> Result<Outcome, Error> {
-        // This is the only place that chooses the timestamp and the random seed of a batch. Every node that applies the
-        // batch uses these.
-        batch.stamp.get_or_insert_with(sqlhttp_core::new_stamp);
-        let deadline = deadline.of_writes();
-        let steps_max = self.steps_max(deadline);
-        let operation = Operation::Batch { batch: Arc::new(batch), exclusive, steps_max };
-        let outcome = self.propose(operation, deadline.or_turn()).await;
-        let by_turn = deadline.turn().is_some_and(|turn| deadline.moment().is_none_or(|moment| turn < moment));
-        match outcome {
-            Err(Error::Timeout) if by_turn => {
-                Err(Error::Overloaded("the write had to wait for longer than its timeout"))
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// Returns the maximum number of SQLite virtual machine steps that a write with this deadline may execute; 0 for no
-    /// maximum. A deadline is converted to steps, because all nodes must interrupt the write at the same step, and have
-    /// no common clock.
-    fn steps_max(&self, deadline: Deadline) -> u64 {
-        let most = if deadline.is_without_default() { 0 } else { self.inner.options.write_steps_max };
-        let Some(moment) = deadline.moment() else { return most };
-        let left = moment.saturating_duration_since(std::time::Instant::now());
-        let steps = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_mul(STEPS_PER_MILLISECOND);
-        let steps = steps.max(STEPS_PER_MILLISECOND);
-        if most == 0 { steps } else { steps.min(most) }
-    }
-
-    async fn execute_batch(&self, batch: Batch, deadline: Deadline) -> Result<Answer, Error> {
-        let classified = self.inner.database.classify(batch).await?;
-        if let Some(outcome) = classified.refused {
-            return Ok(Answer::Whole(outcome));
-        }
-        Ok(Answer::Whole(self.write(classified.batch, classified.exclusive, deadline).await?))
-    }
-
-    async fn request_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
-        // The batch must be classified with the newest schema. A leader has it when it has applied every entry that was
-        // acknowledged before.
-        self.leader_ready(deadline).await?;
-        let Classified { batch, writes, exclusive, refused } = self.inner.database.classify(batch).await?;
-        if let Some(outcome) = refused {
-            Ok(Answer::Whole(outcome))
-        } else if writes {
-            Ok(Answer::Whole(self.write(batch, exclusive, deadline).await?))
-        } else {
-            self.read(batch, level, deadline).await
-        }
-    }
-
-    async fn read(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
-        let log_index = match level {
-            ReadLevel::None => 0,
-            ReadLevel::Weak | ReadLevel::Auto => {
-                self.leader_ready(deadline).await?;
-                0
-            }
-            ReadLevel::Linearizable => {
-                // Boxed, like the barrier below, because these two futures are much larger than those of the common
-                // read levels.
-                Box::pin(self.confirm_leadership(deadline)).await?;
-                0
-            }
-            ReadLevel::Strong => Box::pin(self.barrier(deadline)).await?,
-        };
-        let answer = self.inner.database.query(batch, level, deadline).await?;
-        Ok(with_log_index(answer, log_index))
+    /// Returns the same node as a backend for the requests of one client. Requests that another node carries out are
+    /// sent with the credentials of the client, and with the permissions that the request needs there.
+    pub fn on_behalf_of(&self, credentials: Option<Credentials>, permissions: &'static [&'static str]) -> NodeUser {
+        let caller = Caller { credentials: credentials.map(Arc::new), permissions };
+        NodeUser { node: self.clone(), caller }
     }
 
     /// Returns the error that requests receive if replication has stopped; `None` if replication is running.
-    fn stopped(&self) -> Option<Error> {
+    pub(crate) fn stopped(&self) -> Option<Error> {
         let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
         running.err().map(|fatal| stopped(&self.inner.database, &fatal))
     }
-
-    /// Waits until this node is leader and has applied every entry that was acknowledged before. Returns
-    /// [`Error::NoLeader`] if that takes longer than [`Node::leader_timeout`].
-    async fn leader_ready(&self, deadline: Deadline) -> Result<(), Error> {
-        if *self.inner.ready_term.borrow() != 0 {
-            return Ok(());
-        }
-        // Boxed, because the future is large, and waiting is rarely necessary.
-        Box::pin(self.wait_for_leadership(deadline)).await
-    }
-
-    async fn wait_for_leadership(&self, deadline: Deadline) -> Result<(), Error> {
-        if let Some(why) = self.stopped() {
-            return Err(why);
-        }
-        let mut ready_term = self.inner.ready_term.clone();
-        let waited = async { ready_term.wait_for(|term| *term != 0).await.map(drop).map_err(|_| Error::Closed) };
-        tokio::time::timeout(self.leader_timeout(deadline), waited).await.unwrap_or(Err(Error::NoLeader))
-    }
-
-    /// Confirms with a quorum that this node is still leader, and waits until this node has applied all entries that
-    /// were committed at that time (ReadIndex, section 6.4 of the Raft dissertation).
-    async fn confirm_leadership(&self, deadline: Deadline) -> Result<(), Error> {
-        let confirmed = async {
-            loop {
-                match self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-                    Ok(_) => return Ok(()),
-                    Err(RaftError::Fatal(fatal)) => return Err(stopped(&self.inner.database, &fatal)),
-                    // A new leader may not be ready yet, so the confirmation is tried again. Only a confirmation by a
-                    // quorum makes the read linearizable.
-                    Err(RaftError::APIError(
-                        LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
-                    )) => self.leader_ready(deadline).await?,
-                }
-                tokio::time::sleep(LEADER_POLL).await;
-            }
-        };
-        tokio::time::timeout(self.leader_timeout(deadline), confirmed).await.unwrap_or(Err(Error::NoLeader))
-    }
-
-    /// Returns how long a request may wait for a leader: `apply_timeout`, but not beyond the deadline of the request.
-    fn leader_timeout(&self, deadline: Deadline) -> Duration {
-        let limit = self.inner.options.apply_timeout;
-        let now = std::time::Instant::now();
-        deadline.moment().map_or(limit, |moment| moment.saturating_duration_since(now).min(limit))
-    }
 }
 
-impl Backend for Node {
+/// A node, used by one client: see [`Node::on_behalf_of`].
+#[derive(Debug, Clone)]
+pub struct NodeUser {
+    node: Node,
+    caller: Caller,
+}
+
+impl Backend for NodeUser {
     fn request(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        Box::pin(self.request_batch(batch, level, deadline))
+        Box::pin(self.node.request_for(&self.caller, batch, level, deadline))
     }
 
     fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        Box::pin(self.execute_batch(batch, deadline))
+        Box::pin(self.node.execute_for(&self.caller, batch, deadline))
     }
 
     fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        Box::pin(self.read(batch, level, deadline))
+        Box::pin(self.node.read_for(&self.caller, batch, level, deadline))
+    }
+}
+
+/// The caller of a request that the node itself makes, or that needs no permissions.
+const NO_CALLER: &Caller = &Caller { credentials: None, permissions: &[] };
+
+impl Backend for Node {
+    fn request(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.request_for(NO_CALLER, batch, level, deadline))
+    }
+
+    fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.execute_for(NO_CALLER, batch, deadline))
+    }
+
+    fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.read_for(NO_CALLER, batch, level, deadline))
     }
 }
 
@@ -363,33 +275,6 @@ pub enum BootError {
 pub(crate) fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
     Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
 }
-
-fn with_log_index(answer: Answer, log_index: u64) -> Answer {
-    match answer {
-        _ if log_index == 0 => answer,
-        Answer::Whole(outcome) => Answer::Whole(Outcome { log_index, ..outcome }),
-        Answer::Parts(stream) => Answer::Parts(Box::new(PartsAtIndex { stream, log_index })),
-    }
-}
-
-/// A streamed response to a read, with the index of the barrier that was applied before the read.
-struct PartsAtIndex {
-    stream: Box<dyn PartStream>,
-    log_index: u64,
-}
-
-impl PartStream for PartsAtIndex {
-    fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
-        self.stream.next()
-    }
-
-    fn log_index(&self) -> u64 {
-        self.log_index
-    }
-}
-
-/// The approximate number of simple SQLite virtual machine steps that a processor executes per millisecond.
-const STEPS_PER_MILLISECOND: u64 = 50_000;
 
 /// The maximum duration of a snapshot. Also how long [`Node::close`] waits before it interrupts a write that is being
 /// applied.

@@ -52,6 +52,30 @@ pub enum Event<'a> {
         /// Why the membership could not be updated.
         error: &'a str,
     },
+    /// The leader has added a node to the cluster. The event is reported on the leader.
+    MemberAdded {
+        /// The name of the added node.
+        name: &'a str,
+        /// The address at which other nodes connect to the added node, as `host:port`.
+        raft_address: &'a str,
+    },
+    /// The leader has made a member a voter, because it has caught up. The event is reported on the leader.
+    MemberPromoted {
+        /// The name of the member.
+        name: &'a str,
+    },
+    /// The leader has removed a member from the cluster. The event is reported on the leader.
+    MemberRemoved {
+        /// The name of the removed member.
+        name: &'a str,
+    },
+    /// A connection to the port for other nodes was refused.
+    PeerRefused {
+        /// The address of the peer.
+        address: &'a str,
+        /// Why the connection was refused.
+        reason: &'a str,
+    },
     /// Replication has ended because of an error. The node cannot continue.
     Stopped {
         /// Why replication has ended.

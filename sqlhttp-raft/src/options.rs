@@ -1,9 +1,12 @@
 //! The options of a node.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::forward::{Authorizer, PermitAll};
+use crate::network::PeerSecurity;
 use crate::observer::{NoObserver, Observer};
 
 /// The options of a node.
@@ -18,10 +21,30 @@ pub struct NodeOptions {
     /// The options of the database. The node overrides some of them: it sets `writes` to `Writes::Log` and the journal
     /// mode to WAL, creates the database if it does not exist, opens it for writing, and does not allow ATTACH.
     pub database: sqlhttp_core::Options,
-    /// The minimum of the randomized election timeout (section 3.4 of the Raft dissertation). The maximum is twice as
-    /// long. A follower waits even longer before it starts an election: openraft adds the lease of the last leader,
-    /// which is as long as the maximum.
-    pub election_timeout: Duration,
+    /// The base URL of this node's HTTP API, which other nodes show to their clients; empty if it has none.
+    pub api_url: String,
+    /// The version of the program that runs the node, which other nodes show to their clients.
+    pub version: String,
+    /// The time without a message of the leader after which a follower starts an election. The leader sends a
+    /// heartbeat ten times within this time.
+    pub heartbeat_timeout: Duration,
+    /// Whether this node never votes (a read replica).
+    pub non_voter: bool,
+    /// Determines what a node with an empty directory does.
+    pub formation: Formation,
+    /// The socket on which this node accepts the connections of other nodes. Without it, no other node can reach this
+    /// one.
+    pub listener: Option<Arc<TcpListener>>,
+    /// The time within which a connection to another node must be established.
+    pub connect_timeout: Duration,
+    /// Encrypts the connections between nodes; `None` for plain TCP.
+    pub security: Option<Arc<dyn PeerSecurity>>,
+    /// Checks the permissions of requests that other nodes forward to this one.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The time without a response after which the leader removes a voter; `None` to keep it.
+    pub reap_voters_after: Option<Duration>,
+    /// The time without a response after which the leader removes a member that never votes; `None` to keep it.
+    pub reap_non_voters_after: Option<Duration>,
     /// The maximum time that a write waits, for a leader and for the writes before it, until it is submitted to the
     /// Raft log. A write that has not been submitted by then fails.
     pub apply_timeout: Duration,
@@ -37,6 +60,17 @@ pub struct NodeOptions {
     pub optimize_interval: Duration,
     /// Receives the events of this node, and the durations of its syncs and commits.
     pub observer: Arc<dyn Observer>,
+}
+
+/// Determines what a node with an empty directory does. A node whose directory is not empty continues as the member
+/// that it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Formation {
+    /// The node creates a cluster, of which it is the only member.
+    #[default]
+    Create,
+    /// The node waits until it is added to a cluster ([`crate::Node::join`], [`crate::Node::notify`]).
+    Await,
 }
 
 /// Determines when a node takes a snapshot. Entries before a snapshot are purged from the Raft log (chapter 5 of the
@@ -73,7 +107,17 @@ impl NodeOptions {
             name: name.into(),
             raft_address: raft_address.into(),
             database: sqlhttp_core::Options::default(),
-            election_timeout: Duration::from_secs(1),
+            api_url: String::new(),
+            version: String::new(),
+            heartbeat_timeout: Duration::from_secs(1),
+            non_voter: false,
+            formation: Formation::Create,
+            listener: None,
+            connect_timeout: Duration::from_secs(5),
+            security: None,
+            authorizer: Arc::new(PermitAll),
+            reap_voters_after: None,
+            reap_non_voters_after: None,
             apply_timeout: Duration::from_secs(10),
             write_steps_max: 20_000_000_000,
             snapshots: SnapshotPolicy::default(),

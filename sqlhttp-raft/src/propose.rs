@@ -15,6 +15,7 @@ use sqlhttp_core::{Conditions, Database, Deadline, Error, Outcome};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedOperation};
+use crate::leadership::Leadership;
 use crate::log::LogStore;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
@@ -45,8 +46,8 @@ const QUEUED_BYTES_MAX: usize = 256 << 20;
 /// How long the caller of a submitted write waits for its outcome after the deadline, before it receives
 /// [`Error::Unknown`].
 const APPLY_GRACE: Duration = Duration::from_secs(1);
-/// The interval between two attempts of a request while there is no leader that can accept it.
-pub(crate) const LEADER_POLL: Duration = Duration::from_millis(2);
+/// The interval between two attempts to append an entry while there is no leader.
+const LEADER_POLL: Duration = Duration::from_millis(2);
 
 /// An operation that waits in the queue to be put into an entry.
 struct Proposal {
@@ -73,6 +74,7 @@ pub(crate) struct Proposer {
     timer: CoarseTimer,
     database: Database,
     log: LogStore,
+    leadership: Arc<Leadership>,
 }
 
 /// How long an operation may wait to be submitted to the Raft log, the settings that are copied into every entry, and
@@ -155,7 +157,7 @@ impl ProposalState {
 impl Proposer {
     /// Starts the task that proposes entries, on the current runtime.
     pub(crate) fn start(
-        raft: Raft,
+        leadership: Arc<Leadership>,
         database: Database,
         log: LogStore,
         waiters: Waiters,
@@ -165,11 +167,12 @@ impl Proposer {
         let queued = Arc::new(AtomicU64::new(0));
         let clock = Arc::new(EntryClock::new(database.progress().unix_ms, settings.observer.clone()));
         let apply_timeout = settings.apply_timeout;
+        let raft = leadership.raft().clone();
         let context = ProposeContext { raft, database: database.clone(), settings, clock, waiters };
         let task = ProposerTask { context, queued: queued.clone() };
         tokio::spawn(task.run(proposals));
         let (queued_bytes, timer) = (Arc::new(Semaphore::new(QUEUED_BYTES_MAX)), CoarseTimer::start(apply_timeout));
-        Proposer { queue, queued_bytes, queued, apply_timeout, timer, database, log }
+        Proposer { queue, queued_bytes, queued, apply_timeout, timer, database, log, leadership }
     }
 
     /// Proposes an operation, and waits until it has been applied. Once the operation is submitted to the Raft log, it
@@ -247,7 +250,8 @@ impl Proposer {
 
     /// Waits for the outcome of a write without a deadline. If the write has not been submitted to the Raft log by
     /// `submit_by`, or up to a tick of the timer later, it is abandoned. Once it is submitted, this function returns
-    /// only when the outcome arrives, or when the node waits for its disk.
+    /// only when the outcome arrives, when the node waits for its disk, or when the node has been cut off from the
+    /// quorum for `apply_timeout`.
     async fn wait_without_deadline(
         &self,
         mut outcome: OutcomeReceiver,
@@ -255,12 +259,16 @@ impl Proposer {
         submit_by: Instant,
     ) -> Result<Outcome, Error> {
         let mut submitted = false;
+        let mut in_quorum = Instant::now();
         loop {
             if let Some(outcome) = self.timer.ready_before_tick(&mut outcome).await {
                 return outcome.unwrap_or(Err(Error::Closed));
             }
+            if self.leadership.leader().is_some() {
+                in_quorum = Instant::now();
+            }
             if submitted {
-                if self.waits_for().is_some() {
+                if self.waits_for().is_some() || in_quorum.elapsed() >= self.apply_timeout {
                     return Err(Error::Unknown);
                 }
             } else if Instant::now() >= submit_by {

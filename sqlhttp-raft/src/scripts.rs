@@ -139,10 +139,10 @@ impl NodeRunner {
         options.write_steps_max = steps.unwrap_or(0);
         let started = self.runtime.block_on(async {
             let node = Node::start(options).await?;
-            let mut ready = node.inner.ready_term.clone();
-            tokio::select! {
-                led = ready.wait_for(|term| *term != 0) => led.map(drop)?,
-                why = node.failure() => return Err(why.into()),
+            let mut ready = node.inner.leadership.ready_term();
+            // The sender of the term is dropped when the node fails.
+            if ready.wait_for(|term| *term != 0).await.is_err() {
+                return Err(node.failure().await.into());
             }
             Ok::<Node, Box<dyn StdError>>(node)
         });

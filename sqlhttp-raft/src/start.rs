@@ -3,30 +3,33 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 use sqlhttp_core::{Database, Error, JournalMode, Writes};
-use tokio::sync::watch;
 
-use crate::leadership::{own_info, watch_leadership};
+use crate::bootstrap::Notified;
+use crate::identity::{DirectoryState, Identity};
+use crate::leadership::{Leadership, Timing, own_info};
 use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
 use crate::machine::{REPORT_AFTER, StateMachine};
 use crate::maintain::Maintenance;
+use crate::members::Members;
 use crate::membership;
-use crate::network::Network;
+use crate::network::{AddressBook, Dialer, Network, PeerServer, Peers};
 use crate::node::{Counters, Node, NodeInner};
 use crate::observer::Event;
-use crate::options::NodeOptions;
+use crate::options::{Formation, NodeOptions};
+use crate::peer_service::PeerService;
 use crate::propose::{ProposeSettings, Proposer};
 use crate::raft::Raft;
+use crate::read_index::{ReadIndexes, RoundContext};
+use crate::reads::Authorized;
 use crate::runtime::Runtime;
 use crate::skip::{self, SkipFile};
 use crate::timer::CoarseTimer;
 use crate::waiters::Waiters;
-
-/// The Raft id of the first node of a cluster. A Raft id is never reused; the name of a node may be.
-const FIRST_NODE_ID: u64 = 1;
 
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -73,27 +76,38 @@ pub enum StartError {
 }
 
 impl Node {
-    /// Starts a node with the contents of its directory. With an empty directory, the node creates a cluster of one
-    /// node. The node becomes leader shortly after this function returns; see [`Node::status`].
+    /// Starts a node with the contents of its directory. With an empty directory, [`NodeOptions::formation`] determines
+    /// what the node does. A node that is the only voter of its cluster becomes leader shortly after this function
+    /// returns; see [`Node::status`].
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn start(options: NodeOptions) -> Result<Node, StartError> {
         let own = options.clone();
         let opened = tokio::task::spawn_blocking(move || open(&own)).await;
-        let (log, database) = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+        let Opened { log, database, identity } = opened.map_err(|error| StartError::Raft(error.to_string()))??;
         let skip = read_skip(&options, &database)?;
-        let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
-        let runtime = Runtime::start().map_err(|source| io_error("start the thread of", &options.directory, source))?;
+        let start_thread = |name: &str| {
+            Runtime::start(name).map_err(|source| io_error("start the thread of", &options.directory, source))
+        };
+        let (runtime, slow_runtime) = (start_thread("sqlhttp-raft")?, start_thread("sqlhttp-peers")?);
         let timer = runtime.run(async { CoarseTimer::start(REPORT_AFTER) }).await;
         let timer = timer.map_err(|error| StartError::Raft(error.to_string()))?;
         let waiters = Waiters::default();
         let machine = StateMachine::new(database.clone(), &options, skip, timer, waiters.clone());
-        let started = start_raft(options.clone(), database.clone(), log.clone(), machine.clone(), waiters);
-        let started = runtime.run(started).await;
-        let (raft, proposer, ready_term) = started.map_err(|error| StartError::Raft(error.to_string()))??;
-        let inner = NodeInner { options, database, log, machine, raft, proposer, ready_term, counters, runtime };
-        let node = Node { inner: Arc::new(inner) };
+        let addresses = Arc::new(AddressBook::default());
+        let dialer = Arc::new(Dialer {
+            identity: identity.clone(),
+            addresses: addresses.clone(),
+            security: options.security.clone(),
+            connect_timeout: options.connect_timeout,
+        });
+        let peers = Arc::new(Peers::new(dialer, runtime.handle().clone(), slow_runtime.handle().clone()));
+        let parts = Parts { options: options.clone(), database, log, identity, machine, peers, addresses, waiters };
+        let started = runtime.run(start_raft(parts)).await;
+        let started = started.map_err(|error| StartError::Raft(error.to_string()))??;
+        let inner = started.into_inner(options, runtime, slow_runtime);
+        let node = Node { inner };
         Maintenance::start(&node);
         Ok(node)
     }
@@ -118,8 +132,15 @@ fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFi
     }
 }
 
+/// The open files of a node.
+struct Opened {
+    log: LogStore,
+    database: Database,
+    identity: Arc<Identity>,
+}
+
 /// Opens and checks the Raft log, then the database. Checks that they belong together.
-fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
+fn open(options: &NodeOptions) -> Result<Opened, StartError> {
     let directory = log_directory(options);
     let peers = options.directory.join("raft").join("peers.json");
     if peers.exists() {
@@ -150,7 +171,15 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
         }
         database.set_log(identity);
     }
-    Ok((log, database))
+    let is_empty = log.status().last_index == 0 && database.progress().index == 0;
+    let state = match options.formation {
+        _ if !is_empty => DirectoryState::Existing,
+        Formation::Create => DirectoryState::Creates,
+        Formation::Await => DirectoryState::Awaits,
+    };
+    let identity = Identity::open(&options.directory, state)
+        .map_err(|source| io_error("open the identity in", &options.directory, source))?;
+    Ok(Opened { log, database, identity: Arc::new(identity) })
 }
 
 fn database_options(options: &NodeOptions) -> sqlhttp_core::Options {
@@ -187,43 +216,135 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> StartError 
     StartError::Io { action, path: path.to_owned(), source }
 }
 
-/// Starts openraft, the proposer and the tracking of leadership, on the current runtime.
-async fn start_raft(
+/// The parts of a node that exist before Raft is started.
+struct Parts {
     options: NodeOptions,
     database: Database,
     log: LogStore,
+    identity: Arc<Identity>,
     machine: StateMachine,
+    peers: Arc<Peers>,
+    addresses: Arc<AddressBook>,
     waiters: Waiters,
-) -> Result<(Raft, Proposer, watch::Receiver<u64>), StartError> {
+}
+
+/// A node whose Raft is running.
+struct Started {
+    parts: Parts,
+    raft: Raft,
+    proposer: Proposer,
+    leadership: Arc<Leadership>,
+    members: Arc<Members>,
+    leased_reads: ReadIndexes,
+    confirmed_reads: ReadIndexes,
+    listener: Option<tokio::net::TcpListener>,
+}
+
+/// Starts openraft, the proposer and the tracking of leadership, on the current runtime.
+async fn start_raft(parts: Parts) -> Result<Started, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    let config = config(&options).map_err(|error| failed(&error))?;
+    let Parts { options, database, log, identity, machine, peers, addresses, waiters } = &parts;
+    let config = config(options).map_err(|error| failed(&error))?;
     log.forget_committed();
-    let raft = Raft::new(FIRST_NODE_ID, Arc::new(config), Network, log.clone(), machine)
+    let id = identity.node();
+    let raft = Raft::new(id, Arc::new(config), Network(peers.clone()), log.clone(), machine.clone())
         .await
         .map_err(|error| failed(&error))?;
+    let own = own_info(options, identity.instance());
     if raft.is_initialized().await.map_err(|error| failed(&error))? {
         // A sole voter wins its election at once, so no election timeout has to pass first.
-        if raft.voter_ids().eq([FIRST_NODE_ID]) {
+        if raft.voter_ids().eq([id]) {
             raft.trigger().elect(false).await.map_err(|error| failed(&error))?;
         }
-    } else {
-        raft.initialize(BTreeMap::from([(FIRST_NODE_ID, own_info(&options))])).await.map_err(|error| failed(&error))?;
+    } else if options.formation == Formation::Create {
+        raft.initialize(BTreeMap::from([(id, own.clone())])).await.map_err(|error| failed(&error))?;
     }
-    let proposer = Proposer::start(raft.clone(), database.clone(), log.clone(), waiters, ProposeSettings::of(&options));
-    let (ready_sender, ready_term) = watch::channel(0);
-    tokio::spawn(watch_leadership(raft.clone(), log, database, options, ready_sender));
-    Ok((raft, proposer, ready_term))
+    let leadership = Leadership::start(raft.clone(), log.clone(), database.clone(), addresses.clone(), options);
+    let leadership = Arc::new(leadership);
+    let settings = ProposeSettings::of(options);
+    let proposer = Proposer::start(leadership.clone(), database.clone(), log.clone(), waiters.clone(), settings);
+    let members = Members::start(leadership.clone(), options, own);
+    let rounds = |confirmed| {
+        ReadIndexes::start(RoundContext { leadership: leadership.clone(), peers: peers.clone(), confirmed })
+    };
+    let (leased_reads, confirmed_reads) = (rounds(false), rounds(true));
+    let listener = options.listener.as_ref().map(|listener| {
+        let listener = listener.try_clone()?;
+        listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(listener)
+    });
+    let listener =
+        listener.transpose().map_err(|source| io_error("accept connections for", &options.directory, source))?;
+    Ok(Started { raft, proposer, leadership, members, leased_reads, confirmed_reads, listener, parts })
+}
+
+impl Started {
+    /// Completes the node, and begins to accept the connections of other nodes.
+    fn into_inner(self, options: NodeOptions, runtime: Runtime, slow_runtime: Runtime) -> Arc<NodeInner> {
+        let Started { parts, raft, proposer, leadership, members, leased_reads, confirmed_reads, listener } = self;
+        let Parts { database, log, identity, machine, peers, .. } = parts;
+        let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
+        Arc::new_cyclic(|node| {
+            if let Some(listener) = listener {
+                let service = PeerService {
+                    raft: raft.clone(),
+                    leadership: leadership.clone(),
+                    database: database.clone(),
+                    node: node.clone(),
+                };
+                let server = PeerServer {
+                    identity: identity.clone(),
+                    security: options.security.clone(),
+                    service: Arc::new(service),
+                    raft: raft.clone(),
+                    slow_runtime: slow_runtime.handle().clone(),
+                    observer: options.observer.clone(),
+                    last_report: Mutex::default(),
+                };
+                runtime.spawn(Arc::new(server).run(listener));
+            }
+            NodeInner {
+                options,
+                database,
+                log,
+                machine,
+                raft,
+                proposer,
+                identity,
+                leadership,
+                members,
+                peers,
+                leased_reads,
+                confirmed_reads,
+                authorized: Authorized::default(),
+                notified: Notified::default(),
+                counters,
+                runtime,
+                slow_runtime,
+            }
+        })
+    }
 }
 
 fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
-    let election = u64::try_from(options.election_timeout.as_millis()).unwrap_or(u64::MAX).clamp(10, 600_000);
+    let timing = Timing::new(options.heartbeat_timeout);
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1);
+    let heartbeat_interval = ms(timing.heartbeat_interval());
     let config = Config {
         cluster_name: crate::command::DATABASE.to_owned(),
-        heartbeat_interval: (election / 5).max(1),
-        election_timeout_min: election,
-        election_timeout_max: election.saturating_mul(2),
+        heartbeat_interval,
+        heartbeat_min_interval: Some(heartbeat_interval / 2),
+        election_timeout_min: ms(timing.election_min()),
+        election_timeout_max: ms(timing.lease()),
         max_payload_entries: 1024,
         enable_pre_vote: Some(true),
+        // A leader whose messages arrive but that receives no responses would keep its followers from electing
+        // another leader. It stops sending heartbeats when no quorum has responded for this time.
+        quorum_loss_probe_interval: Some(ms(timing.lease() * 2) + heartbeat_interval * 2),
+        // openraft waits for the state machine when this channel is full, and then responds to no vote and no
+        // heartbeat. A long statement on a follower must not have this effect.
+        state_machine_channel_size: Some(65_536),
+        backoff: "20ms 50ms 100ms ..500ms".to_owned(),
         // The commits of the database are not synced, so after a restart the database may be older than what this node
         // has acknowledged. A leader restored without an election could return a linearizable read from that older
         // state.

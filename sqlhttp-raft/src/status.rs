@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use openraft::{RaftMetrics, ServerState};
 
+use crate::members::MembershipCounters;
 use crate::node::{Counters, Node};
 use crate::raft::why_stopped;
 use crate::types::{TypeConfig, index_of};
@@ -59,6 +60,12 @@ pub struct NodeStatus {
     pub ready: bool,
     /// All members of the cluster, sorted by name.
     pub members: Vec<Member>,
+    /// Whether this node is a member of a cluster.
+    pub is_member: bool,
+    /// Whether this node votes.
+    pub voter: bool,
+    /// The time since the last message of the leader; zero on the leader; `None` if there was none since the start.
+    pub last_contact: Option<Duration>,
     /// The index of the last Raft log entry that is known to be committed.
     pub commit_index: u64,
     /// The index of the last Raft log entry that the database has applied.
@@ -128,6 +135,24 @@ pub struct Totals {
     pub optimizes: u64,
     /// The number of periodic executions of `PRAGMA optimize` that failed.
     pub optimizes_failed: u64,
+    /// The number of requests that this node has forwarded to the leader.
+    pub forwarded: u64,
+    /// The number of snapshots of other nodes that this node has installed.
+    pub snapshots_installed: u64,
+    /// The number of requests to join the cluster that this node has received.
+    pub joins_requested: u64,
+    /// The number of nodes that this node has added to the cluster, or whose address it has updated.
+    pub joins: u64,
+    /// The number of requests of nodes to join that were members already.
+    pub joins_unchanged: u64,
+    /// The number of members that this node has replaced because a node with the same name or address joined.
+    pub removed_before_joins: u64,
+    /// The number of members that this node has removed.
+    pub removals: u64,
+    /// The number of voters that this node has removed because they did not respond.
+    pub reaped_voters: u64,
+    /// The number of other members that this node has removed because they did not respond.
+    pub reaped_non_voters: u64,
 }
 
 impl NodeStatus {
@@ -153,8 +178,15 @@ impl Node {
         NodeStatus {
             role: if running { role(metrics.state) } else { Role::Shutdown },
             term: metrics.current_term,
-            ready: running && *inner.ready_term.borrow() != 0,
-            members: members(&metrics, running),
+            ready: running && inner.leadership.is_ready(),
+            members: members(&metrics, inner.leadership.leader().filter(|_| running)),
+            is_member: self.is_member(),
+            voter: metrics.membership_config.voter_ids().any(|id| id == metrics.id),
+            last_contact: if metrics.state.is_leader() {
+                Some(Duration::ZERO)
+            } else {
+                inner.leadership.contact.elapsed()
+            },
             commit_index: metrics.local_committed.map_or(0, |id| index_of(&id)).max(progress.index),
             applied_index: progress.index,
             command_index: progress.command_index,
@@ -173,7 +205,7 @@ impl Node {
                 sync_time: Duration::from_nanos(log.fsync_nanos_total),
                 entries: log.appended_entries,
             },
-            totals: totals(&inner.counters),
+            totals: totals(&inner.counters, &inner.members.counters),
             stopped,
         }
     }
@@ -211,9 +243,8 @@ fn role(state: ServerState) -> Role {
     }
 }
 
-/// Returns the members of the cluster according to this node. If this node has stopped, no member is marked as leader,
-/// because the node no longer receives news of a leader.
-fn members(metrics: &RaftMetrics<TypeConfig>, running: bool) -> Vec<Member> {
+/// Returns the members of the cluster according to this node. `leader` is the Raft id of the leader, if there is one.
+fn members(metrics: &RaftMetrics<TypeConfig>, leader: Option<u64>) -> Vec<Member> {
     let membership = &metrics.membership_config;
     let voters: Vec<u64> = membership.voter_ids().collect();
     let mut members: Vec<Member> = membership
@@ -222,7 +253,7 @@ fn members(metrics: &RaftMetrics<TypeConfig>, running: bool) -> Vec<Member> {
             name: peer.name.clone(),
             raft_address: peer.raft_address.clone(),
             voter: voters.contains(id),
-            leader: running && metrics.current_leader == Some(*id),
+            leader: leader == Some(*id),
         })
         .collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
@@ -234,7 +265,7 @@ fn unix_ms(time: SystemTime) -> u128 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
-fn totals(counters: &Counters) -> Totals {
+fn totals(counters: &Counters, members: &MembershipCounters) -> Totals {
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Totals {
         snapshots: of(&counters.snapshots),
@@ -247,5 +278,14 @@ fn totals(counters: &Counters) -> Totals {
         vacuums_failed: of(&counters.vacuums_failed),
         optimizes: of(&counters.optimizes),
         optimizes_failed: of(&counters.optimizes_failed),
+        forwarded: of(&counters.forwarded),
+        snapshots_installed: of(&counters.snapshots_installed),
+        joins_requested: of(&members.joins_requested),
+        joins: of(&members.joins),
+        joins_unchanged: of(&members.joins_unchanged),
+        removed_before_joins: of(&members.removed_before_joins),
+        removals: of(&members.removals),
+        reaped_voters: of(&members.reaped_voters),
+        reaped_non_voters: of(&members.reaped_non_voters),
     }
 }

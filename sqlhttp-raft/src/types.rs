@@ -1,6 +1,5 @@
 //! The type parameters of openraft, and conversions between its log ids and indexes.
 
-use serde::{Deserialize, Serialize};
 use sqlhttp_core::Outcome;
 
 use crate::command::Command;
@@ -27,12 +26,17 @@ pub(crate) type Membership = openraft::Membership<u64, MemberInfo>;
 
 /// A member of the cluster. The cluster membership stores it under the Raft id of the node. A Raft id is never reused;
 /// a name may be.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct MemberInfo {
     /// The name that the operator has given to this member.
     pub(crate) name: String,
     /// The address at which other nodes connect to this member, as `host:port`.
     pub(crate) raft_address: String,
+    /// Whether this member never votes (a read replica). Another member without a vote becomes a voter when it has
+    /// caught up with the leader.
+    pub(crate) non_voter: bool,
+    /// A random number that identifies the directory of this member; 0 for a member that an older version has added.
+    pub(crate) instance: u128,
 }
 
 /// The outcomes of the operations of one Raft log entry, in order. Empty for an entry that contains no command.

@@ -25,6 +25,9 @@ pub enum Error {
     /// The cluster has no known leader at the moment. Nothing took effect. Retry.
     #[error("leader not found")]
     NoLeader,
+    /// The leader of the cluster does not permit the request to this user. Nothing took effect.
+    #[error("unauthorized")]
+    Unauthorized,
     /// A temporary condition prevents writes: a full disk, no free file descriptors, a lock of another process. Nothing
     /// took effect. Retry.
     #[error("the database cannot write at the moment: {0}")]

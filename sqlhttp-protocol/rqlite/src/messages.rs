@@ -64,6 +64,7 @@ pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
         Error::ReadOnly => "attempt to write a readonly database".into(),
         Error::LeadershipLost => "leadership lost while committing log".into(),
         Error::NoLeader => "leader not found".into(),
+        Error::Unauthorized => "unauthorized".into(),
         Error::Sqlite { action, source } => format!("{action}: {}", sql_error(source)).into(),
         // The path of the file is left out: it is of use to the operator, not to the client.
         Error::Io { action, source, .. } => format!("{action}: {source}").into(),

@@ -32,6 +32,7 @@ use sqlhttp_core::Conditions;
 
 pub(crate) use self::operation::Operation;
 pub(crate) use self::wire::EncodedOperation;
+pub(crate) use self::wire::encode as append_postcard;
 use self::wire::{WireConditions, encode, read_body};
 
 /// The name of the database in every entry. A node has one database for now; the name is encoded so that there can be

@@ -121,7 +121,7 @@ fn len_of(operation: &Operation) -> usize {
 }
 
 /// Appends the postcard encoding of a value to `bytes`, and returns `bytes`.
-pub(super) fn encode(value: &impl Serialize, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+pub(crate) fn encode(value: &impl Serialize, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     postcard::serialize_with_flavor(value, Appended(bytes)).map_err(io::Error::other)
 }
 

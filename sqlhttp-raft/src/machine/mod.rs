@@ -18,6 +18,7 @@ use futures_util::{Stream, TryStreamExt};
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
+use tokio::sync::watch;
 
 pub(crate) use snapshot::{DatabaseSnapshot, SnapshotBuilder};
 
@@ -45,6 +46,8 @@ pub(crate) struct StateMachine {
     /// A timer that ticks often enough to measure [`REPORT_AFTER`].
     timer: CoarseTimer,
     waiters: Waiters,
+    /// The index of the last entry that has been applied.
+    applied: Arc<watch::Sender<u64>>,
 }
 
 impl StateMachine {
@@ -56,6 +59,7 @@ impl StateMachine {
         waiters: Waiters,
     ) -> Self {
         let (directory, observer) = (options.directory.clone(), options.observer.clone());
+        let applied = Arc::new(watch::Sender::new(database.progress().index));
         StateMachine {
             database,
             directory,
@@ -64,7 +68,13 @@ impl StateMachine {
             skip,
             timer,
             waiters,
+            applied,
         }
+    }
+
+    /// Returns a receiver of the index of the last entry that has been applied, counted from 1.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
     }
 
     /// Returns whether `raft/skip.json` names the entry at `index`, which contains `command`.
@@ -244,6 +254,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         // Entries are applied in chunks, because after a restart all of them together may not fit in memory.
         while let Some(chunk) = next_chunk(&mut entries).await? {
             self.apply_chunk(chunk).await?;
+            self.applied.send_replace(self.database.progress().index);
         }
         Ok(())
     }

@@ -37,6 +37,18 @@ impl Observer for RqliteLog {
             Event::MembershipNotUpdated { error } => {
                 tracing::warn!(target: "store", "the membership still has this node's old name and address: {error}");
             }
+            Event::MemberAdded { name, raft_address } => {
+                tracing::info!(target: "store", "node with ID {name}, at {raft_address}, joined successfully");
+            }
+            Event::MemberPromoted { name } => {
+                tracing::info!(target: "store", "node with ID {name} has caught up and is a voter now");
+            }
+            Event::MemberRemoved { name } => {
+                tracing::info!(target: "store", "node {name} removed successfully");
+            }
+            Event::PeerRefused { address, reason } => {
+                tracing::warn!(target: "mux", "connection from {address} refused: {reason}");
+            }
             Event::Stopped { error } => {
                 tracing::error!(target: "store", "this node has stopped and no longer serves requests: {error}");
             }

@@ -177,7 +177,7 @@ async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTim
     refuse_foreign_state(&config.data_dir).map_err(|why| format!("failed to open store: {why}"))?;
     let options = NodeOptions {
         database: database_options(config),
-        election_timeout: config.raft.election_timeout,
+        heartbeat_timeout: config.raft.heartbeat_timeout,
         apply_timeout: config.raft.apply_timeout,
         write_steps_max: config.write_steps_max,
         snapshots: SnapshotPolicy {

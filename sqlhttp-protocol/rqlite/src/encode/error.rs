@@ -34,6 +34,7 @@ pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Tra
 /// | `Timeout` | 200 and one result for each statement: `query timeout` or `execute timeout` |
 /// | `Busy`, `Closed`, `ReadOnly`, `LeadershipLost`, `Unknown` | 200 and a top-level error |
 /// | `Overloaded`, `NoLeader`, `Unavailable` | 503 |
+/// | `Unauthorized` | 401 |
 /// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
 ///
 /// If all statements are one transaction, the reply to a timeout has only one result, unless the endpoint is
@@ -47,6 +48,7 @@ pub fn encode_error(error: &Error, shape: &ReplyShape, trailer: &Trailer) -> Rep
             encode_top_level_error(&text, shape, trailer)
         }
         Error::NoLeader | Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &text),
+        Error::Unauthorized => Reply::error(401, &text),
         Error::Sqlite { .. } | Error::Io { .. } | Error::Poisoned(_) | Error::Unsupported(_) => {
             Reply::error(500, &text)
         }

@@ -11,11 +11,13 @@ use crate::reply::{Refusal, Reply};
 /// |---|---|
 /// | `Overloaded`, `Closed`, `NoLeader`, `Unavailable` | 503 |
 /// | `Timeout`, `Unknown` | 504 |
+/// | `Unauthorized` | 401 |
 /// | `Busy`, `ReadOnly`, `LeadershipLost`, `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
 pub fn encode_error(error: &Error) -> Reply {
     let (status, text) = match error {
         Error::Overloaded(_) | Error::Closed | Error::NoLeader | Error::Unavailable(_) => (503, error.to_string()),
         Error::Timeout | Error::Unknown => (TIMED_OUT, error.to_string()),
+        Error::Unauthorized => (401, error.to_string()),
         Error::Busy(source) => (500, sql_error(source)),
         Error::ReadOnly => (500, "attempt to write a readonly database (8)".to_owned()),
         Error::Sqlite { action, source } => (500, format!("{action}: {}", sql_error(source))),

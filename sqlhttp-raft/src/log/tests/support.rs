@@ -36,7 +36,11 @@ pub(super) fn command(term: u64, index: u64, bytes: usize) -> Entry {
 
 /// Returns an entry with a membership of three voters.
 pub(super) fn members(term: u64, index: u64) -> Entry {
-    let peer = |id: u64| MemberInfo { name: format!("n{id}"), raft_address: format!("host{id}:{index}") };
+    let peer = |id: u64| MemberInfo {
+        name: format!("n{id}"),
+        raft_address: format!("host{id}:{index}"),
+        ..MemberInfo::default()
+    };
     let nodes: BTreeMap<u64, MemberInfo> = (1..=3).map(|id| (id, peer(id))).collect();
     let members = Membership::new(vec![BTreeSet::from([1, 2, 3])], nodes).unwrap();
     Entry { log_id: log_id(term, index), payload: EntryPayload::Membership(members) }

@@ -71,6 +71,7 @@ fn write_error(why: &Error) -> HttpResponse {
         | Error::Closed
         | Error::NoLeader
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
+        Error::Unauthorized => error(StatusCode::UNAUTHORIZED, &why.to_string()),
         // The error message may contain a path, which must not be shown to clients.
         Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
         Error::LeadershipLost

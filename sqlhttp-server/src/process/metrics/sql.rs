@@ -30,7 +30,7 @@ pub(crate) enum InterruptReason {
 const INTERRUPTED: [&str; 2] = ["timeout", "client_gone"];
 
 /// The values of the metric label for the variants of [`Error`]. [`reason`] returns the index of a variant's value.
-const REASONS: [&str; 13] = [
+const REASONS: [&str; 14] = [
     "overloaded",
     "timeout",
     "busy",
@@ -44,6 +44,7 @@ const REASONS: [&str; 13] = [
     "unsupported",
     "unavailable",
     "unknown",
+    "unauthorized",
 ];
 
 /// Returns the index in [`REASONS`] of the label value for an error.
@@ -62,6 +63,7 @@ fn reason(error: &Error) -> usize {
         Error::Unsupported(_) => 10,
         Error::Unavailable(_) => 11,
         Error::Unknown => 12,
+        Error::Unauthorized => 13,
     }
 }
 

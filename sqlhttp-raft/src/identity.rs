@@ -1,0 +1,224 @@
+//! The identity of a node: the file `node.json` in its directory.
+//!
+//! Each directory has its own Raft id. A node whose disk was wiped therefore cannot speak as its former self, and cannot
+//! vote twice in a term (section 3.8 of the Raft dissertation: a server that loses its persistent state must not rejoin
+//! with its old identity).
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the file in the directory of the node.
+const FILE: &str = "node.json";
+/// The version of the file's format.
+const VERSION: u32 = 1;
+/// The Raft id of the node that has created its cluster. Every other node chooses a random id.
+pub(crate) const FIRST_NODE_ID: u64 = 1;
+
+/// The identity of a node. Clones of the values are sent to other nodes when a connection is opened.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    file: PathBuf,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Record {
+    cluster: u128,
+    node: u64,
+    instance: u128,
+}
+
+/// The contents of `node.json`. JSON has no 128-bit numbers, so these are hexadecimal strings.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileContents {
+    version: u32,
+    /// Empty until the node belongs to a cluster.
+    cluster_id: String,
+    node_id: u64,
+    instance: String,
+}
+
+/// What the directory of a node contains when it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DirectoryState {
+    /// A Raft log with entries. If the directory has no `node.json`, an older version of this program has written it.
+    Existing,
+    /// Nothing. The node creates a cluster.
+    Creates,
+    /// Nothing. The node waits until it is added to a cluster.
+    Awaits,
+}
+
+impl Identity {
+    /// Reads `node.json`. If the file does not exist, chooses an identity and writes it durably.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or does not contain an identity.
+    pub(crate) fn open(directory: &Path, state: DirectoryState) -> io::Result<Identity> {
+        let file = directory.join(FILE);
+        let record = match std::fs::read(&file) {
+            Ok(bytes) => read(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let chosen = choose(state);
+                write(&file, chosen)?;
+                chosen
+            }
+            Err(error) => return Err(error),
+        };
+        let identity = Identity { file, record: Mutex::new(record) };
+        if state == DirectoryState::Creates && record.cluster == 0 {
+            // The node was first started to join a cluster, which did not succeed. It creates a cluster now.
+            identity.adopt_cluster(random_u128())?;
+        }
+        Ok(identity)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The Raft id of this node.
+    pub(crate) fn node(&self) -> u64 {
+        self.lock().node
+    }
+
+    /// A random number that identifies the directory of this node.
+    pub(crate) fn instance(&self) -> u128 {
+        self.lock().instance
+    }
+
+    /// A random number that identifies the cluster; 0 while this node belongs to no cluster.
+    pub(crate) fn cluster(&self) -> u128 {
+        self.lock().cluster
+    }
+
+    /// Records durably that this node belongs to a cluster. Returns `false`, and changes nothing, if the node already
+    /// belongs to another cluster.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn adopt_cluster(&self, cluster: u128) -> io::Result<bool> {
+        let mut record = self.lock();
+        if record.cluster != 0 {
+            return Ok(record.cluster == cluster);
+        }
+        let adopted = Record { cluster, ..*record };
+        write(&self.file, adopted)?;
+        *record = adopted;
+        Ok(true)
+    }
+}
+
+fn choose(state: DirectoryState) -> Record {
+    // The bit for the sign stays 0, because SQLite and JSON readers have signed integers.
+    let random_id = || (sqlhttp_core::new_stamp().seed >> 1).max(FIRST_NODE_ID + 1);
+    let (cluster, node) = match state {
+        DirectoryState::Existing | DirectoryState::Creates => (random_u128(), FIRST_NODE_ID),
+        DirectoryState::Awaits => (0, random_id()),
+    };
+    Record { cluster, node, instance: random_u128() }
+}
+
+/// Returns a random number other than 0.
+pub(crate) fn random_u128() -> u128 {
+    let random = || u128::from(sqlhttp_core::new_stamp().seed);
+    (random() << 64 | random()).max(1)
+}
+
+fn read(bytes: &[u8]) -> io::Result<Record> {
+    let invalid = |why: String| {
+        let why = format!("{FILE} does not contain the identity of a node: {why}. Restore the file from a copy");
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    };
+    let contents: FileContents = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+    if contents.version != VERSION {
+        return Err(invalid(format!("version {} is unknown", contents.version)));
+    }
+    let number = |text: &str| u128::from_str_radix(text, 16).map_err(|error| invalid(error.to_string()));
+    let cluster = if contents.cluster_id.is_empty() { 0 } else { number(&contents.cluster_id)? };
+    Ok(Record { cluster, node: contents.node_id, instance: number(&contents.instance)? })
+}
+
+/// Writes the file durably: a crash leaves either the old contents or the new ones.
+fn write(file: &Path, record: Record) -> io::Result<()> {
+    let Record { cluster, node, instance } = record;
+    let cluster_id = if cluster == 0 { String::new() } else { format!("{cluster:032x}") };
+    let contents = FileContents { version: VERSION, cluster_id, node_id: node, instance: format!("{instance:032x}") };
+    write_durably(file, &serde_json::to_vec_pretty(&contents).map_err(io::Error::other)?)
+}
+
+/// Replaces the contents of a file. When this function returns, the new contents are durable; a crash before that leaves
+/// either the old contents or the new ones.
+///
+/// # Errors
+/// A file operation failed.
+pub(crate) fn write_durably(file: &Path, contents: &[u8]) -> io::Result<()> {
+    let temporary = file.with_extension("tmp");
+    let mut written = File::create(&temporary)?;
+    written.write_all(contents)?;
+    written.sync_all()?;
+    std::fs::rename(&temporary, file)?;
+    sync_directory_of(file)
+}
+
+/// Syncs the directory that contains `file`, so that the creation, the renaming or the removal of the file is durable.
+pub(crate) fn sync_directory_of(file: &Path) -> io::Result<()> {
+    let directory = file.parent().unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_identity_is_chosen_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Identity::open(directory.path(), DirectoryState::Awaits).unwrap();
+        assert_eq!(first.cluster(), 0);
+        assert!(first.node() > FIRST_NODE_ID);
+        let again = Identity::open(directory.path(), DirectoryState::Existing).unwrap();
+        assert_eq!((again.node(), again.instance()), (first.node(), first.instance()));
+        let other = tempfile::tempdir().unwrap();
+        let other = Identity::open(other.path(), DirectoryState::Awaits).unwrap();
+        assert_ne!((other.node(), other.instance()), (first.node(), first.instance()));
+    }
+
+    #[test]
+    fn the_creator_of_a_cluster_has_the_first_id() {
+        for state in [DirectoryState::Creates, DirectoryState::Existing] {
+            let directory = tempfile::tempdir().unwrap();
+            let identity = Identity::open(directory.path(), state).unwrap();
+            assert_eq!(identity.node(), FIRST_NODE_ID);
+            assert_ne!(identity.cluster(), 0);
+        }
+    }
+
+    #[test]
+    fn a_node_joins_one_cluster_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = Identity::open(directory.path(), DirectoryState::Awaits).unwrap();
+        assert!(identity.adopt_cluster(7).unwrap());
+        assert!(!identity.adopt_cluster(8).unwrap());
+        let again = Identity::open(directory.path(), DirectoryState::Existing).unwrap();
+        assert_eq!(again.cluster(), 7);
+        assert!(again.adopt_cluster(7).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for contents in ["", "{}", r#"{"version": 9, "cluster_id": "", "node_id": 2, "instance": "1"}"#] {
+            std::fs::write(directory.path().join(FILE), contents).unwrap();
+            let error = Identity::open(directory.path(), DirectoryState::Existing).unwrap_err().to_string();
+            assert!(error.contains(FILE), "{error}");
+        }
+    }
+}

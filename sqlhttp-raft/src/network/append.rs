@@ -1,0 +1,183 @@
+//! The connection on which a leader sends entries of the Raft log to one follower.
+//!
+//! Requests are pipelined (section 10.2.1 of the Raft dissertation): the leader sends the next entries while the
+//! follower syncs the ones before. The follower responds in the order of the requests.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _};
+use openraft::errors::{NetworkError, RPCError, Unreachable};
+use openraft::raft::StreamAppendResult;
+use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::client::AbortOnDrop;
+use super::dialer::{BoxedStream, Dialer, Target};
+use super::frame::{self, HELLO_BYTES_MAX};
+use super::hello::Purpose;
+use super::message::{self, APPEND, AppendReply, AppendRequest, RESPONSE};
+use crate::types::{LogId, TypeConfig};
+
+/// The maximum number of requests that have been sent to a follower and have no response.
+const IN_FLIGHT_MAX: usize = 64;
+/// The maximum length of these requests together, in bytes. A longer request is sent alone.
+const IN_FLIGHT_BYTES_MAX: u32 = 8 << 20;
+/// The time after which a follower that does not respond counts as hung: the stream fails, so that openraft can purge
+/// the log, and a follower that has fallen behind receives a snapshot later.
+const STALLED_AFTER: Duration = Duration::from_secs(3);
+/// The assumed minimum speed of the network and of the follower's disk, in bytes per millisecond.
+const BYTES_PER_MILLISECOND: usize = 1000;
+
+type Error = RPCError<TypeConfig>;
+type Reader = BufReader<ReadHalf<BoxedStream>>;
+type Writer = WriteHalf<BoxedStream>;
+
+/// The open connection to a follower.
+pub(super) struct AppendLink {
+    dialer: Arc<Dialer>,
+    target: Target,
+    /// `None` if no connection is open, or if a stream uses it.
+    open: Option<(Reader, Writer)>,
+}
+
+/// A request that has been sent.
+struct InFlight {
+    prev: Option<LogId>,
+    last: Option<LogId>,
+    stalled_at: Instant,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// The requests of a stream, and the connection.
+struct Session<'s> {
+    link: &'s mut AppendLink,
+    reader: Reader,
+    in_flight: mpsc::Receiver<InFlight>,
+    writer: AbortOnDrop<io::Result<Writer>>,
+}
+
+impl AppendLink {
+    pub(super) fn new(dialer: Arc<Dialer>, target: Target) -> AppendLink {
+        AppendLink { dialer, target, open: None }
+    }
+
+    /// Sends the requests of `input`, and returns the stream of their responses. The stream ends after the first error.
+    ///
+    /// # Errors
+    /// The follower cannot be reached.
+    pub(super) async fn stream<'s, S>(
+        &'s mut self,
+        input: S,
+    ) -> Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>, Error>
+    where
+        S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
+    {
+        let (reader, writer) = match self.open.take() {
+            Some(open) => open,
+            None => self.connect().await?,
+        };
+        let (sender, in_flight) = mpsc::channel(IN_FLIGHT_MAX);
+        let writer = AbortOnDrop(tokio::spawn(write_requests(input, writer, sender)));
+        let session = Session { link: self, reader, in_flight, writer };
+        Ok(Box::pin(stream::unfold(Some(session), next_result)))
+    }
+
+    async fn connect(&self) -> Result<(Reader, Writer), Error> {
+        let connected = self.dialer.connect(&self.target, Purpose::Append).await;
+        let (stream, _) = connected.map_err(|error| Unreachable::new(&error))?;
+        let (reader, writer) = tokio::io::split(stream);
+        Ok((BufReader::new(reader), writer))
+    }
+}
+
+/// Writes requests to the connection, and registers each in `in_flight`. Returns the connection when `input` has ended.
+async fn write_requests<S>(mut input: S, mut writer: Writer, in_flight: mpsc::Sender<InFlight>) -> io::Result<Writer>
+where
+    S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
+{
+    let bytes_left = Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX as usize));
+    let mut buffer = Vec::new();
+    while let Some(request) = input.next().await {
+        buffer.clear();
+        frame::push(&mut buffer, APPEND, 0, |out| message::encode_append(out, &request))?;
+        let wanted = u32::try_from(buffer.len()).unwrap_or(u32::MAX).min(IN_FLIGHT_BYTES_MAX);
+        let permit = bytes_left.clone().acquire_many_owned(wanted).await.map_err(io::Error::other)?;
+        let patience = STALLED_AFTER + Duration::from_millis((buffer.len() / BYTES_PER_MILLISECOND) as u64);
+        let sent = InFlight {
+            prev: request.prev_log_id,
+            last: request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id),
+            stalled_at: Instant::now() + patience,
+            _bytes: permit,
+        };
+        if in_flight.send(sent).await.is_err() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        writer.write_all(&buffer).await?;
+        writer.flush().await?;
+        buffer.shrink_to(IN_FLIGHT_BYTES_MAX as usize);
+    }
+    Ok(writer)
+}
+
+/// Returns the result of the next request, and the session if more results may follow.
+async fn next_result(
+    session: Option<Session<'_>>,
+) -> Option<(Result<StreamAppendResult<TypeConfig>, Error>, Option<Session<'_>>)> {
+    let mut session = session?;
+    let Some(request) = session.in_flight.recv().await else {
+        // The input has ended, or the connection broke while a request was written.
+        let Session { link, reader, writer, .. } = session;
+        return match writer.await {
+            Ok(Ok(writer)) => {
+                link.open = Some((reader, writer));
+                None
+            }
+            Ok(Err(error)) => Some((Err(network_error(&error)), None)),
+            Err(error) => Some((Err(network_error(&error)), None)),
+        };
+    };
+    let reading = frame::read(&mut session.reader, HELLO_BYTES_MAX);
+    let read = tokio::time::timeout_at(request.stalled_at.into(), reading).await;
+    let read = read.unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the follower does not respond to append requests"))
+    });
+    let reply = read.and_then(|frame| {
+        let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        if frame.kind == RESPONSE { message::decode::<AppendReply>(&frame.body) } else { Err(refused(&frame.body)) }
+    });
+    match reply {
+        Ok(reply) => {
+            let Some(result) = into_result(reply, &request) else {
+                return Some((
+                    Err(network_error(&io::Error::other("the response of the follower is malformed"))),
+                    None,
+                ));
+            };
+            let goes_on = result.as_ref().is_ok_and(|last| *last == request.last);
+            Some((Ok(result), goes_on.then_some(session)))
+        }
+        Err(error) => Some((Err(network_error(&error)), None)),
+    }
+}
+
+/// Returns `None` for a conflict with an entry before the first one, which cannot exist.
+fn into_result(reply: AppendReply, request: &InFlight) -> Option<StreamAppendResult<TypeConfig>> {
+    use openraft::raft::StreamAppendError::{Conflict, HigherVote};
+    Some(match reply {
+        AppendReply::Appended => Ok(request.last),
+        AppendReply::AppendedUpTo(id) => Ok(id.map(LogId::from)),
+        AppendReply::Conflict => Err(Conflict(request.prev?)),
+        AppendReply::HigherVote(vote) => Err(HigherVote(vote.into())),
+    })
+}
+
+fn refused(reason: &[u8]) -> io::Error {
+    io::Error::other(String::from_utf8_lossy(reason).into_owned())
+}
+
+fn network_error(error: &(impl std::error::Error + 'static)) -> Error {
+    NetworkError::new(error).into()
+}

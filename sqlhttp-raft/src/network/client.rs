@@ -1,0 +1,250 @@
+//! A connection on which requests to one node are multiplexed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::dialer::{BoxedStream, Dialer, Target};
+use super::frame::{self, BODY_BYTES_MAX, Frame};
+use super::hello::Purpose;
+use super::message::{self, REFUSAL, RESPONSE, Request};
+
+/// The maximum number of requests that wait to be written to a connection.
+const QUEUED_MAX: usize = 1024;
+/// The length, in bytes, up to which frames are combined into one write to the connection.
+const WRITE_BYTES_MAX: usize = 256 << 10;
+
+/// Why a request to another node has no response.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The peer has not received the request, or has refused it. The request had no effect and may be repeated.
+    NotSent(String),
+    /// The connection broke, or the time has passed, after the request was sent. The request may have had an effect.
+    Lost(String),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::NotSent(why) | CallError::Lost(why) => f.write_str(why),
+        }
+    }
+}
+
+/// A client for the requests of one purpose to one node. It opens a connection when a request needs one, and keeps it.
+pub(crate) struct RpcClient {
+    dialer: Arc<Dialer>,
+    target: Target,
+    purpose: Purpose,
+    /// The runtime on which the connection is read and written.
+    runtime: Handle,
+    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+}
+
+/// An open connection. When the last reference is dropped, the connection is closed.
+struct Connection {
+    requests: mpsc::Sender<Outgoing>,
+    next_id: AtomicU32,
+    closed: Arc<AtomicBool>,
+}
+
+/// A request that waits to be written.
+struct Outgoing {
+    id: u32,
+    frame: Vec<u8>,
+    /// Set when the request is about to be written.
+    sent: Arc<AtomicBool>,
+    reply: oneshot::Sender<Frame>,
+}
+
+/// The requests that have been sent and have no response yet.
+type Pending = Arc<Mutex<HashMap<u32, oneshot::Sender<Frame>>>>;
+
+impl RpcClient {
+    pub(super) fn new(dialer: Arc<Dialer>, target: Target, purpose: Purpose, runtime: Handle) -> RpcClient {
+        RpcClient { dialer, target, purpose, runtime, connection: tokio::sync::Mutex::default() }
+    }
+
+    /// Sends a request and waits for its response, for at most `timeout`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(crate) async fn call<R: Request>(&self, request: &R, timeout: Duration) -> Result<R::Response, CallError> {
+        self.call_until(request, tokio::time::sleep(timeout)).await
+    }
+
+    /// Sends a request and waits for its response, until `end` is ready.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(crate) async fn call_until<R: Request>(
+        &self,
+        request: &R,
+        end: impl Future<Output = ()>,
+    ) -> Result<R::Response, CallError> {
+        let write = |out: &mut Vec<u8>| message::encode(out, request);
+        let bytes = self.call_raw(R::KIND, write, end).await?;
+        message::decode(&bytes).map_err(|error| CallError::Lost(error.to_string()))
+    }
+
+    /// Like [`RpcClient::call_until`], for a request that `write_body` encodes. Returns the encoded response.
+    pub(super) async fn call_raw(
+        &self,
+        kind: u8,
+        write_body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        end: impl Future<Output = ()>,
+    ) -> Result<Vec<u8>, CallError> {
+        let sent = Arc::new(AtomicBool::new(false));
+        let called = tokio::select! {
+            answered = self.send(kind, write_body, sent.clone()) => Some(answered),
+            () = end => None,
+        };
+        let Some(answered) = called else {
+            // The peer may be gone without having closed the connection. The next request opens another one.
+            self.disconnect();
+            let why = "the node did not respond in time".to_owned();
+            return Err(if sent.load(Ordering::Acquire) { CallError::Lost(why) } else { CallError::NotSent(why) });
+        };
+        let frame = answered?;
+        match frame.kind {
+            RESPONSE => Ok(frame.body),
+            REFUSAL => Err(CallError::NotSent(String::from_utf8_lossy(&frame.body).into_owned())),
+            _ => Err(CallError::Lost("the response of the node is malformed".to_owned())),
+        }
+    }
+
+    async fn send(
+        &self,
+        kind: u8,
+        write_body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+        sent: Arc<AtomicBool>,
+    ) -> Result<Frame, CallError> {
+        let not_sent = |error: &dyn fmt::Display| CallError::NotSent(error.to_string());
+        let connection = self.connected().await.map_err(|error| not_sent(&error))?;
+        let id = connection.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = Vec::new();
+        frame::push(&mut bytes, kind, id, write_body).map_err(|error| not_sent(&error))?;
+        let (reply, answer) = oneshot::channel();
+        let outgoing = Outgoing { id, frame: bytes, sent: sent.clone(), reply };
+        connection.requests.send(outgoing).await.map_err(|_| not_sent(&"the connection was closed"))?;
+        answer.await.map_err(|_| {
+            let why = "the connection was closed before the response".to_owned();
+            if sent.load(Ordering::Acquire) { CallError::Lost(why) } else { CallError::NotSent(why) }
+        })
+    }
+
+    /// Returns the open connection, or opens one.
+    async fn connected(&self) -> io::Result<Arc<Connection>> {
+        let mut current = self.connection.lock().await;
+        if let Some(open) = current.as_ref().filter(|open| !open.closed.load(Ordering::Acquire)) {
+            return Ok(open.clone());
+        }
+        *current = None;
+        let (dialer, target, purpose) = (self.dialer.clone(), self.target.clone(), self.purpose);
+        // The connection is opened on the runtime that will read and write it.
+        let opening = self.runtime.spawn(async move { open(&dialer, &target, purpose).await });
+        let opened = AbortOnDrop(opening).await.map_err(io::Error::other)??;
+        *current = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Makes the next request open another connection. The current one is closed when the requests that wait on it have
+    /// ended.
+    fn disconnect(&self) {
+        // If the lock is held, another caller is opening a connection already.
+        if let Ok(mut current) = self.connection.try_lock() {
+            *current = None;
+        }
+    }
+}
+
+async fn open(dialer: &Dialer, target: &Target, purpose: Purpose) -> io::Result<Arc<Connection>> {
+    let (stream, _) = dialer.connect(target, purpose).await?;
+    let (reader, writer) = tokio::io::split(stream);
+    let (requests, queue) = mpsc::channel(QUEUED_MAX);
+    let (pending, closed) = (Pending::default(), Arc::new(AtomicBool::new(false)));
+    tokio::spawn(run(reader, writer, queue, pending, closed.clone()));
+    Ok(Arc::new(Connection { requests, next_id: AtomicU32::new(1), closed }))
+}
+
+/// Reads and writes a connection until it breaks or all its users are gone. Then the requests without a response fail.
+async fn run(
+    reader: ReadHalf<BoxedStream>,
+    writer: WriteHalf<BoxedStream>,
+    queue: mpsc::Receiver<Outgoing>,
+    pending: Pending,
+    closed: Arc<AtomicBool>,
+) {
+    tokio::select! {
+        _ = write_requests(writer, queue, &pending) => {}
+        _ = read_responses(reader, &pending) => {}
+    }
+    closed.store(true, Ordering::Release);
+    // Dropping a sender fails the request that waits for it.
+    pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+async fn write_requests(
+    mut writer: WriteHalf<BoxedStream>,
+    mut queue: mpsc::Receiver<Outgoing>,
+    pending: &Pending,
+) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    while let Some(first) = queue.recv().await {
+        prepare(first, &mut buffer, pending);
+        while buffer.len() < WRITE_BYTES_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            prepare(next, &mut buffer, pending);
+        }
+        writer.write_all(&buffer).await?;
+        writer.flush().await?;
+        buffer.clear();
+        buffer.shrink_to(WRITE_BYTES_MAX);
+    }
+    Ok(())
+}
+
+fn prepare(outgoing: Outgoing, buffer: &mut Vec<u8>, pending: &Pending) {
+    let Outgoing { id, frame, sent, reply } = outgoing;
+    if reply.is_closed() {
+        return;
+    }
+    sent.store(true, Ordering::Release);
+    pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id, reply);
+    buffer.extend_from_slice(&frame);
+}
+
+async fn read_responses(reader: ReadHalf<BoxedStream>, pending: &Pending) -> io::Result<()> {
+    let mut reader = tokio::io::BufReader::with_capacity(64 << 10, reader);
+    while let Some(frame) = frame::read(&mut reader, BODY_BYTES_MAX).await? {
+        let waiting = pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&frame.id);
+        if let Some(reply) = waiting {
+            crate::waiters::reply(reply, frame);
+        }
+    }
+    Ok(())
+}
+
+/// A task that is aborted when this handle is dropped.
+pub(super) struct AbortOnDrop<T>(pub(super) tokio::task::JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,172 @@
+//! Responds to the requests of other nodes.
+
+use std::sync::{Arc, Weak};
+
+use serde::Serialize;
+use sqlhttp_core::Database;
+
+use crate::bootstrap::{NotifyCall, PromiseCall};
+use crate::cluster::{InfoCall, InfoReply, StepDownCall};
+use crate::forward::{AuthorizeCall, ForwardCall, WireError};
+use crate::leadership::Leadership;
+use crate::members::{JoinCall, MembershipReply, RemoveCall};
+use crate::network::message::{self, APPEND, AppendReply, TransferCall, TransferReply, VoteCall, VoteReply};
+use crate::network::{Handled, Request, Service};
+use crate::node::{Node, NodeInner};
+use crate::raft::Raft;
+use crate::read_index::{ReadIndexCall, ReadIndexReply};
+
+/// The permission to add a node that votes, and one that does not, as rqlite names them.
+const JOIN: &str = "join";
+const JOIN_READ_ONLY: &str = "join-read-only";
+/// The permission to remove a node.
+const REMOVE: &str = "remove";
+/// The permission to transfer the leadership.
+const LEADER_OPS: &str = "leader-ops";
+
+/// Responds to the requests of other nodes.
+pub(crate) struct PeerService {
+    pub(crate) raft: Raft,
+    pub(crate) leadership: Arc<Leadership>,
+    pub(crate) database: Database,
+    // A weak reference, so that the connections of other nodes do not keep the node alive.
+    pub(crate) node: Weak<NodeInner>,
+}
+
+impl PeerService {
+    fn node(&self) -> Result<Node, String> {
+        self.node.upgrade().map(|inner| Node { inner }).ok_or_else(|| "the node is being closed".to_owned())
+    }
+
+    async fn append(&self, body: &[u8]) -> Handled {
+        let request = message::decode_append(body).map_err(to_text)?;
+        let response = self.raft.append_entries(request).await.map_err(to_text)?;
+        let reply = AppendReply::from(response);
+        if !matches!(reply, AppendReply::HigherVote(_)) {
+            self.leadership.contact.note();
+        }
+        encode(&reply)
+    }
+
+    async fn vote(&self, call: VoteCall) -> Result<VoteReply, String> {
+        let pre_vote = call.pre_vote;
+        let request = call.request();
+        let response = if pre_vote { self.raft.pre_vote(request).await } else { self.raft.vote(request).await }
+            .map_err(to_text)?;
+        Ok(response.into())
+    }
+
+    async fn transfer(&self, call: TransferCall) -> Result<TransferReply, String> {
+        let response = self.raft.handle_transfer_leader(call.into()).await.map_err(to_text)?;
+        Ok(response.into())
+    }
+
+    async fn read_index(&self, call: ReadIndexCall) -> Result<ReadIndexReply, String> {
+        if !self.leadership.is_leader() {
+            return Ok(ReadIndexReply(None));
+        }
+        let node = self.node()?;
+        let indexes = if call.confirmed { &node.inner.confirmed_reads } else { &node.inner.leased_reads };
+        indexes.next().await.map(ReadIndexReply).map_err(to_text)
+    }
+
+    async fn forwarded(&self, call: ForwardCall) -> Result<<ForwardCall as Request>::Response, String> {
+        Ok(self.node()?.run_forwarded(call).await.map_err(WireError::from))
+    }
+
+    async fn authorize(&self, call: AuthorizeCall) -> Result<bool, String> {
+        Ok(call.0.is_permitted(&*self.node()?.inner.options.authorizer))
+    }
+
+    async fn info(&self, _call: InfoCall) -> Result<InfoReply, String> {
+        Ok(self.node()?.own_peer_info())
+    }
+
+    async fn join(&self, call: JoinCall) -> Result<MembershipReply, String> {
+        let node = self.node()?;
+        let permission = if call.non_voter { JOIN_READ_ONLY } else { JOIN };
+        if !call.authorization.permits(&*node.inner.options.authorizer, permission) {
+            return Ok(MembershipReply::Unauthorized);
+        }
+        // A future that is dropped because its connection breaks must not leave half of the change.
+        run_detached(async move { node.inner.members.join(call).await }).await
+    }
+
+    async fn remove(&self, call: RemoveCall) -> Result<MembershipReply, String> {
+        let node = self.node()?;
+        if !call.authorization.permits(&*node.inner.options.authorizer, REMOVE) {
+            return Ok(MembershipReply::Unauthorized);
+        }
+        run_detached(async move { node.inner.members.remove(&call.name).await }).await
+    }
+
+    async fn step_down(&self, call: StepDownCall) -> Result<MembershipReply, String> {
+        let node = self.node()?;
+        if !call.authorization.permits(&*node.inner.options.authorizer, LEADER_OPS) {
+            return Ok(MembershipReply::Unauthorized);
+        }
+        Ok(node.step_down_here(call.to.as_deref()).await)
+    }
+
+    async fn notify(&self, call: NotifyCall) -> Result<<NotifyCall as Request>::Response, String> {
+        Ok(self.node()?.notified(call))
+    }
+
+    async fn promise(&self, call: PromiseCall) -> Result<bool, String> {
+        let node = self.node()?;
+        let promised = tokio::task::spawn_blocking(move || node.inner.identity.adopt_cluster(call.cluster)).await;
+        promised.map_err(to_text)?.map_err(to_text)
+    }
+}
+
+impl Service for PeerService {
+    async fn handle(&self, kind: u8, body: Vec<u8>) -> Handled {
+        match kind {
+            APPEND => self.append(&body).await,
+            VoteCall::KIND => answer(&body, |call| self.vote(call)).await,
+            TransferCall::KIND => answer(&body, |call| self.transfer(call)).await,
+            ReadIndexCall::KIND => answer(&body, |call| self.read_index(call)).await,
+            ForwardCall::KIND => answer(&body, |call| self.forwarded(call)).await,
+            AuthorizeCall::KIND => answer(&body, |call| self.authorize(call)).await,
+            InfoCall::KIND => answer(&body, |call| self.info(call)).await,
+            JoinCall::KIND => answer(&body, |call| self.join(call)).await,
+            RemoveCall::KIND => answer(&body, |call| self.remove(call)).await,
+            StepDownCall::KIND => answer(&body, |call| self.step_down(call)).await,
+            NotifyCall::KIND => answer(&body, |call| self.notify(call)).await,
+            PromiseCall::KIND => answer(&body, |call| self.promise(call)).await,
+            other => Err(format!("this node does not support messages of kind {other}; it may be an older version")),
+        }
+    }
+
+    fn leader_contact(&self) {
+        self.leadership.contact.note();
+    }
+
+    fn may_join(&self) -> bool {
+        self.database.progress().index == 0
+    }
+}
+
+/// Decodes a request, handles it, and encodes its response.
+async fn answer<R, F>(body: &[u8], handle: impl FnOnce(R) -> F) -> Handled
+where
+    R: Request,
+    F: Future<Output = Result<R::Response, String>>,
+{
+    let request = message::decode::<R>(body).map_err(to_text)?;
+    encode(&handle(request).await?)
+}
+
+fn encode(reply: &impl Serialize) -> Handled {
+    let mut bytes = Vec::new();
+    message::encode(&mut bytes, reply).map_err(to_text)?;
+    Ok(bytes)
+}
+
+async fn run_detached<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    tokio::spawn(future).await.map_err(to_text)
+}
+
+fn to_text(error: impl ToString) -> String {
+    error.to_string()
+}

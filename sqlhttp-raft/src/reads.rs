@@ -1,0 +1,326 @@
+//! The path of a read. Every node runs reads on its own database; the consistency level determines what the node waits
+//! for first.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlhttp_core::{Answer, Backend as _, Batch, BoxFuture, Deadline, Error, Outcome, Part, PartStream, ReadLevel};
+
+use crate::command::Operation;
+use crate::forward::{Authorization, AuthorizeCall, Caller, ForwardCall, ForwardKind, WireLevel};
+use crate::network::Target;
+use crate::node::Node;
+use crate::read_index::ReadIndexes;
+use crate::writes::{Forwarded, LeaderWait, Route};
+
+/// How long a read waits until this node has applied the entries up to the read index. If that takes longer, the leader
+/// runs the read.
+const CATCH_UP_MAX: Duration = Duration::from_millis(500);
+/// The time within which the leader must respond to a question about permissions.
+const AUTHORIZE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the leader's answer about the permissions of a client is used.
+const AUTHORIZED_FOR: Duration = Duration::from_secs(1);
+/// The maximum number of clients whose permissions are remembered.
+const AUTHORIZED_MAX: usize = 1000;
+
+/// The permissions that the leader has confirmed recently.
+#[derive(Default)]
+pub(crate) struct Authorized(Mutex<HashMap<Authorization, (Instant, bool)>>);
+
+impl Authorized {
+    fn get(&self, authorization: &Authorization) -> Option<bool> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(authorization).filter(|(at, _)| at.elapsed() < AUTHORIZED_FOR).map(|(_, permitted)| *permitted)
+    }
+
+    fn set(&self, authorization: Authorization, permitted: bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= AUTHORIZED_MAX {
+            known.clear();
+        }
+        known.insert(authorization, (Instant::now(), permitted));
+    }
+}
+
+/// How far the database of this node must have applied the Raft log before a read.
+enum ReadAt {
+    /// The database has applied enough. The value is the index of the barrier of a strong read; otherwise 0.
+    Now(u64),
+    /// This node lags too far behind, so the leader must run the read.
+    Leader(u64),
+}
+
+impl Node {
+    pub(crate) async fn read_for(
+        &self,
+        caller: &Caller,
+        batch: Batch,
+        level: ReadLevel,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        let is_local = match level {
+            ReadLevel::None => true,
+            ReadLevel::Auto if self.inner.options.non_voter => true,
+            ReadLevel::Weak | ReadLevel::Auto => self.inner.leadership.is_ready(),
+            ReadLevel::Linearizable | ReadLevel::Strong => false,
+        };
+        if is_local {
+            return self.inner.database.query(batch, level, deadline).await;
+        }
+        // Boxed, because the future is large, and most reads do not need it.
+        match Box::pin(self.prepare_read(caller, level, deadline)).await? {
+            ReadAt::Now(log_index) => {
+                Ok(with_log_index(self.inner.database.query(batch, level, deadline).await?, log_index))
+            }
+            ReadAt::Leader(leader) => Box::pin(self.forward_read(caller, leader, batch, level, deadline)).await,
+        }
+    }
+
+    /// Runs a read on this node, which is leader and ready.
+    pub(crate) async fn read_here(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
+        let log_index = match level {
+            ReadLevel::None | ReadLevel::Weak | ReadLevel::Auto => 0,
+            ReadLevel::Linearizable => {
+                let index = self.inner.confirmed_reads.next().await?.ok_or(Error::NoLeader)?;
+                self.wait_until_applied(index, deadline).await?;
+                0
+            }
+            ReadLevel::Strong => self.propose(Operation::Barrier, deadline).await?.log_index,
+        };
+        Ok(with_log_index(self.inner.database.query(batch, level, deadline).await?, log_index))
+    }
+
+    pub(crate) async fn request_for(
+        &self,
+        caller: &Caller,
+        batch: Batch,
+        level: ReadLevel,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        // The batch must be classified with the newest schema. A leader has it when it has applied every entry that was
+        // acknowledged before; another node when it has applied the entries up to a read index. The levels that need no
+        // leader are classified with the schema of this node.
+        let is_local = level == ReadLevel::None || level == ReadLevel::Auto && self.inner.options.non_voter;
+        let mut log_index = 0;
+        if !is_local && !self.inner.leadership.is_ready() {
+            match Box::pin(self.prepare_read(caller, level, deadline)).await? {
+                ReadAt::Now(index) => log_index = index,
+                ReadAt::Leader(leader) => {
+                    return Box::pin(self.forward_request(caller, leader, batch, level, deadline)).await;
+                }
+            }
+        }
+        let classified = self.inner.database.classify(batch).await?;
+        if let Some(outcome) = classified.refused {
+            return Ok(Answer::Whole(outcome));
+        }
+        if classified.writes {
+            return match self.route() {
+                Route::Here => {
+                    let written = self.execute_classified(classified, deadline).await;
+                    written.map_err(|(error, _)| error)
+                }
+                Route::Peer(leader) => {
+                    Box::pin(self.forward_request(caller, leader, classified.batch, level, deadline)).await
+                }
+                Route::Nowhere => Box::pin(self.execute_for(caller, classified.batch, deadline)).await,
+            };
+        }
+        let level = if log_index == 0 { level } else { ReadLevel::None };
+        let answer = self.read_for(caller, classified.batch, level, deadline).await?;
+        Ok(with_log_index(answer, log_index))
+    }
+
+    /// Appends an entry that changes nothing to the Raft log, and waits until this node has applied it. Returns the
+    /// index of the entry.
+    ///
+    /// # Errors
+    /// The errors of [`sqlhttp_core::Backend::execute`].
+    pub async fn barrier(&self, deadline: Deadline) -> Result<u64, Error> {
+        self.barrier_for(&Caller::default(), deadline).await
+    }
+
+    async fn barrier_for(&self, caller: &Caller, deadline: Deadline) -> Result<u64, Error> {
+        let wait = self.leader_wait(deadline);
+        loop {
+            match self.route() {
+                Route::Here => match self.propose(Operation::Barrier, deadline).await {
+                    Err(Error::NoLeader) => {}
+                    outcome => return Ok(outcome?.log_index),
+                },
+                Route::Peer(leader) => {
+                    let call = ForwardCall::new(caller, ForwardKind::Barrier, None, deadline);
+                    if let Forwarded::Answer(outcome) = self.forward(leader, call, deadline).await {
+                        let index = outcome?.log_index;
+                        self.wait_until_applied(index, deadline).await?;
+                        return Ok(index);
+                    }
+                }
+                Route::Nowhere => {}
+            }
+            if let Some(why) = self.stopped() {
+                return Err(why);
+            }
+            wait.pause().await?;
+        }
+    }
+
+    /// Waits for what a read of this level needs.
+    async fn prepare_read(&self, caller: &Caller, level: ReadLevel, deadline: Deadline) -> Result<ReadAt, Error> {
+        self.authorize_at_leader(caller, deadline).await?;
+        match level {
+            ReadLevel::None => Ok(ReadAt::Now(0)),
+            ReadLevel::Weak | ReadLevel::Auto => self.wait_for_index(&self.inner.leased_reads, deadline).await,
+            ReadLevel::Linearizable => self.wait_for_index(&self.inner.confirmed_reads, deadline).await,
+            ReadLevel::Strong => self.barrier_for(caller, deadline).await.map(ReadAt::Now),
+        }
+    }
+
+    async fn wait_for_index(&self, indexes: &ReadIndexes, deadline: Deadline) -> Result<ReadAt, Error> {
+        let wait = self.leader_wait(deadline);
+        loop {
+            if let Some(why) = self.stopped() {
+                return Err(why);
+            }
+            if let Some(index) = indexes.next().await? {
+                return self.catch_up(index, deadline).await;
+            }
+            wait.pause().await?;
+        }
+    }
+
+    /// Waits until this node has applied the entries up to `index`. A node other than the leader waits only for a
+    /// short time.
+    async fn catch_up(&self, index: u64, deadline: Deadline) -> Result<ReadAt, Error> {
+        let Route::Peer(leader) = self.route() else {
+            self.wait_until_applied(index, deadline).await?;
+            return Ok(ReadAt::Now(0));
+        };
+        match tokio::time::timeout(CATCH_UP_MAX, self.wait_until_applied(index, deadline)).await {
+            Ok(applied) => applied.map(|()| ReadAt::Now(0)),
+            Err(_) => Ok(ReadAt::Leader(leader)),
+        }
+    }
+
+    /// Waits until the database of this node has applied the entries up to `index`, counted from 1.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if the deadline passes; the error that has stopped the node.
+    async fn wait_until_applied(&self, index: u64, deadline: Deadline) -> Result<(), Error> {
+        if self.inner.database.progress().index >= index {
+            return Ok(());
+        }
+        let mut applied = self.inner.machine.applied();
+        let waited = async { applied.wait_for(|applied| *applied >= index).await.map(drop) };
+        let waited = match deadline.moment() {
+            Some(moment) => tokio::time::timeout_at(moment.into(), waited).await.map_err(|_| Error::Timeout)?,
+            None => waited.await,
+        };
+        waited.map_err(|_| self.stopped().unwrap_or(Error::Closed))
+    }
+
+    /// Checks with the leader that the client has the permissions for a read. Does nothing on the leader, and for
+    /// requests of this node itself.
+    async fn authorize_at_leader(&self, caller: &Caller, deadline: Deadline) -> Result<(), Error> {
+        if caller.permissions.is_empty() {
+            return Ok(());
+        }
+        let authorization = Authorization::of(caller);
+        let wait: LeaderWait = self.leader_wait(deadline);
+        loop {
+            let leader = match self.route() {
+                Route::Here => return Ok(()),
+                Route::Peer(leader) => Some(leader),
+                Route::Nowhere => None,
+            };
+            let known = self.inner.authorized.get(&authorization);
+            let permitted = match (known, leader) {
+                (Some(known), _) => Some(known),
+                (None, Some(leader)) => {
+                    let call = AuthorizeCall(authorization.clone());
+                    self.inner.peers.call(Target::Node(leader), &call, AUTHORIZE_TIMEOUT).await.ok()
+                }
+                (None, None) => None,
+            };
+            if let Some(permitted) = permitted {
+                if known.is_none() {
+                    self.inner.authorized.set(authorization, permitted);
+                }
+                return if permitted { Ok(()) } else { Err(Error::Unauthorized) };
+            }
+            wait.pause().await?;
+        }
+    }
+
+    async fn forward_read(
+        &self,
+        caller: &Caller,
+        leader: u64,
+        batch: Batch,
+        level: ReadLevel,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        let call = ForwardCall::new(caller, ForwardKind::Query(WireLevel::from(level)), Some(batch), deadline);
+        match self.forward(leader, call, deadline).await {
+            Forwarded::Answer(outcome) => outcome.map(Answer::Whole),
+            Forwarded::NotTaken(_) => Err(Error::NoLeader),
+        }
+    }
+
+    async fn forward_request(
+        &self,
+        caller: &Caller,
+        leader: u64,
+        batch: Batch,
+        level: ReadLevel,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        let wait = self.leader_wait(deadline);
+        let kind = ForwardKind::Request(WireLevel::from(level));
+        let (mut leader, mut batch) = (leader, batch);
+        loop {
+            let call = ForwardCall::new(caller, kind, Some(batch), deadline);
+            match self.forward(leader, call, deadline).await {
+                Forwarded::Answer(outcome) => return outcome.map(Answer::Whole),
+                Forwarded::NotTaken(again) => batch = again,
+            }
+            loop {
+                wait.pause().await?;
+                match self.route() {
+                    // This node has become leader.
+                    Route::Here => return self.execute_for(caller, batch, deadline).await,
+                    Route::Peer(other) => {
+                        leader = other;
+                        break;
+                    }
+                    Route::Nowhere => {}
+                }
+            }
+        }
+    }
+}
+
+fn with_log_index(answer: Answer, log_index: u64) -> Answer {
+    match answer {
+        _ if log_index == 0 => answer,
+        Answer::Whole(outcome) => Answer::Whole(Outcome { log_index, ..outcome }),
+        Answer::Parts(stream) => Answer::Parts(Box::new(PartsAtIndex { stream, log_index })),
+    }
+}
+
+/// A streamed response to a read, with the index of the barrier that was applied before the read.
+struct PartsAtIndex {
+    stream: Box<dyn PartStream>,
+    log_index: u64,
+}
+
+impl PartStream for PartsAtIndex {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
+        self.stream.next()
+    }
+
+    fn log_index(&self) -> u64 {
+        self.log_index
+    }
+}

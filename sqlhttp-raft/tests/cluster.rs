@@ -1,0 +1,302 @@
+//! Clusters of several nodes in one process, connected by real sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlhttp_core::{Backend, Batch, Deadline, Error, Outcome, ReadLevel, Step, StepOutcome, ValueRef};
+use sqlhttp_raft::{BootstrapState, ClusterError, Formation, Joined, Node, NodeOptions};
+
+/// A node with its directory and its address.
+struct Running {
+    node: Node,
+    directory: tempfile::TempDir,
+    address: String,
+}
+
+fn options(directory: &Path, name: &str, formation: Formation, listener: TcpListener) -> NodeOptions {
+    let address = listener.local_addr().unwrap().to_string();
+    NodeOptions {
+        formation,
+        listener: Some(Arc::new(listener)),
+        api_url: format!("http://{name}"),
+        version: "v9".to_owned(),
+        heartbeat_timeout: Duration::from_millis(500),
+        ..NodeOptions::new(directory, name, address)
+    }
+}
+
+async fn start(name: &str, formation: Formation) -> Running {
+    start_with(name, formation, |options| options).await
+}
+
+async fn start_with(name: &str, formation: Formation, set: impl FnOnce(NodeOptions) -> NodeOptions) -> Running {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let options = set(options(directory.path(), name, formation, listener));
+    Running { node: Node::start(options).await.unwrap(), directory, address }
+}
+
+/// Starts a leader and other nodes that join it, and waits until all of them vote.
+async fn cluster(size: usize) -> Vec<Running> {
+    let mut nodes = vec![start("n1", Formation::Create).await];
+    eventually("n1 leads", || nodes[0].node.is_ready_leader()).await;
+    for number in 2..=size {
+        let joining = start(&format!("n{number}"), Formation::Await).await;
+        let joined = joining.node.join(&[nodes[0].address.clone()], None).await.unwrap();
+        assert_eq!(joined, Joined::Added);
+        nodes.push(joining);
+    }
+    eventually("all nodes vote", || nodes.iter().all(|running| running.node.status().voter)).await;
+    nodes
+}
+
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}: not within 30 seconds");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn execute(node: &Node, sql: &str) -> Result<Outcome, Error> {
+    node.execute(Batch::one(Step::execute(sql, ())), Deadline::NEVER).await?.whole().await
+}
+
+async fn write(node: &Node, sql: &str) {
+    let outcome = execute(node, sql).await.unwrap();
+    assert!(!matches!(outcome.steps[0], StepOutcome::Failed(_)), "{sql}: {outcome:?}");
+}
+
+async fn count(node: &Node, level: ReadLevel) -> Result<i64, Error> {
+    let read = Batch::one(Step::query("SELECT count(*) FROM t", ()));
+    let outcome = node.query(read, level, Deadline::NEVER).await?.whole().await?;
+    let StepOutcome::Rows(rows) = &outcome.steps[0] else { panic!("{outcome:?}") };
+    match rows.iter().next().unwrap().get(0) {
+        Some(ValueRef::Integer(count)) => Ok(count),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn close(nodes: Vec<Running>) {
+    for running in nodes {
+        running.node.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_node_writes_and_reads_at_every_level() {
+    let nodes = cluster(3).await;
+    write(&nodes[1].node, "CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT DEFAULT (hex(randomblob(8))))").await;
+    for (number, running) in nodes.iter().enumerate() {
+        write(&running.node, "INSERT INTO t(b) VALUES ('x')").await;
+        for reader in &nodes {
+            for level in [ReadLevel::Weak, ReadLevel::Auto, ReadLevel::Linearizable, ReadLevel::Strong] {
+                assert_eq!(count(&reader.node, level).await.unwrap(), number as i64 + 1, "{level:?}");
+            }
+        }
+    }
+    let names: Vec<_> = nodes.iter().map(|running| running.node.leader().unwrap().name).collect();
+    assert_eq!(names, ["n1", "n1", "n1"]);
+    let info = nodes[2].node.peer_info(&nodes[1].address, Duration::from_secs(5)).await.unwrap();
+    assert_eq!((info.api_url.as_str(), info.version.as_str()), ("http://n2", "v9"));
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_follower_reports_the_failure_of_a_statement() {
+    let nodes = cluster(2).await;
+    let outcome = execute(&nodes[1].node, "INSERT INTO missing VALUES (1)").await.unwrap();
+    let StepOutcome::Failed(failure) = &outcome.steps[0] else { panic!("{outcome:?}") };
+    assert_eq!(failure.to_string(), "no such table: missing");
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn writes_go_on_after_the_leader_has_gone() {
+    let mut nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    let leader = nodes.remove(0);
+    // The other nodes are not notified: the node is closed without a transfer of the leadership.
+    leader.node.close().await.unwrap();
+    write(&nodes[0].node, "INSERT INTO t VALUES (1)").await;
+    write(&nodes[1].node, "INSERT INTO t VALUES (2)").await;
+    for running in &nodes {
+        assert_eq!(count(&running.node, ReadLevel::Linearizable).await.unwrap(), 2);
+        assert_ne!(running.node.leader().unwrap().name, "n1");
+    }
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn without_a_quorum_nothing_is_served_but_local_reads() {
+    let mut nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    eventually("n3 has applied the table", || {
+        nodes[2].node.status().applied_index == nodes[0].node.status().applied_index
+    })
+    .await;
+    let last = nodes.pop().unwrap();
+    close(nodes).await;
+    assert!(matches!(execute(&last.node, "INSERT INTO t VALUES (1)").await, Err(Error::NoLeader)));
+    for level in [ReadLevel::Weak, ReadLevel::Linearizable, ReadLevel::Strong] {
+        assert!(matches!(count(&last.node, level).await, Err(Error::NoLeader)), "{level:?}");
+    }
+    assert_eq!(count(&last.node, ReadLevel::None).await.unwrap(), 0);
+    assert!(last.node.leader().is_none());
+    close(vec![last]).await;
+}
+
+#[tokio::test]
+async fn a_leader_without_a_quorum_stops_serving_weak_reads() {
+    let mut nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    assert_eq!(count(&nodes[0].node, ReadLevel::Weak).await.unwrap(), 0);
+    let others = nodes.split_off(1);
+    close(others).await;
+    eventually("the leader has lost its lease", || !nodes[0].node.is_ready_leader()).await;
+    assert!(matches!(count(&nodes[0].node, ReadLevel::Weak).await, Err(Error::NoLeader)));
+    assert!(nodes[0].node.leader().is_none());
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn leadership_is_transferred_and_members_are_removed() {
+    let nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    nodes[1].node.transfer_leadership(Some("n3"), None).await.unwrap();
+    eventually("all nodes follow n3", || {
+        nodes.iter().all(|running| running.node.leader().is_some_and(|leader| leader.name == "n3"))
+    })
+    .await;
+    let refused = nodes[0].node.transfer_leadership(Some("n9"), None).await;
+    assert_eq!(refused, Err(ClusterError::Refused("node not found in cluster".to_owned())));
+    nodes[0].node.remove_member("n2", None).await.unwrap();
+    // Removing a node that is no member is no error.
+    nodes[0].node.remove_member("n2", None).await.unwrap();
+    let names: Vec<_> = nodes[2].node.status().members.into_iter().map(|member| member.name).collect();
+    assert_eq!(names, ["n1", "n3"]);
+    write(&nodes[0].node, "INSERT INTO t VALUES (1)").await;
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_restarted_node_catches_up_and_rejoins_with_another_address() {
+    let mut nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    let Running { node, directory, .. } = nodes.pop().unwrap();
+    node.close().await.unwrap();
+    drop(node);
+    for number in 0..20 {
+        write(&nodes[1].node, &format!("INSERT INTO t VALUES ({number})")).await;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let restarted = options(directory.path(), "n3", Formation::Await, listener);
+    let node = Node::start(restarted).await.unwrap();
+    assert_eq!(node.join(&[nodes[1].address.clone()], None).await.unwrap(), Joined::Added);
+    assert_eq!(node.join(&[nodes[0].address.clone()], None).await.unwrap(), Joined::Unchanged);
+    assert_eq!(count(&node, ReadLevel::Linearizable).await.unwrap(), 20);
+    let known = nodes[0].node.status().members.into_iter().find(|member| member.name == "n3").unwrap();
+    assert_eq!((known.raft_address, known.voter), (address, true));
+    node.close().await.unwrap();
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_node_with_an_empty_disk_replaces_its_former_self() {
+    let mut nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    nodes.pop().unwrap().node.close().await.unwrap();
+    let fresh = start("n3", Formation::Await).await;
+    assert_eq!(fresh.node.join(&[nodes[0].address.clone()], None).await.unwrap(), Joined::Added);
+    eventually("the new n3 votes", || fresh.node.status().voter).await;
+    let members = nodes[0].node.status().members;
+    assert_eq!(members.iter().filter(|member| member.name == "n3").count(), 1);
+    assert_eq!(members.len(), 3);
+    nodes.push(fresh);
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_read_replica_never_votes_and_reads_locally() {
+    let mut nodes = cluster(1).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    let replica = start_with("r1", Formation::Await, |options| NodeOptions { non_voter: true, ..options }).await;
+    replica.node.join(&[nodes[0].address.clone()], None).await.unwrap();
+    eventually("the replica has the table", || replica.node.status().applied_index > 0).await;
+    write(&replica.node, "INSERT INTO t VALUES (1)").await;
+    assert_eq!(count(&replica.node, ReadLevel::Weak).await.unwrap(), 1);
+    assert_eq!(count(&replica.node, ReadLevel::Auto).await.unwrap(), 1);
+    assert!(!replica.node.status().voter);
+    nodes.pop().unwrap().node.close().await.unwrap();
+    // The level auto of a replica needs no leader.
+    assert_eq!(count(&replica.node, ReadLevel::Auto).await.unwrap(), 1);
+    close(vec![replica]).await;
+}
+
+#[tokio::test]
+async fn nodes_that_know_only_their_addresses_form_one_cluster() {
+    let mut nodes = Vec::new();
+    for name in ["a", "b", "c"] {
+        nodes.push(start(name, Formation::Await).await);
+    }
+    let targets: Vec<String> = nodes.iter().map(|running| running.address.clone()).collect();
+    let begun = Instant::now();
+    loop {
+        let mut states = Vec::new();
+        for running in &nodes {
+            states.push(running.node.bootstrap(&targets, 3).await.unwrap());
+        }
+        if states.iter().all(|state| *state == BootstrapState::Formed) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{states:?}");
+    }
+    write(&nodes[2].node, "CREATE TABLE t(a)").await;
+    assert_eq!(count(&nodes[0].node, ReadLevel::Linearizable).await.unwrap(), 0);
+    assert_eq!(nodes[1].node.status().members.iter().filter(|member| member.voter).count(), 3);
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_node_of_another_cluster_is_refused() {
+    let (one, other) = (start("n1", Formation::Create).await, start("n2", Formation::Create).await);
+    eventually("both lead", || one.node.is_ready_leader() && other.node.is_ready_leader()).await;
+    let refused = other.node.join(&[one.address.clone()], None).await;
+    let Err(ClusterError::Unreachable(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("another cluster") || why.contains("same Raft id"), "{why}");
+    let own = one.node.join(&[one.address.clone()], None).await;
+    let Err(ClusterError::Unreachable(why)) = own else { panic!("{own:?}") };
+    assert!(why.contains("of this node"), "{why}");
+    close(vec![one, other]).await;
+}
+
+#[tokio::test]
+async fn garbage_on_the_port_for_nodes_is_closed() {
+    use std::io::{Read as _, Write as _};
+
+    let nodes = cluster(1).await;
+    for garbage in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0xff; 64], b"sqlhttpN\xff\xff\xff\xffaaaaaaaaaaaaaaaa"]
+    {
+        let address = nodes[0].address.clone();
+        let garbage = garbage.to_vec();
+        let closed = tokio::task::spawn_blocking(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            stream.write_all(&garbage).unwrap();
+            let mut rest = Vec::new();
+            match stream.read_to_end(&mut rest) {
+                Ok(_) => true,
+                Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        });
+        assert!(closed.await.unwrap());
+    }
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    close(nodes).await;
+}
