@@ -54,7 +54,8 @@
 //! | `memory` | the part of the log in memory: its state, the location of every entry, and recent entries |
 //! | `queue`, `writer` | the queued operations; the log thread, which writes them |
 //! | `retry` | retries file operations while the disk is full |
-//! | `store` | the interface to openraft |
+//! | `store` | opens and closes the log |
+//! | `raft_storage` | the interface to openraft |
 //! | `disk` | the file operations |
 
 mod disk;
@@ -62,6 +63,7 @@ mod frame;
 mod memory;
 mod options;
 mod queue;
+mod raft_storage;
 mod recovery;
 mod retry;
 mod segment;
