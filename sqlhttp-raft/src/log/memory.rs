@@ -168,10 +168,11 @@ impl InMemoryLog {
     }
 
     /// Returns the entries of the log from index `from` to the one before `to`, both counted from 0. Stops after about
-    /// `bytes_max` bytes, but returns at least one entry. Indexes that the log does not contain are left out.
+    /// `bytes_max` bytes, but returns at least one entry. Returns no entry if the log does not contain the one at
+    /// `from`: entries that begin later than the caller expects would leave a gap in a follower's log.
     pub(super) fn get(&self, from: u64, to: u64, bytes_max: usize) -> Vec<EntrySource> {
-        let Some(first) = self.slots.front().map(|slot| slot.id.index) else { return Vec::new() };
-        let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+        let Some(skip) = from.checked_sub(self.first_index()) else { return Vec::new() };
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut bytes = 0;
         let mut sources = Vec::new();
         for slot in self.slots.iter().skip(skip).take_while(|slot| slot.id.index < to) {

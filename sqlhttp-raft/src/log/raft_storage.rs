@@ -26,19 +26,37 @@ impl LogStore {
         answer.await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log's thread has ended")))
     }
 
-    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let sources = self.shared.memory().get(from, to, bytes_max);
-        let all_cached = sources.iter().all(|source| matches!(source, EntrySource::Cached(_)));
-        let resolve = |source: EntrySource| match source {
-            EntrySource::Cached(entry) => Ok(entry),
-            EntrySource::OnDisk(location) => location.read(),
+    /// Reads entries that are about to be applied, from index `from` to the one before `to`: about
+    /// [`READ_BYTES_MAX`] bytes, but at least one entry.
+    ///
+    /// # Errors
+    /// The entry at `from` has been purged. openraft never asks for one: it purges only entries that have been applied.
+    /// Without the error, openraft would count the missing entries as applied.
+    async fn read_to_apply(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        let sources = {
+            let memory = self.shared.memory();
+            if from < memory.first_index() {
+                // openraft counts entries from 0; error messages count them from 1.
+                let why = format!("entry {} is to be applied, but the log begins later", from + 1);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            memory.get(from, to, READ_BYTES_MAX)
         };
-        if all_cached {
-            return sources.into_iter().map(resolve).collect();
-        }
-        let reading = tokio::task::spawn_blocking(move || sources.into_iter().map(resolve).collect());
-        reading.await.map_err(io::Error::other)?
+        read_sources(sources).await
     }
+}
+
+async fn read_sources(sources: Vec<EntrySource>) -> io::Result<Vec<Entry>> {
+    let all_cached = sources.iter().all(|source| matches!(source, EntrySource::Cached(_)));
+    let resolve = |source: EntrySource| match source {
+        EntrySource::Cached(entry) => Ok(entry),
+        EntrySource::OnDisk(location) => location.read(),
+    };
+    if all_cached {
+        return sources.into_iter().map(resolve).collect();
+    }
+    let reading = tokio::task::spawn_blocking(move || sources.into_iter().map(resolve).collect());
+    reading.await.map_err(io::Error::other)?
 }
 
 /// Returns the first index of a range, and the index after its last one.
@@ -62,11 +80,16 @@ impl RaftLogReader<TypeConfig> for LogStore {
         range: R,
     ) -> io::Result<Vec<Entry>> {
         let (from, to) = bounds(&range);
-        self.read(from, to, usize::MAX).await
+        // The contract of this function allows a range that begins with purged entries.
+        let sources = {
+            let memory = self.shared.memory();
+            memory.get(from.max(memory.first_index()), to, usize::MAX)
+        };
+        read_sources(sources).await
     }
 
     /// Reads the entries of the range some megabytes at a time, so that the memory used does not depend on the number
-    /// of entries to apply.
+    /// of entries to apply. Returns an error if the range begins with purged entries.
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = Result<Entry, io::Error>> + Send
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
@@ -76,7 +99,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             if from >= to {
                 return Ok(None);
             }
-            let entries = log.read(from, to, READ_BYTES_MAX).await?;
+            let entries = log.read_to_apply(from, to).await?;
             let Some(last) = entries.last().map(|entry| entry.log_id().index) else { return Ok(None) };
             let entries = stream::iter(entries.into_iter().map(Ok::<Entry, io::Error>));
             Ok::<_, io::Error>(Some((entries, (log, last + 1))))
@@ -88,8 +111,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         Ok(self.shared.memory().state.vote)
     }
 
+    /// Returns entries to send to a follower. If the entry at `start` has been purged, returns none, and openraft sends a
+    /// heartbeat.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, READ_BYTES_MAX).await
+        let sources = self.shared.memory().get(start, end, READ_BYTES_MAX);
+        read_sources(sources).await
     }
 }
 

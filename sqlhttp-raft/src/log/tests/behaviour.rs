@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
 use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
@@ -86,6 +87,30 @@ async fn a_limited_read_has_at_least_one_entry_and_not_too_many() {
     // A segment may be longer than `segment_bytes` if it contains a single entry that is longer.
     let mut log = LogStore::open(small(directory.path())).unwrap();
     assert_eq!(all_entries(&mut log).await, written);
+    log.close();
+}
+
+/// Entries that begin later than expected would leave a gap in a follower's log, or in the applied entries.
+#[tokio::test]
+async fn a_read_never_begins_later_than_it_should() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(small(directory.path())).unwrap();
+    let written: Vec<Entry> = (0..9).map(mixed).collect();
+    append(&mut log, written.clone()).await.unwrap();
+    log.purge(log_id(2, 3)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(3, 9).await.unwrap(), []);
+    assert_eq!(log.limited_get_log_entries(4, 9).await.unwrap(), written[4..]);
+    let mut reader = log.clone();
+    let applied = reader.entries_stream(3..9).await.try_collect::<Vec<Entry>>().await;
+    let error = applied.unwrap_err().to_string();
+    assert!(error.contains("entry 4 is to be applied"), "{error}");
+    assert_eq!(reader.entries_stream(4..9).await.try_collect::<Vec<Entry>>().await.unwrap(), written[4..]);
+    // The contract of this function allows a range that begins with purged entries.
+    assert_eq!(log.try_get_log_entries(0..9).await.unwrap(), written[4..]);
+    log.purge(log_id(2, 8)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(8, 9).await.unwrap(), []);
+    reader.entries_stream(8..9).await.try_collect::<Vec<Entry>>().await.unwrap_err();
+    assert_eq!(reader.entries_stream(9..12).await.try_collect::<Vec<Entry>>().await.unwrap(), []);
     log.close();
 }
 
