@@ -29,6 +29,7 @@ use crate::reads::Authorized;
 use crate::runtime::Runtime;
 use crate::skip::{self, SkipFile};
 use crate::timer::CoarseTimer;
+use crate::types::id_at;
 use crate::waiters::Waiters;
 
 /// Why a node could not be started.
@@ -94,7 +95,7 @@ impl Node {
         let timer = runtime.run(async { CoarseTimer::start(REPORT_AFTER) }).await;
         let timer = timer.map_err(|error| StartError::Raft(error.to_string()))?;
         let waiters = Waiters::default();
-        let machine = StateMachine::new(database.clone(), &options, skip, timer, waiters.clone());
+        let machine = StateMachine::new(database.clone(), &options, skip, timer, waiters.clone(), log.durable_index());
         let addresses = Arc::new(AddressBook::default());
         let dialer = Arc::new(Dialer {
             identity: identity.clone(),
@@ -161,9 +162,10 @@ fn open(options: &NodeOptions) -> Result<Opened, StartError> {
     let file = options.directory.join("db.sqlite");
     let database = Database::open(file.clone(), database_options(options))
         .map_err(|source| StartError::Database { file, source })?;
-    // In a cluster of one node, an entry is committed and applied only after this node has synced it. The Raft log of a
-    // healthy node therefore contains every applied entry that has not been purged.
-    let log = checked.open(database.progress().index).map_err(refused)?;
+    // An entry is applied only after this node has synced it. The Raft log of a healthy node therefore contains every
+    // applied entry that has not been purged.
+    let progress = database.progress();
+    let log = checked.open(id_at(progress.term, progress.index), None).map_err(refused)?;
     if let Some(identity) = log.identity() {
         let known = database.progress().log;
         if known != 0 && known != identity {

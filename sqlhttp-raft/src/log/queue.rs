@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
 
+use super::durable::DurableIndex;
 use super::memory::InMemoryLog;
-use super::options::LogOptions;
+use super::options::{LogOptions, SOLE_CACHE_DIVISOR};
 use super::retry::DiskRetry;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::waiters::reply;
@@ -38,6 +39,13 @@ impl Completion {
     }
 }
 
+/// The next task of the log thread.
+pub(super) enum Turn {
+    Write(Dequeued),
+    /// Nothing is queued, so a purged segment is removed.
+    RemoveSegment,
+}
+
 /// The operations that were taken from the queue to be written next.
 pub(super) struct Dequeued {
     pub(super) ops: VecDeque<LogOp>,
@@ -51,6 +59,8 @@ struct Queue {
     committed: Option<LogId>,
     /// `true` while the log thread or the caller of an inline write is writing.
     busy: bool,
+    /// Whether the log thread waits for a chance to remove a purged segment.
+    removal_due: bool,
     closed: bool,
 }
 
@@ -60,6 +70,9 @@ pub(super) struct LogShared {
     queue: Mutex<Queue>,
     arrived: Condvar,
     pub(super) memory: Mutex<InMemoryLog>,
+    pub(super) durable: Arc<DurableIndex>,
+    /// Whether appends may be written on the calling thread: the cluster has one node.
+    pub(super) inline_append: AtomicBool,
     pub(super) counters: LogCounters,
     pub(super) retry: DiskRetry,
     /// The lock on the log's directory, which is held while the log is open.
@@ -75,13 +88,19 @@ pub(super) struct LogCounters {
 }
 
 impl LogShared {
-    pub(super) fn new(options: LogOptions, memory: InMemoryLog, lock: Box<dyn Send + Sync>) -> Self {
+    /// `memory` is the recovered log, all of which has been synced.
+    pub(super) fn new(options: LogOptions, mut memory: InMemoryLog, lock: Box<dyn Send + Sync>) -> Self {
         let retry = DiskRetry::new(options.observer.clone());
+        let durable = Arc::<DurableIndex>::default();
+        memory.all_durable();
+        durable.set(memory.durable());
         LogShared {
             options,
             queue: Mutex::default(),
             arrived: Condvar::new(),
             memory: Mutex::new(memory),
+            durable,
+            inline_append: AtomicBool::default(),
             counters: LogCounters::default(),
             retry,
             _lock: lock,
@@ -94,6 +113,24 @@ impl LogShared {
 
     pub(super) fn memory(&self) -> MutexGuard<'_, InMemoryLog> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the log in memory, and publishes the index of the last durable entry if that changes.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut InMemoryLog) -> T) -> T {
+        let mut memory = self.memory();
+        let before = memory.durable();
+        let result = change(&mut memory);
+        // Published under the lock, so that concurrent changes are published in order.
+        if memory.durable() != before {
+            self.durable.set(memory.durable());
+        }
+        result
+    }
+
+    /// The maximum total size of the cached entries at the moment, in bytes.
+    pub(super) fn cache_bytes(&self) -> usize {
+        let sole = self.inline_append.load(Ordering::Relaxed);
+        self.options.cache_bytes / if sole { SOLE_CACHE_DIVISOR } else { 1 }
     }
 
     /// Queues an operation for the log thread. If the log thread has ended, the operation fails at once.
@@ -117,12 +154,18 @@ impl LogShared {
         self.arrived.notify_one();
     }
 
-    /// Waits until operations are queued, and takes them. Returns `None` if the log is closed and nothing is queued.
-    /// The caller must hold a [`FinishOnDrop`] while it writes the operations.
-    pub(super) fn dequeue(&self) -> Option<Dequeued> {
+    /// Waits until operations are queued, and takes them. If nothing is queued and `removal_due` is set, returns
+    /// [`Turn::RemoveSegment`] instead of waiting. Returns `None` if the log is closed and nothing is queued. The caller
+    /// must hold a [`FinishOnDrop`] during its turn.
+    pub(super) fn next_turn(&self, removal_due: bool) -> Option<Turn> {
         let mut queue = self.queue();
-        while queue.busy || (queue.ops.is_empty() && !queue.closed) {
+        queue.removal_due = removal_due;
+        while queue.busy || (queue.ops.is_empty() && !queue.closed && !removal_due) {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.ops.is_empty() && !queue.closed {
+            queue.busy = true;
+            return Some(Turn::RemoveSegment);
         }
         // When the log is closed, a frame with the last committed entry is written even if no operation is queued. The
         // frame records that all frames before it were durable, so that damage to them cannot be mistaken for a torn
@@ -131,7 +174,7 @@ impl LogShared {
             return None;
         }
         queue.busy = true;
-        Some(Dequeued { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
+        Some(Turn::Write(Dequeued { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() }))
     }
 
     /// Lets the calling thread write an operation itself. Returns the operation as an error if another one is queued or
@@ -148,7 +191,7 @@ impl LogShared {
     fn finish(&self) {
         let mut queue = self.queue();
         queue.busy = false;
-        let more = !queue.ops.is_empty() || queue.closed;
+        let more = !queue.ops.is_empty() || queue.closed || queue.removal_due;
         drop(queue);
         if more {
             self.arrived.notify_one();
@@ -183,6 +226,7 @@ impl Drop for CloseOnDrop {
         queue.closed = true;
         let left = std::mem::take(&mut queue.ops);
         drop(queue);
+        self.0.durable.end("the log is closed");
         left.into_iter().for_each(|op| completion_of(op).complete(Err(closed())));
     }
 }

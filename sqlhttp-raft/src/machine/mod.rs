@@ -25,6 +25,7 @@ pub(crate) use snapshot::{DatabaseSnapshot, SnapshotBuilder};
 use self::snapshot::{Snapshot, SnapshotMeta};
 
 use crate::command::{Command, Operation};
+use crate::log::DurableIndex;
 use crate::membership;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
@@ -48,6 +49,8 @@ pub(crate) struct StateMachine {
     waiters: Waiters,
     /// The index of the last entry that has been applied.
     applied: Arc<watch::Sender<u64>>,
+    /// The last entry that is durable on this node's disk.
+    durable: Arc<DurableIndex>,
 }
 
 impl StateMachine {
@@ -57,6 +60,7 @@ impl StateMachine {
         skip: Option<SkipFile>,
         timer: CoarseTimer,
         waiters: Waiters,
+        durable: Arc<DurableIndex>,
     ) -> Self {
         let (directory, observer) = (options.directory.clone(), options.observer.clone());
         let applied = Arc::new(watch::Sender::new(database.progress().index));
@@ -69,6 +73,7 @@ impl StateMachine {
             timer,
             waiters,
             applied,
+            durable,
         }
     }
 
@@ -253,6 +258,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         // Entries are applied in chunks, because after a restart all of them together may not fit in memory.
         while let Some(chunk) = next_chunk(&mut entries).await? {
+            // A leader whose disk is slower than its followers' commits entries that it has not synced. If the database
+            // applied them, a power cut could leave it ahead of the log.
+            if let Some((last, _)) = chunk.last() {
+                self.durable.reaches(index_of(&last.log_id())).await?;
+            }
             self.apply_chunk(chunk).await?;
             self.applied.send_replace(self.database.progress().index);
         }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
+use super::super::frame;
 use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
-use super::simulated::{Fault, Loss, SimulatedDisk};
+use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{all_entries, append, begin_append, blank, command, members};
 use crate::observer::Observer;
-use crate::types::{Entry, Vote, log_id};
+use crate::types::{Entry, Vote, id_at, log_id};
 
 fn small(directory: &Path) -> LogOptions {
     LogOptions { segment_bytes: 4096, cache_bytes: 1000, ..LogOptions::new(directory) }
@@ -54,11 +56,32 @@ async fn old_entries_are_read_from_the_disk() {
     log.close();
 }
 
+/// A cluster of one node caches an eighth of the entries that another cluster does.
+#[tokio::test]
+async fn the_cache_is_smaller_in_a_cluster_of_one_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(LogOptions { cache_bytes: 8000, ..LogOptions::new(directory.path()) }).unwrap();
+    // An entry that is not cached cannot be read once its file is damaged.
+    let damage = || {
+        let file = directory.path().join("0000000001.log");
+        std::fs::write(&file, vec![0; std::fs::metadata(&file).unwrap().len() as usize]).unwrap();
+    };
+    append(&mut log, (0..40).map(|index| blank(1, index)).collect()).await.unwrap();
+    damage();
+    assert_eq!(all_entries(&mut log).await.len(), 40);
+    log.set_inline_append(true);
+    append(&mut log, vec![blank(1, 40)]).await.unwrap();
+    damage();
+    log.try_get_log_entries(0..1).await.unwrap_err();
+    assert_eq!(log.try_get_log_entries(35..41).await.unwrap().len(), 6);
+    log.close();
+}
+
 #[tokio::test]
 async fn entries_can_be_read_before_they_are_durable() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
-    disk.hold();
+    disk.hold(Held::All);
     let written: Vec<Entry> = (0..30).map(mixed).collect();
     let pending = begin_append(&mut log, written.clone()).await;
     disk.wait_until_one_is_held();
@@ -86,6 +109,30 @@ async fn a_limited_read_has_at_least_one_entry_and_not_too_many() {
     // A segment may be longer than `segment_bytes` if it contains a single entry that is longer.
     let mut log = LogStore::open(small(directory.path())).unwrap();
     assert_eq!(all_entries(&mut log).await, written);
+    log.close();
+}
+
+/// Entries that begin later than expected would leave a gap in a follower's log, or in the applied entries.
+#[tokio::test]
+async fn a_read_never_begins_later_than_it_should() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(small(directory.path())).unwrap();
+    let written: Vec<Entry> = (0..9).map(mixed).collect();
+    append(&mut log, written.clone()).await.unwrap();
+    log.purge(log_id(2, 3)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(3, 9).await.unwrap(), []);
+    assert_eq!(log.limited_get_log_entries(4, 9).await.unwrap(), written[4..]);
+    let mut reader = log.clone();
+    let applied = reader.entries_stream(3..9).await.try_collect::<Vec<Entry>>().await;
+    let error = applied.unwrap_err().to_string();
+    assert!(error.contains("entry 4 is to be applied"), "{error}");
+    assert_eq!(reader.entries_stream(4..9).await.try_collect::<Vec<Entry>>().await.unwrap(), written[4..]);
+    // The contract of this function allows a range that begins with purged entries.
+    assert_eq!(log.try_get_log_entries(0..9).await.unwrap(), written[4..]);
+    log.purge(log_id(2, 8)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(8, 9).await.unwrap(), []);
+    reader.entries_stream(8..9).await.try_collect::<Vec<Entry>>().await.unwrap_err();
+    assert_eq!(reader.entries_stream(9..12).await.try_collect::<Vec<Entry>>().await.unwrap(), []);
     log.close();
 }
 
@@ -142,7 +189,7 @@ async fn a_directory_cannot_be_opened_twice() {
 async fn closing_writes_queued_operations_and_refuses_later_ones() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
-    disk.hold();
+    disk.hold(Held::All);
     let mut pending = Vec::new();
     for index in 0..20 {
         pending.push(begin_append(&mut log, vec![mixed(index)]).await);
@@ -251,7 +298,7 @@ async fn closing_does_not_wait_for_a_full_disk() {
 async fn queued_operations_share_a_sync() {
     let disk = SimulatedDisk::new();
     let mut log = LogStore::open(LogOptions { segment_bytes: 1 << 20, ..options_on(&disk) }).unwrap();
-    disk.hold();
+    disk.hold(Held::All);
     let mut pending = vec![begin_append(&mut log, vec![blank(1, 0)]).await];
     disk.wait_until_one_is_held();
     for index in 1..1000 {
@@ -310,7 +357,8 @@ async fn statistics_match_the_log() {
     }
     let on_disk = || -> u64 {
         let files = std::fs::read_dir(directory.path()).unwrap();
-        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+        let segments = files.map(Result::unwrap).filter(|file| file.file_name().to_string_lossy().ends_with(".log"));
+        segments.map(|file| file.metadata().unwrap().len()).sum()
     };
     let before = log.status();
     let expected = LogStatus { first_index: 1, last_index: 100, last_term: 2, appended_entries: 100, ..before };
@@ -321,11 +369,13 @@ async fn statistics_match_the_log() {
 
     log.truncate_after(Some(log_id(2, 89))).await.unwrap();
     log.purge(log_id(2, 69)).await.unwrap();
+    log.wait_until_purged_segments_are_removed();
     let after = log.status();
     assert_eq!((after.first_index, after.last_index, after.purged_index), (71, 90, 70));
     assert_eq!(after.bytes_on_disk, on_disk());
     assert!(after.bytes_on_disk < before.bytes_on_disk, "no segment went");
     log.purge(log_id(2, 89)).await.unwrap();
+    log.wait_until_purged_segments_are_removed();
     let empty = log.status();
     assert_eq!((empty.first_index, empty.last_index, empty.purged_index), (0, 90, 90));
     log.close();
@@ -338,6 +388,64 @@ async fn statistics_match_the_log() {
     log.close();
 }
 
+/// The length of the entries that remain is counted in the same way before and after a restart.
+#[tokio::test]
+async fn the_log_to_keep_is_measured_in_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(small(directory.path())).unwrap();
+    assert_eq!((log.index_keeping(0), log.index_keeping(1)), (0, 0));
+    let written: Vec<Entry> = (0..60).map(mixed).collect();
+    let lengths: Vec<u64> = written.iter().map(frame::entry_len).collect();
+    append(&mut log, written).await.unwrap();
+    // The entries 41 to 60 are replaced.
+    log.truncate_after(Some(log_id(2, 39))).await.unwrap();
+    append(&mut log, (40..60).map(mixed).collect()).await.unwrap();
+    log.purge(log_id(2, 9)).await.unwrap();
+    for reopened in [false, true] {
+        if reopened {
+            log.close();
+            drop(log);
+            log = LogStore::open(small(directory.path())).unwrap();
+        }
+        assert_eq!(log.index_keeping(0), 60);
+        for purged in 10..60 {
+            let left: u64 = lengths[purged..].iter().sum();
+            assert_eq!(log.index_keeping(left), purged as u64, "{left} bytes");
+            assert_eq!(log.index_keeping(left + 1), purged.saturating_sub(1).max(10) as u64, "{left} bytes and one");
+        }
+        assert_eq!(log.index_keeping(u64::MAX), 10);
+    }
+    log.close();
+}
+
+/// A log whose queue is never empty still loses its purged segments, and so does not fill the disk.
+#[tokio::test]
+async fn purged_segments_are_removed_from_a_busy_log() {
+    let disk = SimulatedDisk::new();
+    let mut log = simulated(&disk);
+    for index in 0..100 {
+        append(&mut log, vec![mixed(index)]).await.unwrap();
+    }
+    let before = log.status().bytes_on_disk;
+    disk.hold(Held::Removals);
+    log.purge(log_id(2, 95)).await.unwrap();
+    disk.wait_until_one_is_held();
+    disk.hold(Held::All);
+    let mut pending = Vec::new();
+    for index in 100..180 {
+        pending.push(begin_append(&mut log, vec![mixed(index)]).await);
+    }
+    // The appends begin several segments. The log is closed after them, so the log thread is never idle.
+    log.shared.close();
+    disk.release();
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    log.close();
+    let after = log.status().bytes_on_disk;
+    assert!(after <= before, "{after} bytes, {before} before");
+}
+
 /// A database that lacks entries which the log has already purged is refused, because the log cannot bring it up to
 /// date.
 #[tokio::test]
@@ -348,7 +456,7 @@ async fn a_database_older_than_the_log_is_refused() {
     log.purge(log_id(1, 2)).await.unwrap();
     log.close();
     drop(log);
-    let open = |applied| CheckedLog::check(small(directory.path())).unwrap().open(applied);
+    let open = |applied| CheckedLog::check(small(directory.path())).unwrap().open(id_at(1, applied), None);
     let refused = open(2).err().unwrap().to_string();
     assert!(refused.contains("begins behind 3"), "{refused}");
     open(3).unwrap().close();
@@ -388,7 +496,7 @@ async fn inline_appends_keep_their_order() {
 async fn an_inline_append_neither_overtakes_the_log_thread_nor_waits_for_it() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
-    disk.hold();
+    disk.hold(Held::All);
     let first = begin_append(&mut log, vec![mixed(0)]).await;
     disk.wait_until_one_is_held();
     log.set_inline_append(true);

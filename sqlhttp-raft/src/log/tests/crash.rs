@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
-use super::super::{LogError, LogOptions, LogStore};
-use super::simulated::{Fault, Loss, SimulatedDisk};
-use super::support::{Pending, all_entries, begin_append, blank, command, members};
+use super::super::disk::Disk as _;
+use super::super::frame::{self, Frame};
+use super::super::segment::{segment_number, segment_path};
+use super::super::state::HEADER_BYTES;
+use super::super::{CheckedLog, LogError, LogOptions, LogStore};
+use super::simulated::{Fault, Held, Loss, SimulatedDisk};
+use super::support::{Pending, all_entries, append, begin_append, blank, command, members};
 use crate::types::{Entry, LogId, Vote, log_id};
 
 /// A step of a test script: an operation on the log.
@@ -194,6 +198,8 @@ impl Run<'_> {
     async fn purge(&mut self, upto: LogId) -> bool {
         self.history.add(Change::Purge(upto));
         let purged = self.log.purge(upto).await.is_ok();
+        // Otherwise the order of the disk operations would differ from run to run.
+        self.log.wait_until_purged_segments_are_removed();
         self.all_durable_if(purged)
     }
 
@@ -206,7 +212,7 @@ impl Run<'_> {
 
     async fn append(&mut self, appends: usize, entries: usize) -> bool {
         let mut pending: Vec<(usize, Pending)> = Vec::new();
-        self.disk.hold();
+        self.disk.hold(Held::All);
         for _ in 0..appends {
             let mut batch = Vec::new();
             for _ in 0..entries {
@@ -270,10 +276,14 @@ const SHORT: &[Step] = &[
     Step::PurgeAllBut(4),
 ];
 
-fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
+fn options(disk: &SimulatedDisk) -> LogOptions {
     let options = LogOptions::new(Path::new("/log"));
     // The cache is small, so that most entries are read from the disk.
-    LogStore::open(LogOptions { segment_bytes: 4096, cache_bytes: 2000, disk: Arc::new(disk.clone()), ..options })
+    LogOptions { segment_bytes: 4096, cache_bytes: 2000, disk: Arc::new(disk.clone()), ..options }
+}
+
+fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
+    LogStore::open(options(disk))
 }
 
 /// Opens the log after a crash, compares its contents with the history, and runs a script. Returns `None` if the power
@@ -285,7 +295,12 @@ async fn resume(disk: &SimulatedDisk, past: &History, script: &[Step], case: &st
         Err(LogError::Io { source, .. }) if source.to_string().contains("power") => return None,
         Err(error) => panic!("{case}: {error}"),
     };
-    let found = Content::of_or_dead(&mut log, case).await;
+    // Segments that a crash has left behind are removed after the log has been opened.
+    log.wait_until_purged_segments_are_removed();
+    if disk.is_dead() {
+        return None;
+    }
+    let found = Content::of(&mut log).await;
     let Some(changes) = past.changes_in(&found) else {
         panic!("{case}: this never was the log: {found:#?}");
     };
@@ -297,18 +312,10 @@ async fn resume(disk: &SimulatedDisk, past: &History, script: &[Step], case: &st
     Some(Run { disk, log, history }.play(script).await)
 }
 
-impl Content {
-    async fn of_or_dead(log: &mut LogStore, case: &str) -> Content {
-        assert!(log.try_get_log_entries(..).await.is_ok(), "{case}: the entries cannot be read");
-        Content::of(log).await
-    }
-}
-
 /// Runs the long script until the power fails at operation `cut`; then continues with the short script, in which the
 /// power fails again.
-async fn crash_at(cut: u64, loss: Loss) -> bool {
+async fn crash_at(disk: SimulatedDisk, cut: u64, loss: Loss) -> bool {
     let case = format!("cut at {cut}, {loss:?}");
-    let disk = SimulatedDisk::new();
     disk.set_fault(Fault::CutAt(cut));
     let nothing = History::new(Content::default());
     let first = resume(&disk, &nothing, LONG, &case).await;
@@ -331,8 +338,12 @@ async fn crash_at(cut: u64, loss: Loss) -> bool {
 }
 
 async fn crash_everywhere(loss: impl Fn(u64) -> Loss) {
+    crash_disks_everywhere(SimulatedDisk::new, loss).await;
+}
+
+async fn crash_disks_everywhere(disk: impl Fn() -> SimulatedDisk, loss: impl Fn(u64) -> Loss) {
     let mut cut = 0;
-    while !crash_at(cut, loss(cut)).await {
+    while !crash_at(disk(), cut, loss(cut)).await {
         cut += 1;
     }
     assert!(cut > 100, "only {cut} operations");
@@ -358,4 +369,120 @@ async fn some_unsynced_changes_are_lost() {
 #[tokio::test]
 async fn the_process_is_killed_and_then_the_power_fails() {
     crash_everywhere(|_| Loss::Killed).await;
+}
+
+/// Purged segments are removed some time after the purge. A crash can leave any number of them behind.
+#[tokio::test]
+async fn purged_segments_are_left_behind() {
+    let disk = || {
+        let disk = SimulatedDisk::new();
+        disk.ignore_removals();
+        disk
+    };
+    crash_disks_everywhere(disk, |cut| Loss::Part(cut)).await;
+}
+
+/// Opens the log for a database with the content of a snapshot whose last entry is `installed`. Returns `None` if the
+/// power fails.
+async fn open_installed(disk: &SimulatedDisk, installed: LogId, marker: Option<LogId>) -> Option<Content> {
+    let opened = CheckedLog::check(options(disk)).and_then(|checked| checked.open(Some(installed), marker));
+    let mut log = match opened {
+        Ok(log) => log,
+        Err(LogError::Io { source, .. }) if source.to_string().contains("power") => return None,
+        Err(error) => panic!("{error}"),
+    };
+    let content = Content::of(&mut log).await;
+    log.close();
+    Some(content)
+}
+
+/// The power fails while the log is reset to an installed snapshot. The reset is then repeated, because the marker is
+/// removed only after it.
+#[tokio::test]
+async fn the_reset_to_a_snapshot_is_interrupted() {
+    // The log ends before the snapshot; contradicts it at its end; or contradicts it before its end.
+    for installed in [log_id(5, 60), log_id(5, 39), log_id(5, 20)] {
+        for seed in 0..5 {
+            let mut cut = 0;
+            loop {
+                let disk = SimulatedDisk::new();
+                let mut log = open(&disk).unwrap();
+                let vote = Vote::new(6, 2);
+                log.save_vote(&vote).await.unwrap();
+                append(&mut log, (0..40).map(|index| command(1, index, 200)).collect()).await.unwrap();
+                log.close();
+                disk.crash(Loss::Nothing);
+                disk.set_fault(Fault::CutAt(cut));
+                open_installed(&disk, installed, Some(installed)).await;
+                let complete = disk.operations() <= cut;
+                disk.crash(match seed {
+                    0 => Loss::All,
+                    1 => Loss::Nothing,
+                    2 => Loss::Killed,
+                    seed => Loss::Part(cut * 10 + seed),
+                });
+                let reset =
+                    Content { vote: Some(vote), purged: Some(installed), last: Some(installed), ..Content::default() };
+                let found = open_installed(&disk, installed, Some(installed)).await;
+                assert_eq!(found, Some(reset.clone()), "{installed} cut at {cut}, {seed}");
+                disk.crash(Loss::All);
+                assert_eq!(open_installed(&disk, installed, None).await, Some(reset), "{installed} cut at {cut}");
+                if complete {
+                    break;
+                }
+                cut += 1;
+            }
+            assert!(cut > 3, "only {cut} operations");
+        }
+    }
+}
+
+/// Overwrites the last frame of the log with zeros, durably, if it contains a vote and nothing follows it. Without
+/// another copy of the vote, that looks as if the vote had never been written. Returns whether a vote was overwritten.
+fn lose_last_vote(disk: &SimulatedDisk) -> bool {
+    let directory = Path::new("/log");
+    let segments = disk.list(directory).unwrap().into_iter().filter_map(|name| segment_number(&name));
+    let Some(number) = segments.max() else { return false };
+    let file = disk.open(&segment_path(directory, number)).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let (mut at, mut last) = (HEADER_BYTES, None);
+    while let Some(found) = frame::decode_at(&bytes, number, 0, at) {
+        let is_vote = matches!(frame::parse(&found), Ok(Frame::Vote(_)));
+        last = is_vote.then_some((at, found.len()));
+        at += found.len();
+    }
+    let Some((at, len)) = last.filter(|(at, len)| bytes[at + len..].iter().all(|byte| *byte == 0)) else {
+        return false;
+    };
+    file.write_all_at(&vec![0; len], at as u64).unwrap();
+    file.sync().unwrap();
+    true
+}
+
+/// The last frame of the log is lost after a power cut. A vote that was reported durable must not be lost with it.
+#[tokio::test]
+async fn a_lost_vote_is_found() {
+    for seed in 0..3 {
+        let (mut cut, mut lost) = (0, 0);
+        loop {
+            let case = format!("cut at {cut}, seed {seed}");
+            let disk = SimulatedDisk::new();
+            disk.set_fault(Fault::CutAt(cut));
+            let nothing = History::new(Content::default());
+            let past = resume(&disk, &nothing, LONG, &case).await.unwrap_or(nothing);
+            if disk.operations() <= cut {
+                break;
+            }
+            disk.crash(if seed == 0 { Loss::All } else { Loss::Part(cut * 10 + seed) });
+            if lose_last_vote(&disk) {
+                lost += 1;
+                let found = resume(&disk, &past, SHORT, &case).await.expect("the disk works");
+                disk.crash(Loss::All);
+                resume(&disk, &found, &[], &case).await.expect("the disk works");
+            }
+            cut += 1;
+        }
+        assert!(lost > 5, "only {lost} votes were lost");
+    }
 }

@@ -5,12 +5,12 @@
 //! tests. `UPDATE_GOLDENFILES=1 cargo test` replaces the output with the actual one; read the difference before you
 //! commit it.
 //!
-//! An entry is written `INDEX@TERM`, with its index counted from 1. FILE is the number of a segment. The log is on a
-//! [`SimulatedDisk`].
+//! An entry is written `INDEX@TERM`, with its index counted from 1. FILE is the number of a segment, or `vote`. The log
+//! is on a [`SimulatedDisk`].
 //!
-//! * `open [applied=INDEX] [segment=BYTES]`: Opens the log and prints its state. `applied`: the last entry that the
-//!   database has applied; by default the last purged entry. `segment`: the length from which a segment is full; by
-//!   default 1024 bytes.
+//! * `open [applied=ID] [installed=ID] [segment=BYTES]`: Opens the log and prints its state. `applied`: the last entry
+//!   that the database has applied; by default the last purged entry. `installed`: the marker of an installed snapshot.
+//!   `segment`: the length from which a segment is full; by default 1024 bytes.
 //! * `append ID… [kind=blank|command|members] [bytes=N]`: Appends entries in one call, and waits until they are
 //!   durable.
 //! * `begin ID… [kind=…] [bytes=N]`: Appends each entry in a call of its own, and does not wait.
@@ -18,13 +18,15 @@
 //! * `vote TERM NODE [committed=true]`: Saves a vote.
 //! * `committed ID`: Records the last committed entry.
 //! * `truncate [ID]`: Removes the entries after ID; without an ID, removes all entries.
-//! * `purge ID`: Removes the entries up to and including ID.
+//! * `purge ID`: Removes the entries up to and including ID, and waits until the purged segments are removed, or until
+//!   the first removal is blocked.
 //! * `state`: Prints the state of the log, and the entries that can be read.
 //! * `files`: Prints the frames of each segment: offset, content, and the offset up to which the segment was durable
 //!   when the frame was written.
+//! * `votes`: Prints the slots of the file `vote`.
 //! * `close`: Closes the log.
-//! * `hold`, `release`: `hold` blocks the operations of the disk. `release` lets them continue, and then does the same
-//!   as `pending`.
+//! * `hold [removals]`, `release`: `hold` blocks the operations of the disk, or only the removals of files. `release`
+//!   lets them continue, and then does the same as `pending`.
 //! * `waits`: Waits until the log is waiting for its disk, and prints the reason.
 //! * `crash all|nothing|killed|SEED`: Ends the process. What was not synced is lost (`all`), kept (`nothing`), kept but
 //!   still not synced (`killed`), or lost in part (`SEED`). A disk operation that is blocked at that moment is carried
@@ -37,14 +39,14 @@
 //! * `cut FILE LENGTH`: Shortens a file. The change is durable.
 //! * `head FILE VERSION`: Rewrites the header of a segment with another format version. A header of version 1 contains
 //!   no identity.
-//! * `copy FILE TO`, `remove FILE`: Copies or removes a segment. The change is durable.
+//! * `copy FILE TO`, `remove FILE`: Copies or removes a file. The change is durable.
 //!
 //! With the tag `[ops]`, the output of a command begins with the disk operations that it caused. If the output is an
 //! error, the disk operations follow it.
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
@@ -57,10 +59,11 @@ use tokio::runtime::Runtime;
 
 use super::super::disk::{Disk, DiskFile, Space};
 use super::super::frame::{self, Frame};
-use super::super::segment::segment_path;
+use super::super::segment::{segment_number, segment_path};
 use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
+use super::super::votes::{self, Slot, vote_path};
 use super::super::{CheckedLog, LogOptions, LogStore};
-use super::simulated::{Fault, Loss, SimulatedDisk};
+use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{Pending, blank, command, members};
 use crate::types::{Entry, LogId, Vote, id_at, index_of};
 
@@ -84,7 +87,9 @@ fn scripts() {
 enum Command {
     Open {
         #[arg(key)]
-        applied: Option<u64>,
+        applied: Option<Id>,
+        #[arg(key)]
+        installed: Option<Id>,
         #[arg(key)]
         segment: Option<u32>,
     },
@@ -114,8 +119,9 @@ enum Command {
     Purge(Id),
     State,
     Files,
+    Votes,
     Close,
-    Hold,
+    Hold(Option<String>),
     Release,
     Waits,
     Crash(String),
@@ -125,32 +131,32 @@ enum Command {
         at: u64,
     },
     Flip {
-        file: u64,
+        file: LogFile,
         offset: u64,
     },
     Zero {
-        file: u64,
+        file: LogFile,
         from: u64,
         to: Option<u64>,
     },
     Fill {
-        file: u64,
+        file: LogFile,
         from: u64,
         to: u64,
     },
     Cut {
-        file: u64,
+        file: LogFile,
         length: u64,
     },
     Head {
-        file: u64,
+        file: LogFile,
         version: u32,
     },
     Copy {
-        file: u64,
-        to: u64,
+        file: LogFile,
+        to: LogFile,
     },
-    Remove(u64),
+    Remove(LogFile),
 }
 
 /// The index of an entry, counted from 1, and its term.
@@ -170,6 +176,19 @@ impl FromStr for Id {
     }
 }
 
+/// A file of the log: the number of a segment, or `vote`.
+#[derive(Clone)]
+struct LogFile(PathBuf);
+
+impl FromStr for LogFile {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let directory = Path::new(DIRECTORY);
+        Ok(LogFile(if text == "vote" { vote_path(directory) } else { segment_path(directory, text.parse()?) }))
+    }
+}
+
 impl Id {
     fn log_id(self) -> LogId {
         id_at(self.term, self.index).expect("indexes begin with 1")
@@ -182,8 +201,8 @@ struct LogRunner {
     log: Option<LogStore>,
     /// The appends that were started by `begin` and whose results have not been printed.
     pending: Vec<(Id, Pending)>,
-    /// Whether the operations of the disk are blocked.
-    held: bool,
+    /// The operations of the disk that are blocked.
+    held: Option<Held>,
 }
 
 type Output = Result<String, Box<dyn Error>>;
@@ -192,20 +211,17 @@ impl LogRunner {
     fn new() -> LogRunner {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let disk = RecordingDisk { disk: SimulatedDisk::new(), operations: Arc::default() };
-        LogRunner { runtime, disk, log: None, pending: Vec::new(), held: false }
+        LogRunner { runtime, disk, log: None, pending: Vec::new(), held: None }
     }
 
-    fn open(&mut self, applied: Option<u64>, segment: Option<u32>) -> Output {
-        let options = LogOptions {
-            segment_bytes: segment.unwrap_or(1024),
-            cache_bytes: 0,
-            disk: Arc::new(self.disk.clone()),
-            ..LogOptions::new(Path::new(DIRECTORY))
-        };
+    fn open(&mut self, applied: Option<Id>, installed: Option<Id>, segment: Option<u32>) -> Output {
+        let mut options = self.options();
+        options.segment_bytes = segment.unwrap_or(options.segment_bytes);
         self.log = Some(match applied {
-            Some(applied) => CheckedLog::check(options)?.open(applied)?,
+            Some(applied) => CheckedLog::check(options)?.open(Some(applied.log_id()), installed.map(Id::log_id))?,
             None => LogStore::open(options)?,
         });
+        self.log()?.wait_until_purged_segments_are_removed();
         self.state()
     }
 
@@ -223,12 +239,21 @@ impl LogRunner {
         Ok(String::new())
     }
 
+    fn purge(&mut self, id: Id) -> Output {
+        let purged = self.change(async |mut log| log.purge(id.log_id()).await);
+        match self.held {
+            Some(_) => self.disk.disk.wait_until_one_is_held(),
+            None => self.log()?.wait_until_purged_segments_are_removed(),
+        }
+        purged
+    }
+
     fn begin(&mut self, ids: &[Id], kind: Option<&str>, bytes: Option<usize>) -> Output {
         for id in ids {
             let mut log = self.log()?.clone();
             let pending = self.runtime.block_on(begin_append(&mut log, vec![entry(*id, kind, bytes)?]))?;
             self.pending.push((*id, pending));
-            if self.held {
+            if self.held.is_some() {
                 // The first append is at the disk; the others are queued behind it.
                 self.disk.disk.wait_until_one_is_held();
             }
@@ -242,14 +267,25 @@ impl LogRunner {
         self.change(async |mut log| begin_append(&mut log, entries).await?.await.map_err(std::io::Error::other)?)
     }
 
-    fn hold(&mut self, held: bool) -> Output {
-        self.held = held;
-        if held {
-            self.disk.disk.hold();
-            return Ok(String::new());
-        }
+    fn hold(&mut self, what: Option<&str>) -> Output {
+        let held = match what {
+            None => Held::All,
+            Some("removals") => Held::Removals,
+            Some(other) => return Err(format!("there is nothing called '{other}' to hold").into()),
+        };
+        self.disk.disk.hold(held);
+        self.held = Some(held);
+        Ok(String::new())
+    }
+
+    fn release(&mut self) -> Output {
+        self.held = None;
         self.disk.disk.release();
-        self.report_pending()
+        let pending = self.report_pending();
+        if let Some(log) = &self.log {
+            log.wait_until_purged_segments_are_removed();
+        }
+        pending
     }
 
     fn waits(&mut self) -> Output {
@@ -302,7 +338,7 @@ impl LogRunner {
         let disk = &self.disk.disk;
         disk.set_fault(Fault::CutAt(0));
         disk.release();
-        self.held = false;
+        self.held = None;
         if let Some(log) = self.log.take() {
             log.close();
         }
@@ -322,9 +358,9 @@ impl LogRunner {
         Ok(String::new())
     }
 
-    /// Changes the bytes of a segment's file, durably.
-    fn damage(&mut self, file: u64, change: impl FnOnce(&mut Vec<u8>)) -> Output {
-        let file = self.disk.disk.open(&segment_path(Path::new(DIRECTORY), file))?;
+    /// Changes the bytes of a file, durably.
+    fn damage(&mut self, file: &LogFile, change: impl FnOnce(&mut Vec<u8>)) -> Output {
+        let file = self.disk.disk.open(&file.0)?;
         let mut bytes = vec![0; usize::try_from(file.len()?)?];
         file.read_exact_at(&mut bytes, 0)?;
         change(&mut bytes);
@@ -334,32 +370,49 @@ impl LogRunner {
         Ok(String::new())
     }
 
-    fn copy(&mut self, from: u64, to: u64) -> Output {
-        let directory = Path::new(DIRECTORY);
-        let bytes = self.disk.bytes(&segment_path(directory, from))?;
-        let file = self.disk.disk.create(&segment_path(directory, to))?;
+    fn copy(&mut self, from: &LogFile, to: &LogFile) -> Output {
+        let bytes = self.disk.bytes(&from.0)?;
+        let file = self.disk.disk.create(&to.0)?;
         file.write_all_at(&bytes, 0)?;
         file.sync()?;
-        self.disk.disk.sync_directory(directory)?;
+        self.disk.disk.sync_directory(Path::new(DIRECTORY))?;
         Ok(String::new())
     }
 
-    fn remove(&mut self, file: u64) -> Output {
-        let directory = Path::new(DIRECTORY);
-        self.disk.disk.remove(&segment_path(directory, file))?;
-        self.disk.disk.sync_directory(directory)?;
+    fn remove(&mut self, file: &LogFile) -> Output {
+        self.disk.disk.remove(&file.0)?;
+        self.disk.disk.sync_directory(Path::new(DIRECTORY))?;
         Ok(String::new())
     }
 
     fn files(&mut self) -> Output {
         let mut out = String::new();
         for file in self.disk.disk.list(Path::new(DIRECTORY))? {
+            let Some(number) = segment_number(&file) else { continue };
             let bytes = self.disk.bytes(&Path::new(DIRECTORY).join(&file))?;
             writeln!(out, "{file}: {} bytes", bytes.len())?;
-            let number = file.trim_end_matches(".log").parse()?;
             describe(&bytes, number, &mut out)?;
         }
         Ok(out)
+    }
+
+    fn votes(&mut self) -> Output {
+        let mut out = String::new();
+        let found = votes::read(&self.options())?;
+        for (number, slot) in found.slots.iter().enumerate() {
+            match slot {
+                Slot::Valid { sequence, vote } => {
+                    writeln!(out, "slot {number}: {sequence}. vote {}", vote_of(Some(*vote)))?;
+                }
+                other => writeln!(out, "slot {number}: {other:?}")?,
+            }
+        }
+        Ok(out)
+    }
+
+    fn options(&self) -> LogOptions {
+        let options = LogOptions::new(Path::new(DIRECTORY));
+        LogOptions { segment_bytes: 1024, cache_bytes: 0, disk: Arc::new(self.disk.clone()), ..options }
     }
 }
 
@@ -369,7 +422,7 @@ impl Runner for LogRunner {
     fn run(&mut self, command: &Command, context: &Context) -> Output {
         self.disk.operations.lock().unwrap().clear();
         let result = match command {
-            Command::Open { applied, segment } => self.open(*applied, *segment),
+            Command::Open { applied, installed, segment } => self.open(*applied, *installed, *segment),
             Command::Append { ids, kind, bytes } => self.append(ids, kind.as_deref(), *bytes),
             Command::Begin { ids, kind, bytes } => self.begin(ids, kind.as_deref(), *bytes),
             Command::Pending => self.report_pending(),
@@ -379,31 +432,32 @@ impl Runner for LogRunner {
             }
             Command::Committed(id) => self.change(async |mut log| log.save_committed(Some(id.log_id())).await),
             Command::Truncate(id) => self.change(async |mut log| log.truncate_after(id.map(Id::log_id)).await),
-            Command::Purge(id) => self.change(async |mut log| log.purge(id.log_id()).await),
+            Command::Purge(id) => self.purge(*id),
             Command::State => self.state(),
             Command::Files => self.files(),
+            Command::Votes => self.votes(),
             Command::Close => {
                 self.log()?.close();
                 self.log = None;
                 Ok(String::new())
             }
-            Command::Hold => self.hold(true),
-            Command::Release => self.hold(false),
+            Command::Hold(what) => self.hold(what.as_deref()),
+            Command::Release => self.release(),
             Command::Waits => self.waits(),
             Command::Crash(loss) => self.crash(loss),
             Command::Fault { fault, at } => self.fault(fault, *at),
-            Command::Flip { file, offset } => self.damage(*file, |bytes| bytes[*offset as usize] ^= 1),
-            Command::Zero { file, from, to } => self.damage(*file, |bytes| {
+            Command::Flip { file, offset } => self.damage(file, |bytes| bytes[*offset as usize] ^= 1),
+            Command::Zero { file, from, to } => self.damage(file, |bytes| {
                 let to = to.map_or(bytes.len(), |to| to as usize);
                 bytes[*from as usize..to].fill(0);
             }),
             Command::Fill { file, from, to } => {
-                self.damage(*file, |bytes| bytes[*from as usize..*to as usize].fill(0xA5))
+                self.damage(file, |bytes| bytes[*from as usize..*to as usize].fill(0xA5))
             }
-            Command::Cut { file, length } => self.damage(*file, |bytes| bytes.truncate(*length as usize)),
-            Command::Head { file, version } => self.damage(*file, |bytes| set_version(bytes, *file, *version)),
-            Command::Copy { file, to } => self.copy(*file, *to),
-            Command::Remove(file) => self.remove(*file),
+            Command::Cut { file, length } => self.damage(file, |bytes| bytes.truncate(*length as usize)),
+            Command::Head { file, version } => self.damage(file, |bytes| set_version(bytes, *version)),
+            Command::Copy { file, to } => self.copy(file, to),
+            Command::Remove(file) => self.remove(file),
         };
         if !context.tags.contains("ops") {
             return result;
@@ -435,8 +489,8 @@ async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> std::io::Resul
 }
 
 /// Sets the format version in the header of a segment, and updates the checksum.
-fn set_version(bytes: &mut [u8], number: u64, version: u32) {
-    let SegmentHeader::Valid { state, .. } = decode_header(bytes) else { panic!("the head is not valid") };
+fn set_version(bytes: &mut [u8], version: u32) {
+    let SegmentHeader::Valid { number, state } = decode_header(bytes) else { panic!("the head is not valid") };
     let identity = state.identity.filter(|_| version > 1);
     let mut head = encode_header(number, &LogState { identity, ..state });
     head[8..12].copy_from_slice(&version.to_le_bytes());
