@@ -88,7 +88,7 @@ impl Node {
         let timer = runtime.run(async { CoarseTimer::start(REPORT_AFTER) }).await;
         let timer = timer.map_err(|error| StartError::Raft(error.to_string()))?;
         let waiters = Waiters::default();
-        let machine = StateMachine::new(database.clone(), &options, skip, timer, waiters.clone());
+        let machine = StateMachine::new(database.clone(), &options, skip, timer, waiters.clone(), log.durable_index());
         let started = start_raft(options.clone(), database.clone(), log.clone(), machine.clone(), waiters);
         let started = runtime.run(started).await;
         let (raft, proposer, ready_term) = started.map_err(|error| StartError::Raft(error.to_string()))??;

@@ -10,7 +10,7 @@ use openraft::entry::{EntryPayload, RaftEntry as _};
 use super::disk::DiskFile;
 use super::frame::{self, Frame};
 use super::state::LogState;
-use crate::types::{Entry, LogId};
+use crate::types::{Entry, LogId, index_of};
 
 /// The approximate size in memory of an entry without its command, in bytes.
 const ENTRY_BYTES: usize = 128;
@@ -66,6 +66,8 @@ pub(super) struct InMemoryLog {
     cached_bytes: usize,
     /// The index in `slots` of the first slot whose entry is cached.
     cached_from: usize,
+    /// The index, counted from 1, of the last entry that is durable. All entries before it are durable, too.
+    durable: u64,
 }
 
 impl InMemoryLog {
@@ -77,6 +79,22 @@ impl InMemoryLog {
     /// have.
     pub(super) fn first_index(&self) -> u64 {
         self.slots.front().map_or(self.state.next_index(), |slot| slot.id.index)
+    }
+
+    /// The index, counted from 1, of the last entry that is durable; 0 if none is.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// Records that the log has been synced after recovery: all its entries are durable.
+    pub(super) fn all_durable(&mut self) {
+        self.durable = self.state.next_index();
+    }
+
+    /// Records that the purge of the entries up to and including `upto` is durable. The log may never have contained
+    /// these entries.
+    pub(super) fn purge_durable(&mut self, upto: LogId) {
+        self.durable = self.durable.max(index_of(&upto));
     }
 
     /// Returns `true` if the log contains no entry.
@@ -130,6 +148,7 @@ impl InMemoryLog {
         }
         self.cached_from = self.cached_from.min(self.slots.len());
         self.state.truncate_after(last);
+        self.durable = self.durable.min(self.state.next_index());
     }
 
     /// Removes the entries up to and including `upto`.
@@ -143,10 +162,12 @@ impl InMemoryLog {
         self.state.purge(upto);
     }
 
-    /// Sets the location of an entry that has been written, unless the entry has been truncated in the meantime.
+    /// Sets the location of an entry that has been written and synced, unless the entry has been truncated in the
+    /// meantime.
     pub(super) fn set_location(&mut self, id: LogId, location: EntryLocation) {
         if let Some(slot) = self.slot_mut(id.index).filter(|slot| slot.id == id) {
             slot.location = Some(location);
+            self.durable = index_of(&id);
         }
     }
 

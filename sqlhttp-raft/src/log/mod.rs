@@ -52,6 +52,7 @@
 //! | `frame`, `state`, `segment` | the format |
 //! | `recovery` | reads and checks the log when the node is started |
 //! | `memory` | the part of the log in memory: its state, the location of every entry, and recent entries |
+//! | `durable` | the index of the last durable entry |
 //! | `queue`, `writer` | the queued operations; the log thread, which writes them |
 //! | `retry` | retries file operations while the disk is full |
 //! | `store` | opens and closes the log |
@@ -59,6 +60,7 @@
 //! | `disk` | the file operations |
 
 mod disk;
+mod durable;
 mod frame;
 mod memory;
 mod options;
@@ -74,6 +76,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use durable::DurableIndex;
 #[cfg(test)]
 pub(crate) use options::LogStatus;
 pub(crate) use options::{LogError, LogOptions};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
 
+use super::durable::DurableIndex;
 use super::memory::InMemoryLog;
 use super::options::LogOptions;
 use super::retry::DiskRetry;
@@ -60,6 +61,7 @@ pub(super) struct LogShared {
     queue: Mutex<Queue>,
     arrived: Condvar,
     pub(super) memory: Mutex<InMemoryLog>,
+    pub(super) durable: Arc<DurableIndex>,
     pub(super) counters: LogCounters,
     pub(super) retry: DiskRetry,
     /// The lock on the log's directory, which is held while the log is open.
@@ -75,13 +77,18 @@ pub(super) struct LogCounters {
 }
 
 impl LogShared {
-    pub(super) fn new(options: LogOptions, memory: InMemoryLog, lock: Box<dyn Send + Sync>) -> Self {
+    /// `memory` is the recovered log, all of which has been synced.
+    pub(super) fn new(options: LogOptions, mut memory: InMemoryLog, lock: Box<dyn Send + Sync>) -> Self {
         let retry = DiskRetry::new(options.observer.clone());
+        let durable = Arc::<DurableIndex>::default();
+        memory.all_durable();
+        durable.set(memory.durable());
         LogShared {
             options,
             queue: Mutex::default(),
             arrived: Condvar::new(),
             memory: Mutex::new(memory),
+            durable,
             counters: LogCounters::default(),
             retry,
             _lock: lock,
@@ -94,6 +101,18 @@ impl LogShared {
 
     pub(super) fn memory(&self) -> MutexGuard<'_, InMemoryLog> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the log in memory, and publishes the index of the last durable entry if that changes.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut InMemoryLog) -> T) -> T {
+        let mut memory = self.memory();
+        let before = memory.durable();
+        let result = change(&mut memory);
+        // Published under the lock, so that concurrent changes are published in order.
+        if memory.durable() != before {
+            self.durable.set(memory.durable());
+        }
+        result
     }
 
     /// Queues an operation for the log thread. If the log thread has ended, the operation fails at once.
@@ -183,6 +202,7 @@ impl Drop for CloseOnDrop {
         queue.closed = true;
         let left = std::mem::take(&mut queue.ops);
         drop(queue);
+        self.0.durable.end("the log is closed");
         left.into_iter().for_each(|op| completion_of(op).complete(Err(closed())));
     }
 }

@@ -173,7 +173,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        self.shared.memory().truncate_after(last);
+        self.shared.update(|memory| memory.truncate_after(last));
         self.durable(|done| LogOp::Truncate(last, done)).await
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::durable::DurableIndex;
 use super::options::{LogError, LogOptions, LogStatus};
 use super::queue::LogShared;
 use super::recovery::{Recovered, Scan, scan};
@@ -114,6 +115,11 @@ impl LogStore {
     /// Ends all retries of file operations, because the node is being closed.
     pub(crate) fn stop_retries(&self) {
         self.shared.retry.stop();
+    }
+
+    /// Returns the index of the last entry that is durable on this node's disk.
+    pub(crate) fn durable_index(&self) -> Arc<DurableIndex> {
+        self.shared.durable.clone()
     }
 
     /// Returns the statistics of the log.

@@ -52,7 +52,7 @@ impl LogHandle {
         let _done = FinishOnDrop(&self.shared);
         let mut writer = self.writer.lock().unwrap_or_else(|poisoned| {
             let mut writer = poisoned.into_inner();
-            writer.failed.get_or_insert_with(|| "the log's writer panicked".to_owned());
+            writer.fail("the log's writer panicked".to_owned());
             writer
         });
         writer.execute(dequeued);
@@ -125,9 +125,14 @@ impl LogWriter {
         let why = format!("the log cannot be written: {error}");
         if self.failed.is_none() {
             self.shared.options.observer.event(&Event::LogFailed { error });
-            self.failed = Some(why.clone());
+            self.fail(why.clone());
         }
         why
+    }
+
+    fn fail(&mut self, why: String) {
+        self.shared.durable.end(&why);
+        self.failed.get_or_insert(why);
     }
 
     fn write_all(&mut self, ops: &VecDeque<LogOp>, committed: Option<LogId>) -> io::Result<()> {
@@ -194,10 +199,14 @@ impl LogWriter {
         self.shared.options.observer.log_synced(took);
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT_BYTES);
-        let mut memory = self.shared.memory();
-        self.entries.drain(..).for_each(|(id, location)| memory.set_location(id, location));
-        memory.evict(self.shared.options.cache_bytes);
-        drop(memory);
+        let (entries, purged) = (&mut self.entries, self.state.purged);
+        self.shared.update(|memory| {
+            entries.drain(..).for_each(|(id, location)| memory.set_location(id, location));
+            if let Some(purged) = purged {
+                memory.purge_durable(purged);
+            }
+            memory.evict(self.shared.options.cache_bytes);
+        });
         self.count_bytes();
         Ok(())
     }

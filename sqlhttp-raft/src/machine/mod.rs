@@ -24,6 +24,7 @@ pub(crate) use snapshot::{DatabaseSnapshot, SnapshotBuilder};
 use self::snapshot::{Snapshot, SnapshotMeta};
 
 use crate::command::{Command, Operation};
+use crate::log::DurableIndex;
 use crate::membership;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
@@ -45,6 +46,8 @@ pub(crate) struct StateMachine {
     /// A timer that ticks often enough to measure [`REPORT_AFTER`].
     timer: CoarseTimer,
     waiters: Waiters,
+    /// The last entry that is durable on this node's disk.
+    durable: Arc<DurableIndex>,
 }
 
 impl StateMachine {
@@ -54,6 +57,7 @@ impl StateMachine {
         skip: Option<SkipFile>,
         timer: CoarseTimer,
         waiters: Waiters,
+        durable: Arc<DurableIndex>,
     ) -> Self {
         let (directory, observer) = (options.directory.clone(), options.observer.clone());
         StateMachine {
@@ -64,6 +68,7 @@ impl StateMachine {
             skip,
             timer,
             waiters,
+            durable,
         }
     }
 
@@ -243,6 +248,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         // Entries are applied in chunks, because after a restart all of them together may not fit in memory.
         while let Some(chunk) = next_chunk(&mut entries).await? {
+            // A leader whose disk is slower than its followers' commits entries that it has not synced. If the database
+            // applied them, a power cut could leave it ahead of the log.
+            if let Some((last, _)) = chunk.last() {
+                self.durable.reaches(index_of(&last.log_id())).await?;
+            }
             self.apply_chunk(chunk).await?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
 use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
-use super::simulated::{Fault, Loss, SimulatedDisk};
+use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{all_entries, append, begin_append, blank, command, members};
 use crate::observer::Observer;
 use crate::types::{Entry, Vote, log_id};
@@ -59,7 +59,7 @@ async fn old_entries_are_read_from_the_disk() {
 async fn entries_can_be_read_before_they_are_durable() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
-    disk.hold();
+    disk.hold(Held::All);
     let written: Vec<Entry> = (0..30).map(mixed).collect();
     let pending = begin_append(&mut log, written.clone()).await;
     disk.wait_until_one_is_held();
@@ -167,7 +167,7 @@ async fn a_directory_cannot_be_opened_twice() {
 async fn closing_writes_queued_operations_and_refuses_later_ones() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
-    disk.hold();
+    disk.hold(Held::All);
     let mut pending = Vec::new();
     for index in 0..20 {
         pending.push(begin_append(&mut log, vec![mixed(index)]).await);
@@ -276,7 +276,7 @@ async fn closing_does_not_wait_for_a_full_disk() {
 async fn queued_operations_share_a_sync() {
     let disk = SimulatedDisk::new();
     let mut log = LogStore::open(LogOptions { segment_bytes: 1 << 20, ..options_on(&disk) }).unwrap();
-    disk.hold();
+    disk.hold(Held::All);
     let mut pending = vec![begin_append(&mut log, vec![blank(1, 0)]).await];
     disk.wait_until_one_is_held();
     for index in 1..1000 {
@@ -413,7 +413,7 @@ async fn inline_appends_keep_their_order() {
 async fn an_inline_append_neither_overtakes_the_log_thread_nor_waits_for_it() {
     let disk = SimulatedDisk::new();
     let mut log = simulated(&disk);
-    disk.hold();
+    disk.hold(Held::All);
     let first = begin_append(&mut log, vec![mixed(0)]).await;
     disk.wait_until_one_is_held();
     log.set_inline_append(true);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
 use super::super::{LogError, LogOptions, LogStore};
-use super::simulated::{Fault, Loss, SimulatedDisk};
+use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{Pending, all_entries, begin_append, blank, command, members};
 use crate::types::{Entry, LogId, Vote, log_id};
 
@@ -206,7 +206,7 @@ impl Run<'_> {
 
     async fn append(&mut self, appends: usize, entries: usize) -> bool {
         let mut pending: Vec<(usize, Pending)> = Vec::new();
-        self.disk.hold();
+        self.disk.hold(Held::All);
         for _ in 0..appends {
             let mut batch = Vec::new();
             for _ in 0..entries {

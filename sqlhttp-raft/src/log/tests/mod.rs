@@ -4,6 +4,7 @@
 mod behaviour;
 mod crash;
 mod damage;
+mod durable;
 mod scripts;
 mod simulated;
 mod suite;

@@ -60,7 +60,7 @@ use super::super::frame::{self, Frame};
 use super::super::segment::segment_path;
 use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
 use super::super::{CheckedLog, LogOptions, LogStore};
-use super::simulated::{Fault, Loss, SimulatedDisk};
+use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{Pending, blank, command, members};
 use crate::types::{Entry, LogId, Vote, id_at, index_of};
 
@@ -245,7 +245,7 @@ impl LogRunner {
     fn hold(&mut self, held: bool) -> Output {
         self.held = held;
         if held {
-            self.disk.disk.hold();
+            self.disk.disk.hold(Held::All);
             return Ok(String::new());
         }
         self.disk.disk.release();

@@ -39,6 +39,15 @@ pub(super) enum Fault {
     Full,
 }
 
+/// The operations that [`SimulatedDisk::hold`] blocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Held {
+    /// All operations that change the disk.
+    All,
+    /// Syncs of files.
+    Syncs,
+}
+
 /// The simulated disk. Clones share it.
 #[derive(Clone)]
 pub(super) struct SimulatedDisk(Arc<Shared>);
@@ -60,8 +69,9 @@ struct State {
     locked: bool,
     /// The number of simulated crashes. Files that were opened before the last crash are closed.
     crashes: u64,
-    held: bool,
-    /// The number of operations that are blocked because `held` is set.
+    /// The operations that are blocked.
+    held: Option<Held>,
+    /// The number of operations that are blocked.
     waiting: usize,
 }
 
@@ -184,7 +194,7 @@ impl SimulatedDisk {
             dead: false,
             locked: false,
             crashes: 0,
-            held: false,
+            held: None,
             waiting: 0,
         };
         SimulatedDisk(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
@@ -194,12 +204,13 @@ impl SimulatedDisk {
         self.0.state.lock().unwrap()
     }
 
-    /// Waits until operations are no longer blocked by [`SimulatedDisk::hold`], and returns the state.
-    fn let_through(&self) -> MutexGuard<'_, State> {
+    /// Waits until an operation of this kind is not blocked by [`SimulatedDisk::hold`], and returns the state. `kind` is
+    /// [`Held::All`] for an operation that only that value blocks.
+    fn let_through(&self, kind: Held) -> MutexGuard<'_, State> {
         let mut state = self.state();
         state.waiting += 1;
         self.0.changed.notify_all();
-        while state.held && !state.dead {
+        while state.held.is_some_and(|held| held == Held::All || held == kind) && !state.dead {
             state = self.0.changed.wait(state).unwrap();
         }
         state.waiting -= 1;
@@ -218,9 +229,9 @@ impl SimulatedDisk {
         self.state().operations
     }
 
-    /// Blocks all further operations until [`SimulatedDisk::release`] is called.
-    pub(super) fn hold(&self) {
-        self.state().held = true;
+    /// Blocks further operations until [`SimulatedDisk::release`] is called.
+    pub(super) fn hold(&self, held: Held) {
+        self.state().held = Some(held);
     }
 
     /// Waits until an operation is blocked or the power has failed.
@@ -233,7 +244,7 @@ impl SimulatedDisk {
 
     /// Ends the blocking of operations that [`SimulatedDisk::hold`] has begun.
     pub(super) fn release(&self) {
-        self.state().held = false;
+        self.state().held = None;
         self.0.changed.notify_all();
     }
 
@@ -252,7 +263,7 @@ impl SimulatedDisk {
         state.operations = 0;
         state.dead = false;
         state.locked = false;
-        state.held = false;
+        state.held = None;
     }
 
     fn handle(&self, file: usize, crashes: u64) -> Arc<dyn DiskFile> {
@@ -269,7 +280,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.let_through();
+        let mut state = self.let_through(Held::All);
         state.has_space()?;
         let (happens, result) = state.operation();
         let file = state.names.get(path).copied().unwrap_or(state.files.len());
@@ -290,7 +301,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.let_through();
+        let mut state = self.let_through(Held::All);
         let (happens, result) = state.operation();
         if happens {
             state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
@@ -299,7 +310,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        let mut state = self.let_through();
+        let mut state = self.let_through(Held::All);
         let (_, result) = state.operation();
         result?;
         let State { names, durable_names, .. } = &mut *state;
@@ -365,7 +376,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.check(self.disk.let_through())?;
+        let mut state = self.check(self.disk.let_through(Held::All))?;
         state.has_space()?;
         let (happens, result) = state.operation();
         if happens {
@@ -375,7 +386,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        let mut state = self.check(self.disk.let_through())?;
+        let mut state = self.check(self.disk.let_through(Held::All))?;
         let (happens, result) = state.operation();
         if happens {
             state.files[self.file].truncate(len as usize);
@@ -384,7 +395,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.check(self.disk.let_through())?;
+        let mut state = self.check(self.disk.let_through(Held::Syncs))?;
         let (_, result) = state.operation();
         result?;
         state.files[self.file].sync();
