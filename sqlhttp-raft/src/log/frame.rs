@@ -14,6 +14,8 @@ pub(super) const HEADER_BYTES: usize = 17;
 /// The number of header bytes that the CRC of the header covers. (The CRC also covers the number of the segment and the
 /// offset of the frame.)
 const COVERED_BYTES: usize = 9;
+/// The length of an entry's index, term and tag in the body of a frame, in bytes.
+const ENTRY_HEAD_BYTES: usize = 17;
 /// The maximum length of a frame's body, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = u32::MAX as usize / 2;
 
@@ -56,6 +58,16 @@ impl FrameRef<'_> {
     pub(super) fn entry_id(&self) -> Option<LogId> {
         if self.kind == ENTRY { read_log_id(&mut &*self.body) } else { None }
     }
+}
+
+/// Returns the length of the frame of an entry, in bytes.
+pub(super) fn entry_len(entry: &Entry) -> u64 {
+    let payload = match &entry.payload {
+        EntryPayload::Blank => 0,
+        EntryPayload::Normal(command) => command.bytes().len(),
+        EntryPayload::Membership(members) => membership::encode_members(members).map_or(0, |bytes| bytes.len()),
+    };
+    (HEADER_BYTES + ENTRY_HEAD_BYTES + payload) as u64
 }
 
 /// Appends an encoded frame to `out`. The first byte of `out` is at offset `base` of segment `number`; the segment is

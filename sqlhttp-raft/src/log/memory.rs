@@ -43,12 +43,14 @@ impl EntryLocation {
     }
 }
 
-/// An entry of the log. `location` is `None` until the entry has been written, and `entry` is `None` once the entry is
-/// no longer cached.
+/// An entry of the log.
 struct Slot {
     id: LogId,
+    /// The total length of the frames of all entries before this one, in bytes. Counted since the log was opened, so
+    /// only the difference between two slots has a meaning.
+    frames_before: u64,
+    /// `None` until the entry has been written.
     location: Option<EntryLocation>,
-    entry: Option<Entry>,
 }
 
 /// Where a reader obtains an entry: from the cache, or from a location on disk.
@@ -63,9 +65,11 @@ pub(super) struct InMemoryLog {
     pub(super) state: LogState,
     /// The slots of all entries that have not been purged, in order and without gaps.
     slots: VecDeque<Slot>,
+    /// The most recent entries: those of the last slots.
+    cached: VecDeque<Entry>,
     cached_bytes: usize,
-    /// The index in `slots` of the first slot whose entry is cached.
-    cached_from: usize,
+    /// The total length of the frames up to the last entry, in bytes. Counted like [`Slot::frames_before`].
+    frames: u64,
     /// The index, counted from 1, of the last entry that is durable. All entries before it are durable, too.
     durable: u64,
 }
@@ -107,22 +111,25 @@ impl InMemoryLog {
     /// # Errors
     /// The index of the entry does not follow that of the last entry.
     pub(super) fn append(&mut self, entry: Entry) -> io::Result<()> {
-        let id = entry.log_id();
-        self.check_next(id)?;
+        self.push(entry.log_id(), None, frame::entry_len(&entry))?;
         self.cached_bytes += memory_bytes(&entry);
-        self.slots.push_back(Slot { id, location: None, entry: Some(entry) });
-        self.state.last = Some(id);
+        self.cached.push_back(entry);
         Ok(())
     }
 
-    /// Appends an entry that is on disk and is not cached.
+    /// Appends an entry that is on disk and is not cached. No cached entry may precede it.
     ///
     /// # Errors
     /// The index of the entry does not follow that of the last entry.
     pub(super) fn append_located(&mut self, id: LogId, location: EntryLocation) -> io::Result<()> {
+        let len = u64::from(location.len);
+        self.push(id, Some(location), len)
+    }
+
+    fn push(&mut self, id: LogId, location: Option<EntryLocation>, frame_len: u64) -> io::Result<()> {
         self.check_next(id)?;
-        self.slots.push_back(Slot { id, location: Some(location), entry: None });
-        self.cached_from = self.slots.len();
+        self.slots.push_back(Slot { id, frames_before: self.frames, location });
+        self.frames += frame_len;
         self.state.last = Some(id);
         Ok(())
     }
@@ -141,12 +148,11 @@ impl InMemoryLog {
     /// Removes the entries after `last`; all entries, if `last` is `None`.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) {
         let stays = |slot: &Slot| last.is_some_and(|last| slot.id.index <= last.index);
-        while self.slots.back().is_some_and(|slot| !stays(slot)) {
-            if let Some(entry) = self.slots.pop_back().and_then(|slot| slot.entry) {
-                self.cached_bytes -= memory_bytes(&entry);
-            }
+        while let Some(slot) = self.slots.back().filter(|slot| !stays(slot)) {
+            self.frames = slot.frames_before;
+            self.slots.pop_back();
+            self.cached_bytes -= self.cached.pop_back().map_or(0, |entry| memory_bytes(&entry));
         }
-        self.cached_from = self.cached_from.min(self.slots.len());
         self.state.truncate_after(last);
         self.durable = self.durable.min(self.state.next_index());
     }
@@ -154,10 +160,10 @@ impl InMemoryLog {
     /// Removes the entries up to and including `upto`.
     pub(super) fn purge(&mut self, upto: LogId) {
         while self.slots.front().is_some_and(|slot| slot.id.index <= upto.index) {
-            if let Some(entry) = self.slots.pop_front().and_then(|slot| slot.entry) {
-                self.cached_bytes -= memory_bytes(&entry);
+            if self.cached_from() == 0 {
+                self.drop_oldest_cached();
             }
-            self.cached_from = self.cached_from.saturating_sub(1);
+            self.slots.pop_front();
         }
         self.state.purge(upto);
     }
@@ -176,16 +182,34 @@ impl InMemoryLog {
         self.slots.get_mut(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
+    /// The index in `slots` of the first slot whose entry is cached.
+    fn cached_from(&self) -> usize {
+        self.slots.len().saturating_sub(self.cached.len())
+    }
+
+    fn drop_oldest_cached(&mut self) {
+        self.cached_bytes -= self.cached.pop_front().map_or(0, |entry| memory_bytes(&entry));
+    }
+
     /// Removes entries that have been written from the cache, oldest first, until the cached entries occupy at most
     /// `bytes_max` bytes.
     pub(super) fn evict(&mut self, bytes_max: usize) {
-        while self.cached_bytes > bytes_max {
-            let Some(slot) = self.slots.get_mut(self.cached_from).filter(|slot| slot.location.is_some()) else {
-                return;
-            };
-            self.cached_bytes -= slot.entry.take().map_or(0, |entry| memory_bytes(&entry));
-            self.cached_from += 1;
+        let is_written = |slot: &Slot| slot.location.is_some();
+        while self.cached_bytes > bytes_max && self.slots.get(self.cached_from()).is_some_and(is_written) {
+            self.drop_oldest_cached();
         }
+    }
+
+    /// Returns the index, counted from 1, of the last entry that can be purged if the frames of the entries after it
+    /// must occupy at least `bytes` bytes. If all entries together are shorter, returns the index before the first one.
+    pub(super) fn index_keeping(&self, bytes: u64) -> u64 {
+        if bytes == 0 {
+            return self.state.next_index();
+        }
+        let begins_early_enough = |slot: &Slot| self.frames - slot.frames_before >= bytes;
+        let count = self.slots.partition_point(begins_early_enough);
+        // An index counted from 0 is the index of the entry before it, counted from 1.
+        self.slots.get(count.saturating_sub(1)).map_or(self.first_index(), |first_kept| first_kept.id.index)
     }
 
     /// Returns the entries of the log from index `from` to the one before `to`, both counted from 0. Stops after about
@@ -196,8 +220,9 @@ impl InMemoryLog {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut bytes = 0;
         let mut sources = Vec::new();
-        for slot in self.slots.iter().skip(skip).take_while(|slot| slot.id.index < to) {
-            let (one, len) = match (&slot.entry, &slot.location) {
+        for (number, slot) in self.slots.iter().enumerate().skip(skip).take_while(|(_, slot)| slot.id.index < to) {
+            let cached = number.checked_sub(self.cached_from()).and_then(|number| self.cached.get(number));
+            let (one, len) = match (cached, &slot.location) {
                 (Some(entry), _) => (EntrySource::Cached(entry.clone()), memory_bytes(entry)),
                 (None, Some(location)) => (EntrySource::OnDisk(location.clone()), location.len as usize),
                 (None, None) => break,

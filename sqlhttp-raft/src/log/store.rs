@@ -122,6 +122,16 @@ impl LogStore {
         self.shared.durable.clone()
     }
 
+    /// Returns the index, counted from 1, up to which the log can be purged so that the newest entries remain, and their
+    /// frames occupy at least `bytes` bytes. If the log contains less, returns the index of the last purged entry.
+    ///
+    /// A follower that was away needs the entries that it missed. A number of entries is a bad limit for that, because
+    /// the length of an entry is between 34 bytes and many megabytes.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the snapshot policy still counts entries"))]
+    pub(crate) fn index_keeping(&self, bytes: u64) -> u64 {
+        self.shared.memory().index_keeping(bytes)
+    }
+
     /// Returns the statistics of the log.
     pub(crate) fn status(&self) -> LogStatus {
         let memory = self.shared.memory();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
+use super::super::frame;
 use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
 use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{all_entries, append, begin_append, blank, command, members};
@@ -360,6 +361,36 @@ async fn statistics_match_the_log() {
     let reopened = log.status();
     let kept = LogStatus { fsyncs: 0, fsync_nanos_total: 0, appended_entries: 0, ..empty };
     assert_eq!(reopened, kept);
+    log.close();
+}
+
+/// The length of the entries that remain is counted in the same way before and after a restart.
+#[tokio::test]
+async fn the_log_to_keep_is_measured_in_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(small(directory.path())).unwrap();
+    assert_eq!((log.index_keeping(0), log.index_keeping(1)), (0, 0));
+    let written: Vec<Entry> = (0..60).map(mixed).collect();
+    let lengths: Vec<u64> = written.iter().map(frame::entry_len).collect();
+    append(&mut log, written).await.unwrap();
+    // The entries 41 to 60 are replaced.
+    log.truncate_after(Some(log_id(2, 39))).await.unwrap();
+    append(&mut log, (40..60).map(mixed).collect()).await.unwrap();
+    log.purge(log_id(2, 9)).await.unwrap();
+    for reopened in [false, true] {
+        if reopened {
+            log.close();
+            drop(log);
+            log = LogStore::open(small(directory.path())).unwrap();
+        }
+        assert_eq!(log.index_keeping(0), 60);
+        for purged in 10..60 {
+            let left: u64 = lengths[purged..].iter().sum();
+            assert_eq!(log.index_keeping(left), purged as u64, "{left} bytes");
+            assert_eq!(log.index_keeping(left + 1), purged.saturating_sub(1).max(10) as u64, "{left} bytes and one");
+        }
+        assert_eq!(log.index_keeping(u64::MAX), 10);
+    }
     log.close();
 }
 
