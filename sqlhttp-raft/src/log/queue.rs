@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::IOFlushed;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::durable::DurableIndex;
 use super::memory::InMemoryLog;
-use super::options::LogOptions;
+use super::options::{LogOptions, SOLE_CACHE_DIVISOR};
 use super::retry::DiskRetry;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::waiters::reply;
@@ -62,6 +62,8 @@ pub(super) struct LogShared {
     arrived: Condvar,
     pub(super) memory: Mutex<InMemoryLog>,
     pub(super) durable: Arc<DurableIndex>,
+    /// Whether appends may be written on the calling thread: the cluster has one node.
+    pub(super) inline_append: AtomicBool,
     pub(super) counters: LogCounters,
     pub(super) retry: DiskRetry,
     /// The lock on the log's directory, which is held while the log is open.
@@ -89,6 +91,7 @@ impl LogShared {
             arrived: Condvar::new(),
             memory: Mutex::new(memory),
             durable,
+            inline_append: AtomicBool::default(),
             counters: LogCounters::default(),
             retry,
             _lock: lock,
@@ -113,6 +116,12 @@ impl LogShared {
             self.durable.set(memory.durable());
         }
         result
+    }
+
+    /// The maximum total size of the cached entries at the moment, in bytes.
+    pub(super) fn cache_bytes(&self) -> usize {
+        let sole = self.inline_append.load(Ordering::Relaxed);
+        self.options.cache_bytes / if sole { SOLE_CACHE_DIVISOR } else { 1 }
     }
 
     /// Queues an operation for the log thread. If the log thread has ended, the operation fails at once.

@@ -164,7 +164,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             }
         }
         let op = LogOp::Append(entries, callback);
-        if self.inline_append.load(Ordering::Relaxed) {
+        if self.shared.inline_append.load(Ordering::Relaxed) {
             self.handle.write_inline(op);
         } else {
             self.shared.submit(op);

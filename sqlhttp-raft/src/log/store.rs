@@ -1,6 +1,6 @@
 //! Opens and closes the log.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -16,7 +16,6 @@ use crate::types::index_of;
 pub(crate) struct LogStore {
     pub(super) shared: Arc<LogShared>,
     pub(super) handle: Arc<LogHandle>,
-    pub(super) inline_append: Arc<AtomicBool>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -78,14 +77,13 @@ impl LogStore {
         let on_thread = handle.clone();
         let thread = std::thread::Builder::new().name("sqlhttp-log".into());
         let thread = thread.spawn(move || on_thread.run()).map_err(LogError::io("start the thread of", &directory))?;
-        let inline_append = Arc::default();
-        Ok(LogStore { shared, handle, inline_append, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(LogStore { shared, handle, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Sets whether `append` may write and sync on the calling thread. Set only in a single-node cluster: otherwise the
     /// leader sends entries to its followers while its own disk is writing (section 10.2.1 of the Raft dissertation).
     pub(crate) fn set_inline_append(&self, inline: bool) {
-        self.inline_append.store(inline, Ordering::Relaxed);
+        self.shared.inline_append.store(inline, Ordering::Relaxed);
     }
 
     /// Writes the queued operations and closes the log. Operations that are submitted later fail. Blocks.

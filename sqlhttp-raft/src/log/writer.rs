@@ -199,13 +199,13 @@ impl LogWriter {
         self.shared.options.observer.log_synced(took);
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT_BYTES);
-        let (entries, purged) = (&mut self.entries, self.state.purged);
+        let (entries, purged, cache_bytes) = (&mut self.entries, self.state.purged, self.shared.cache_bytes());
         self.shared.update(|memory| {
             entries.drain(..).for_each(|(id, location)| memory.set_location(id, location));
             if let Some(purged) = purged {
                 memory.purge_durable(purged);
             }
-            memory.evict(self.shared.options.cache_bytes);
+            memory.evict(cache_bytes);
         });
         self.count_bytes();
         Ok(())

@@ -56,6 +56,27 @@ async fn old_entries_are_read_from_the_disk() {
     log.close();
 }
 
+/// A cluster of one node caches an eighth of the entries that another cluster does.
+#[tokio::test]
+async fn the_cache_is_smaller_in_a_cluster_of_one_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::open(LogOptions { cache_bytes: 8000, ..LogOptions::new(directory.path()) }).unwrap();
+    // An entry that is not cached cannot be read once its file is damaged.
+    let damage = || {
+        let file = directory.path().join("0000000001.log");
+        std::fs::write(&file, vec![0; std::fs::metadata(&file).unwrap().len() as usize]).unwrap();
+    };
+    append(&mut log, (0..40).map(|index| blank(1, index)).collect()).await.unwrap();
+    damage();
+    assert_eq!(all_entries(&mut log).await.len(), 40);
+    log.set_inline_append(true);
+    append(&mut log, vec![blank(1, 40)]).await.unwrap();
+    damage();
+    log.try_get_log_entries(0..1).await.unwrap_err();
+    assert_eq!(log.try_get_log_entries(35..41).await.unwrap().len(), 6);
+    log.close();
+}
+
 #[tokio::test]
 async fn entries_can_be_read_before_they_are_durable() {
     let disk = SimulatedDisk::new();
