@@ -39,6 +39,13 @@ impl Completion {
     }
 }
 
+/// The next task of the log thread.
+pub(super) enum Turn {
+    Write(Dequeued),
+    /// Nothing is queued, so a purged segment is removed.
+    RemoveSegment,
+}
+
 /// The operations that were taken from the queue to be written next.
 pub(super) struct Dequeued {
     pub(super) ops: VecDeque<LogOp>,
@@ -52,6 +59,8 @@ struct Queue {
     committed: Option<LogId>,
     /// `true` while the log thread or the caller of an inline write is writing.
     busy: bool,
+    /// Whether the log thread waits for a chance to remove a purged segment.
+    removal_due: bool,
     closed: bool,
 }
 
@@ -145,12 +154,18 @@ impl LogShared {
         self.arrived.notify_one();
     }
 
-    /// Waits until operations are queued, and takes them. Returns `None` if the log is closed and nothing is queued.
-    /// The caller must hold a [`FinishOnDrop`] while it writes the operations.
-    pub(super) fn dequeue(&self) -> Option<Dequeued> {
+    /// Waits until operations are queued, and takes them. If nothing is queued and `removal_due` is set, returns
+    /// [`Turn::RemoveSegment`] instead of waiting. Returns `None` if the log is closed and nothing is queued. The caller
+    /// must hold a [`FinishOnDrop`] during its turn.
+    pub(super) fn next_turn(&self, removal_due: bool) -> Option<Turn> {
         let mut queue = self.queue();
-        while queue.busy || (queue.ops.is_empty() && !queue.closed) {
+        queue.removal_due = removal_due;
+        while queue.busy || (queue.ops.is_empty() && !queue.closed && !removal_due) {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.ops.is_empty() && !queue.closed {
+            queue.busy = true;
+            return Some(Turn::RemoveSegment);
         }
         // When the log is closed, a frame with the last committed entry is written even if no operation is queued. The
         // frame records that all frames before it were durable, so that damage to them cannot be mistaken for a torn
@@ -159,7 +174,7 @@ impl LogShared {
             return None;
         }
         queue.busy = true;
-        Some(Dequeued { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() })
+        Some(Turn::Write(Dequeued { ops: std::mem::take(&mut queue.ops), committed: queue.committed.take() }))
     }
 
     /// Lets the calling thread write an operation itself. Returns the operation as an error if another one is queued or
@@ -176,7 +191,7 @@ impl LogShared {
     fn finish(&self) {
         let mut queue = self.queue();
         queue.busy = false;
-        let more = !queue.ops.is_empty() || queue.closed;
+        let more = !queue.ops.is_empty() || queue.closed || queue.removal_due;
         drop(queue);
         if more {
             self.arrived.notify_one();

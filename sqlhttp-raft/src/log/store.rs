@@ -96,6 +96,14 @@ impl LogStore {
         }
     }
 
+    /// Waits until the log thread has removed all purged segments, or the log has failed.
+    #[cfg(test)]
+    pub(crate) fn wait_until_purged_segments_are_removed(&self) {
+        while self.handle.has_purged_segment() {
+            std::thread::yield_now();
+        }
+    }
+
     /// The reason why the log cannot be written at the moment; `None` if it does not wait for its disk.
     pub(crate) fn waits_for(&self) -> Option<Arc<str>> {
         self.shared.retry.waits_for()

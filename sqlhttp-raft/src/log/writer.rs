@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use openraft::entry::RaftEntry as _;
 
 use super::frame::{self, Frame};
 use super::memory::EntryLocation;
-use super::queue::{CloseOnDrop, Dequeued, FinishOnDrop, LogOp, LogShared, complete_all, completion_of};
+use super::queue::{CloseOnDrop, Dequeued, FinishOnDrop, LogOp, LogShared, Turn, complete_all, completion_of};
 use super::recovery::{ClosedSegment, new_identity};
 use super::segment::{Segment, segment_path};
 use super::state::LogState;
@@ -31,10 +31,21 @@ impl LogHandle {
     }
 
     /// The main function of the log thread. It returns when the log is closed and the queue is empty.
+    ///
+    /// Purged segments are removed one at a time while nothing is queued, so that no operation waits until many are
+    /// removed. Segments that have not been removed when the log is closed are removed after it is opened again.
     pub(super) fn run(&self) {
         let _closes = CloseOnDrop(self.shared.clone());
-        while let Some(dequeued) = self.shared.dequeue() {
-            self.execute(dequeued);
+        // Segments may be left from before the log was closed.
+        let mut removal_due = true;
+        while let Some(turn) = self.shared.next_turn(removal_due) {
+            let _done = FinishOnDrop(&self.shared);
+            let mut writer = self.lock();
+            match turn {
+                Turn::Write(dequeued) => writer.execute(dequeued),
+                Turn::RemoveSegment => writer.remove_purged_segment(),
+            }
+            removal_due = writer.has_purged_segment();
         }
     }
 
@@ -43,19 +54,26 @@ impl LogHandle {
     /// nearly as long as a sync.
     pub(super) fn write_inline(&self, op: LogOp) {
         match self.shared.try_begin_inline(op) {
-            Ok(dequeued) => self.execute(dequeued),
+            Ok(dequeued) => {
+                let _done = FinishOnDrop(&self.shared);
+                self.lock().execute(dequeued);
+            }
             Err(op) => self.shared.submit(op),
         }
     }
 
-    fn execute(&self, dequeued: Dequeued) {
-        let _done = FinishOnDrop(&self.shared);
-        let mut writer = self.writer.lock().unwrap_or_else(|poisoned| {
+    fn lock(&self) -> MutexGuard<'_, LogWriter> {
+        self.writer.lock().unwrap_or_else(|poisoned| {
             let mut writer = poisoned.into_inner();
             writer.fail("the log's writer panicked".to_owned());
             writer
-        });
-        writer.execute(dequeued);
+        })
+    }
+
+    /// Returns whether purged segments have not been removed yet. Waits for the thread that is writing.
+    #[cfg(test)]
+    pub(super) fn has_purged_segment(&self) -> bool {
+        self.lock().has_purged_segment()
     }
 }
 
@@ -64,6 +82,8 @@ pub(super) struct LogWriter {
     shared: Arc<LogShared>,
     segment: Segment,
     closed_segments: VecDeque<ClosedSegment>,
+    /// The number of segments that were begun during this turn.
+    begun_segments: u32,
     /// The state of the log after all frames that have been written or are in the buffer.
     state: LogState,
     /// The encoded frames that the next flush writes at the end of the segment.
@@ -85,6 +105,7 @@ impl LogWriter {
             shared,
             segment,
             closed_segments: closed_segments.into(),
+            begun_segments: 0,
             buffer: Vec::new(),
             entries: Vec::new(),
             failed: None,
@@ -101,23 +122,12 @@ impl LogWriter {
             Some(why) => Err(why.clone()),
             None => self.write_all(&ops, committed).map_err(|error| self.latch(&error)),
         };
-        let mut purges = Vec::new();
-        let mut purged = None;
-        for op in ops {
-            if let LogOp::Purge(id, _) = &op {
-                purged = purged.max(Some(*id));
-                purges.push(completion_of(op));
-            } else {
-                completions.push(completion_of(op));
-            }
-        }
+        ops.into_iter().for_each(|op| completions.push(completion_of(op)));
         complete_all(completions, &result);
-        // Removing segments takes time, so the other operations are reported first.
-        let dropped = match (result, purged) {
-            (Ok(()), Some(purged)) => self.remove_purged_segments(purged).map_err(|error| self.latch(&error)),
-            (result, _) => result,
-        };
-        complete_all(purges, &dropped);
+        // The log thread may never be idle. Then one purged segment is removed for each new one.
+        for _ in 0..std::mem::take(&mut self.begun_segments) {
+            self.remove_purged_segment();
+        }
     }
 
     /// Records an error, after which all operations fail. Returns the error message of these operations.
@@ -225,6 +235,7 @@ impl LogWriter {
         let LogShared { options, retry, .. } = &*self.shared;
         let number = self.segment.number + 1;
         self.segment = retry.run(|| Segment::create(options, number, &self.state))?;
+        self.begun_segments += 1;
         Ok(())
     }
 
@@ -241,19 +252,28 @@ impl LogWriter {
         }
     }
 
-    /// Removes the segments in which every entry is purged.
-    fn remove_purged_segments(&mut self, purged: LogId) -> io::Result<()> {
-        while self.closed_segments.front().is_some_and(|closed| closed.last_index <= purged.index) {
-            if let Some(closed) = self.closed_segments.pop_front() {
-                let LogShared { options, retry, .. } = &*self.shared;
-                options.disk.remove(&segment_path(&options.directory, closed.number))?;
-                // The directory is synced after each removal: after a crash, a segment must not reappear if segments
-                // that follow it are gone.
-                retry.run(|| options.disk.sync_directory(&options.directory))?;
+    /// Returns whether the first segment can be removed, because every entry in it is durably purged.
+    fn has_purged_segment(&self) -> bool {
+        let purged = self.state.purged.map(|id| id.index);
+        self.failed.is_none() && self.closed_segments.front().is_some_and(|closed| Some(closed.last_index) <= purged)
+    }
+
+    /// Removes the first segment if every entry in it is durably purged.
+    fn remove_purged_segment(&mut self) {
+        if !self.has_purged_segment() {
+            return;
+        }
+        if let Some(closed) = self.closed_segments.pop_front() {
+            let LogShared { options, retry, .. } = &*self.shared;
+            let removed = options.disk.remove(&segment_path(&options.directory, closed.number));
+            // The directory is synced after each removal: after a crash, a segment must not reappear if segments that
+            // follow it are gone.
+            let synced = removed.and_then(|()| retry.run(|| options.disk.sync_directory(&options.directory)));
+            if let Err(error) = synced {
+                self.latch(&error);
             }
         }
         self.count_bytes();
-        Ok(())
     }
 
     fn count_bytes(&self) {

@@ -368,11 +368,13 @@ async fn statistics_match_the_log() {
 
     log.truncate_after(Some(log_id(2, 89))).await.unwrap();
     log.purge(log_id(2, 69)).await.unwrap();
+    log.wait_until_purged_segments_are_removed();
     let after = log.status();
     assert_eq!((after.first_index, after.last_index, after.purged_index), (71, 90, 70));
     assert_eq!(after.bytes_on_disk, on_disk());
     assert!(after.bytes_on_disk < before.bytes_on_disk, "no segment went");
     log.purge(log_id(2, 89)).await.unwrap();
+    log.wait_until_purged_segments_are_removed();
     let empty = log.status();
     assert_eq!((empty.first_index, empty.last_index, empty.purged_index), (0, 90, 90));
     log.close();
@@ -413,6 +415,34 @@ async fn the_log_to_keep_is_measured_in_bytes() {
         assert_eq!(log.index_keeping(u64::MAX), 10);
     }
     log.close();
+}
+
+/// A log whose queue is never empty still loses its purged segments, and so does not fill the disk.
+#[tokio::test]
+async fn purged_segments_are_removed_from_a_busy_log() {
+    let disk = SimulatedDisk::new();
+    let mut log = simulated(&disk);
+    for index in 0..100 {
+        append(&mut log, vec![mixed(index)]).await.unwrap();
+    }
+    let before = log.status().bytes_on_disk;
+    disk.hold(Held::Removals);
+    log.purge(log_id(2, 95)).await.unwrap();
+    disk.wait_until_one_is_held();
+    disk.hold(Held::All);
+    let mut pending = Vec::new();
+    for index in 100..180 {
+        pending.push(begin_append(&mut log, vec![mixed(index)]).await);
+    }
+    // The appends begin several segments. The log is closed after them, so the log thread is never idle.
+    log.shared.close();
+    disk.release();
+    for pending in pending {
+        pending.await.unwrap().unwrap();
+    }
+    log.close();
+    let after = log.status().bytes_on_disk;
+    assert!(after <= before, "{after} bytes, {before} before");
 }
 
 /// A database that lacks entries which the log has already purged is refused, because the log cannot bring it up to

@@ -18,13 +18,14 @@
 //! * `vote TERM NODE [committed=true]`: Saves a vote.
 //! * `committed ID`: Records the last committed entry.
 //! * `truncate [ID]`: Removes the entries after ID; without an ID, removes all entries.
-//! * `purge ID`: Removes the entries up to and including ID.
+//! * `purge ID`: Removes the entries up to and including ID, and waits until the purged segments are removed, or until
+//!   the first removal is blocked.
 //! * `state`: Prints the state of the log, and the entries that can be read.
 //! * `files`: Prints the frames of each segment: offset, content, and the offset up to which the segment was durable
 //!   when the frame was written.
 //! * `close`: Closes the log.
-//! * `hold`, `release`: `hold` blocks the operations of the disk. `release` lets them continue, and then does the same
-//!   as `pending`.
+//! * `hold [removals]`, `release`: `hold` blocks the operations of the disk, or only the removals of files. `release`
+//!   lets them continue, and then does the same as `pending`.
 //! * `waits`: Waits until the log is waiting for its disk, and prints the reason.
 //! * `crash all|nothing|killed|SEED`: Ends the process. What was not synced is lost (`all`), kept (`nothing`), kept but
 //!   still not synced (`killed`), or lost in part (`SEED`). A disk operation that is blocked at that moment is carried
@@ -115,7 +116,7 @@ enum Command {
     State,
     Files,
     Close,
-    Hold,
+    Hold(Option<String>),
     Release,
     Waits,
     Crash(String),
@@ -182,8 +183,8 @@ struct LogRunner {
     log: Option<LogStore>,
     /// The appends that were started by `begin` and whose results have not been printed.
     pending: Vec<(Id, Pending)>,
-    /// Whether the operations of the disk are blocked.
-    held: bool,
+    /// The operations of the disk that are blocked.
+    held: Option<Held>,
 }
 
 type Output = Result<String, Box<dyn Error>>;
@@ -192,7 +193,7 @@ impl LogRunner {
     fn new() -> LogRunner {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let disk = RecordingDisk { disk: SimulatedDisk::new(), operations: Arc::default() };
-        LogRunner { runtime, disk, log: None, pending: Vec::new(), held: false }
+        LogRunner { runtime, disk, log: None, pending: Vec::new(), held: None }
     }
 
     fn open(&mut self, applied: Option<u64>, segment: Option<u32>) -> Output {
@@ -206,6 +207,7 @@ impl LogRunner {
             Some(applied) => CheckedLog::check(options)?.open(applied)?,
             None => LogStore::open(options)?,
         });
+        self.log()?.wait_until_purged_segments_are_removed();
         self.state()
     }
 
@@ -223,12 +225,21 @@ impl LogRunner {
         Ok(String::new())
     }
 
+    fn purge(&mut self, id: Id) -> Output {
+        let purged = self.change(async |mut log| log.purge(id.log_id()).await);
+        match self.held {
+            Some(_) => self.disk.disk.wait_until_one_is_held(),
+            None => self.log()?.wait_until_purged_segments_are_removed(),
+        }
+        purged
+    }
+
     fn begin(&mut self, ids: &[Id], kind: Option<&str>, bytes: Option<usize>) -> Output {
         for id in ids {
             let mut log = self.log()?.clone();
             let pending = self.runtime.block_on(begin_append(&mut log, vec![entry(*id, kind, bytes)?]))?;
             self.pending.push((*id, pending));
-            if self.held {
+            if self.held.is_some() {
                 // The first append is at the disk; the others are queued behind it.
                 self.disk.disk.wait_until_one_is_held();
             }
@@ -242,14 +253,25 @@ impl LogRunner {
         self.change(async |mut log| begin_append(&mut log, entries).await?.await.map_err(std::io::Error::other)?)
     }
 
-    fn hold(&mut self, held: bool) -> Output {
-        self.held = held;
-        if held {
-            self.disk.disk.hold(Held::All);
-            return Ok(String::new());
-        }
+    fn hold(&mut self, what: Option<&str>) -> Output {
+        let held = match what {
+            None => Held::All,
+            Some("removals") => Held::Removals,
+            Some(other) => return Err(format!("there is nothing called '{other}' to hold").into()),
+        };
+        self.disk.disk.hold(held);
+        self.held = Some(held);
+        Ok(String::new())
+    }
+
+    fn release(&mut self) -> Output {
+        self.held = None;
         self.disk.disk.release();
-        self.report_pending()
+        let pending = self.report_pending();
+        if let Some(log) = &self.log {
+            log.wait_until_purged_segments_are_removed();
+        }
+        pending
     }
 
     fn waits(&mut self) -> Output {
@@ -302,7 +324,7 @@ impl LogRunner {
         let disk = &self.disk.disk;
         disk.set_fault(Fault::CutAt(0));
         disk.release();
-        self.held = false;
+        self.held = None;
         if let Some(log) = self.log.take() {
             log.close();
         }
@@ -379,7 +401,7 @@ impl Runner for LogRunner {
             }
             Command::Committed(id) => self.change(async |mut log| log.save_committed(Some(id.log_id())).await),
             Command::Truncate(id) => self.change(async |mut log| log.truncate_after(id.map(Id::log_id)).await),
-            Command::Purge(id) => self.change(async |mut log| log.purge(id.log_id()).await),
+            Command::Purge(id) => self.purge(*id),
             Command::State => self.state(),
             Command::Files => self.files(),
             Command::Close => {
@@ -387,8 +409,8 @@ impl Runner for LogRunner {
                 self.log = None;
                 Ok(String::new())
             }
-            Command::Hold => self.hold(true),
-            Command::Release => self.hold(false),
+            Command::Hold(what) => self.hold(what.as_deref()),
+            Command::Release => self.release(),
             Command::Waits => self.waits(),
             Command::Crash(loss) => self.crash(loss),
             Command::Fault { fault, at } => self.fault(fault, *at),

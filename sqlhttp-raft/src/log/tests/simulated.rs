@@ -46,6 +46,8 @@ pub(super) enum Held {
     All,
     /// Syncs of files.
     Syncs,
+    /// Removals of files.
+    Removals,
 }
 
 /// The simulated disk. Clones share it.
@@ -71,6 +73,8 @@ struct State {
     crashes: u64,
     /// The operations that are blocked.
     held: Option<Held>,
+    /// Whether removals of files succeed without an effect.
+    ignores_removals: bool,
     /// The number of operations that are blocked.
     waiting: usize,
 }
@@ -195,6 +199,7 @@ impl SimulatedDisk {
             locked: false,
             crashes: 0,
             held: None,
+            ignores_removals: false,
             waiting: 0,
         };
         SimulatedDisk(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
@@ -227,6 +232,16 @@ impl SimulatedDisk {
     /// Returns the number of operations since the last fault was set.
     pub(super) fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// Makes all removals of files succeed without an effect, as if the power had failed before them.
+    pub(super) fn ignore_removals(&self) {
+        self.state().ignores_removals = true;
+    }
+
+    /// Returns whether the power has failed.
+    pub(super) fn is_dead(&self) -> bool {
+        self.state().dead
     }
 
     /// Blocks further operations until [`SimulatedDisk::release`] is called.
@@ -301,9 +316,9 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.let_through(Held::All);
+        let mut state = self.let_through(Held::Removals);
         let (happens, result) = state.operation();
-        if happens {
+        if happens && !state.ignores_removals {
             state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         }
         result
