@@ -23,6 +23,7 @@ use crate::raft::Raft;
 use crate::runtime::Runtime;
 use crate::skip::{self, SkipFile};
 use crate::timer::CoarseTimer;
+use crate::types::id_at;
 use crate::waiters::Waiters;
 
 /// The Raft id of the first node of a cluster. A Raft id is never reused; the name of a node may be.
@@ -140,9 +141,10 @@ fn open(options: &NodeOptions) -> Result<(LogStore, Database), StartError> {
     let file = options.directory.join("db.sqlite");
     let database = Database::open(file.clone(), database_options(options))
         .map_err(|source| StartError::Database { file, source })?;
-    // In a cluster of one node, an entry is committed and applied only after this node has synced it. The Raft log of a
-    // healthy node therefore contains every applied entry that has not been purged.
-    let log = checked.open(database.progress().index).map_err(refused)?;
+    // An entry is applied only after this node has synced it. The Raft log of a healthy node therefore contains every
+    // applied entry that has not been purged.
+    let progress = database.progress();
+    let log = checked.open(id_at(progress.term, progress.index), None).map_err(refused)?;
     if let Some(identity) = log.identity() {
         let known = database.progress().log;
         if known != 0 && known != identity {

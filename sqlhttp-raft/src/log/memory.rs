@@ -85,6 +85,14 @@ impl InMemoryLog {
         self.slots.front().map_or(self.state.next_index(), |slot| slot.id.index)
     }
 
+    /// Returns the id of the entry at `index`, counted from 0, if the log contains that entry or it is the last purged
+    /// one.
+    pub(super) fn id_at(&self, index: u64) -> Option<LogId> {
+        let number = index.checked_sub(self.first_index()).and_then(|number| usize::try_from(number).ok());
+        let slot = number.and_then(|number| self.slots.get(number));
+        slot.map(|slot| slot.id).or(self.state.purged.filter(|purged| purged.index == index))
+    }
+
     /// The index, counted from 1, of the last entry that is durable; 0 if none is.
     pub(super) fn durable(&self) -> u64 {
         self.durable

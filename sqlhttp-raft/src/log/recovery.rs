@@ -66,46 +66,107 @@ enum LogEnd {
     Readable { segment: SegmentFile, at: usize, ended: bool },
 }
 
+impl LogEnd {
+    /// Returns whether no segment has ever been durable.
+    fn is_empty_log(&self) -> bool {
+        match self {
+            LogEnd::NoSegment => true,
+            LogEnd::EmptySegment(segment) => segment.number == 1,
+            LogEnd::Readable { .. } => false,
+        }
+    }
+}
+
 impl Scan {
     /// Makes the log ready for writing. In an empty directory, creates an empty log. Removes a torn tail. `applied` is
-    /// the index, counted from 1, of the last entry that the database has applied. If the log ends before that entry,
-    /// the tail had been durable and is damaged, so [`LogError::Corrupt`] is returned.
-    pub(super) fn finish(mut self, applied: u64) -> Result<Recovered, LogError> {
-        self.check_applied(applied)?;
+    /// the last entry that the database has applied, and `installed` is the marker of an installed snapshot (see
+    /// [`super::CheckedLog::open`]).
+    pub(super) fn finish(mut self, applied: Option<LogId>, installed: Option<LogId>) -> Result<Recovered, LogError> {
+        let reset = match self.check_applied(applied)? {
+            Ok(()) => None,
+            Err(_) if installed == applied && self.precedes(installed) => installed,
+            Err(what) => return Err(self.corrupt_end(what)),
+        };
         let Scan { reader, end } = self;
-        match end {
+        let directory = reader.options.directory.clone();
+        let mut recovered = match end {
             LogEnd::NoSegment => reader.create_segment(1),
             LogEnd::EmptySegment(segment) => {
                 reader.options.observer.event(&Event::EmptySegment { file: &segment.path });
                 reader.create_segment(segment.number)
             }
             LogEnd::Readable { segment, at, ended } => reader.resume(segment, at, ended),
+        }?;
+        if let Some(installed) = reset {
+            recovered.reset_to(installed).map_err(LogError::io("reset", &directory))?;
         }
+        Ok(recovered)
     }
 
-    /// The index of the last entry that has been purged, counted from 1; 0 if none has.
+    /// The last entry that has been purged; `None` if none has.
     #[cfg(test)]
-    pub(super) fn purged(&mut self) -> u64 {
-        self.reader.memory().state.purged.map_or(0, |id| index_of(&id))
+    pub(super) fn purged(&mut self) -> Option<LogId> {
+        self.reader.memory().state.purged
     }
 
-    fn check_applied(&mut self, applied: u64) -> Result<(), LogError> {
+    /// Checks whether the log contains the last entry that the database has applied, or has purged exactly up to it.
+    /// Returns what is wrong as the inner error.
+    ///
+    /// # Errors
+    /// [`LogError::Behind`]: entries after `applied` have been purged.
+    fn check_applied(&mut self, applied: Option<LogId>) -> Result<Result<(), String>, LogError> {
+        let index = |id: Option<LogId>| id.map_or(0, |id| index_of(&id));
+        let memory = self.reader.memory();
+        let (purged, last) = (index(memory.state.purged), index(memory.state.last));
+        if index(applied) < purged {
+            return Err(LogError::Behind { applied: index(applied), purged });
+        }
+        let Some(applied) = applied else { return Ok(Ok(())) };
+        let (index, term) = (index_of(&applied), applied.leader_id.term);
+        Ok(match memory.id_at(applied.index) {
+            Some(id) if id == applied => Ok(()),
+            Some(id) => Err(format!(
+                "the log has an entry of term {} at index {index}, but the database has applied one of term {term}",
+                id.leader_id.term
+            )),
+            None => Err(format!(
+                "the log ends at index {last}, but the database has applied index {index}: entries are missing"
+            )),
+        })
+    }
+
+    /// Returns whether the entries that this node knows to be committed are before `installed`. Returns `false` for a log
+    /// without a segment, because it has lost its vote, too.
+    fn precedes(&mut self, installed: Option<LogId>) -> bool {
+        let is_before = |id: &LogId| installed.is_some_and(|installed| id.index < installed.index && *id < installed);
         let state = &self.reader.memory().state;
-        let last = state.last.map_or(0, |id| index_of(&id));
-        let purged = state.purged.map_or(0, |id| index_of(&id));
-        if applied < purged {
-            return Err(LogError::Behind { applied, purged });
-        }
-        if applied <= last {
-            return Ok(());
-        }
-        let what =
-            format!("the log ends at index {last}, but the database has applied index {applied}: entries are missing");
-        Err(match &self.end {
+        let committed = [state.purged, state.committed];
+        !self.end.is_empty_log() && committed.iter().flatten().all(is_before)
+    }
+
+    /// Returns the error that durable data at the end of the log is missing or damaged.
+    fn corrupt_end(&self, what: String) -> LogError {
+        match &self.end {
             LogEnd::NoSegment => corrupt(&segment_path(&self.reader.options.directory, 1), 0, what),
             LogEnd::EmptySegment(segment) => segment.corrupt(0, what),
             LogEnd::Readable { segment, at, .. } => segment.corrupt(*at, what),
-        })
+        }
+    }
+}
+
+impl Recovered {
+    /// Removes all entries, and makes `installed` the last purged entry. Durable on return. The vote and the identity of
+    /// the log remain.
+    ///
+    /// openraft does not start if the log ends with an entry of another term at the index of the last applied entry, and
+    /// cannot remove entries that contradict a snapshot. Such entries are not committed: the entry of the snapshot is
+    /// committed at their index, or before it.
+    fn reset_to(&mut self, installed: LogId) -> std::io::Result<()> {
+        let purged = self.memory.state.purged;
+        self.memory.truncate_after(purged);
+        self.memory.purge(installed);
+        // A torn write can leave the truncate frame alone. The log is then reset again at the next start.
+        self.segment.append_synced(&[Frame::Truncate(purged), Frame::Purge(installed)])
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::DiskFile;
+use super::frame::{self, Frame};
 use super::options::LogOptions;
 use super::state::{HEADER_BYTES, LogState, encode_header};
 
@@ -65,6 +66,17 @@ impl Segment {
         self.file.write_all_at(bytes, self.end)?;
         self.end = end;
         Ok(())
+    }
+
+    /// Writes frames after the last frame with a single write, and syncs the segment.
+    pub(super) fn append_synced(&mut self, frames: &[Frame]) -> io::Result<()> {
+        let durable = u32::try_from(self.durable).unwrap_or(u32::MAX);
+        let mut bytes = Vec::new();
+        for frame in frames {
+            frame::encode(&mut bytes, frame, self.number, self.end, durable)?;
+        }
+        self.append(&bytes)?;
+        self.sync()
     }
 
     /// Writes zeros from offset `end` to the next multiple of `fill_step`. `end` is the end of the frames that are

@@ -9,7 +9,7 @@ use super::options::{LogError, LogOptions, LogStatus};
 use super::queue::LogShared;
 use super::recovery::{Recovered, Scan, scan};
 use super::writer::{LogHandle, LogWriter};
-use crate::types::index_of;
+use crate::types::{LogId, index_of};
 
 /// The open log. Clones share it.
 #[derive(Clone)]
@@ -40,15 +40,21 @@ impl CheckedLog {
         Ok(CheckedLog { options, scan, lock })
     }
 
-    /// Opens the log for a database that has applied the entries up to the index `applied`, counted from 1. Blocks.
+    /// Opens the log for a database whose last applied entry is `applied`. Blocks.
+    ///
+    /// `installed` is a marker: the last entry of a snapshot of another node that this node has begun to install. A
+    /// database with the content of a snapshot has applied entries that the log never contained, or of which it
+    /// contains others. If the marker is the entry `applied`, and the log does not contain that entry, all entries of
+    /// the log are removed and `installed` becomes the last purged entry. That is durable on return, and only then may
+    /// the caller remove the marker. Without the marker, such a log is damaged.
     ///
     /// # Errors
-    /// * [`LogError::Corrupt`]: entries that the database has applied are missing.
+    /// * [`LogError::Corrupt`]: the log does not contain the entry `applied`.
     /// * [`LogError::Behind`]: entries after `applied` have been purged.
     /// * [`LogError::Io`]: a file operation failed.
-    pub(crate) fn open(self, applied: u64) -> Result<LogStore, LogError> {
+    pub(crate) fn open(self, applied: Option<LogId>, installed: Option<LogId>) -> Result<LogStore, LogError> {
         let CheckedLog { options, scan, lock } = self;
-        let recovered = scan.finish(applied)?;
+        let recovered = scan.finish(applied, installed)?;
         LogStore::start(options, recovered, lock)
     }
 }
@@ -66,7 +72,7 @@ impl LogStore {
     pub(crate) fn open(options: LogOptions) -> Result<LogStore, LogError> {
         let mut checked = CheckedLog::check(options)?;
         let applied = checked.scan.purged();
-        checked.open(applied)
+        checked.open(applied, None)
     }
 
     fn start(options: LogOptions, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Result<LogStore, LogError> {

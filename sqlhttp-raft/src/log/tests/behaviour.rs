@@ -13,7 +13,7 @@ use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
 use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{all_entries, append, begin_append, blank, command, members};
 use crate::observer::Observer;
-use crate::types::{Entry, Vote, log_id};
+use crate::types::{Entry, Vote, id_at, log_id};
 
 fn small(directory: &Path) -> LogOptions {
     LogOptions { segment_bytes: 4096, cache_bytes: 1000, ..LogOptions::new(directory) }
@@ -455,7 +455,7 @@ async fn a_database_older_than_the_log_is_refused() {
     log.purge(log_id(1, 2)).await.unwrap();
     log.close();
     drop(log);
-    let open = |applied| CheckedLog::check(small(directory.path())).unwrap().open(applied);
+    let open = |applied| CheckedLog::check(small(directory.path())).unwrap().open(id_at(1, applied), None);
     let refused = open(2).err().unwrap().to_string();
     assert!(refused.contains("begins behind 3"), "{refused}");
     open(3).unwrap().close();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
-use super::super::{LogError, LogOptions, LogStore};
+use super::super::{CheckedLog, LogError, LogOptions, LogStore};
 use super::simulated::{Fault, Held, Loss, SimulatedDisk};
-use super::support::{Pending, all_entries, begin_append, blank, command, members};
+use super::support::{Pending, all_entries, append, begin_append, blank, command, members};
 use crate::types::{Entry, LogId, Vote, log_id};
 
 /// A step of a test script: an operation on the log.
@@ -272,10 +272,14 @@ const SHORT: &[Step] = &[
     Step::PurgeAllBut(4),
 ];
 
-fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
+fn options(disk: &SimulatedDisk) -> LogOptions {
     let options = LogOptions::new(Path::new("/log"));
     // The cache is small, so that most entries are read from the disk.
-    LogStore::open(LogOptions { segment_bytes: 4096, cache_bytes: 2000, disk: Arc::new(disk.clone()), ..options })
+    LogOptions { segment_bytes: 4096, cache_bytes: 2000, disk: Arc::new(disk.clone()), ..options }
+}
+
+fn open(disk: &SimulatedDisk) -> Result<LogStore, LogError> {
+    LogStore::open(options(disk))
 }
 
 /// Opens the log after a crash, compares its contents with the history, and runs a script. Returns `None` if the power
@@ -372,4 +376,59 @@ async fn purged_segments_are_left_behind() {
         disk
     };
     crash_disks_everywhere(disk, Loss::Part).await;
+}
+
+/// Opens the log for a database with the content of a snapshot whose last entry is `installed`. Returns `None` if the
+/// power fails.
+async fn open_installed(disk: &SimulatedDisk, installed: LogId, marker: Option<LogId>) -> Option<Content> {
+    let opened = CheckedLog::check(options(disk)).and_then(|checked| checked.open(Some(installed), marker));
+    let mut log = match opened {
+        Ok(log) => log,
+        Err(LogError::Io { source, .. }) if source.to_string().contains("power") => return None,
+        Err(error) => panic!("{error}"),
+    };
+    let content = Content::of(&mut log).await;
+    log.close();
+    Some(content)
+}
+
+/// The power fails while the log is reset to an installed snapshot. The reset is then repeated, because the marker is
+/// removed only after it.
+#[tokio::test]
+async fn the_reset_to_a_snapshot_is_interrupted() {
+    // The log ends before the snapshot; contradicts it at its end; or contradicts it before its end.
+    for installed in [log_id(5, 60), log_id(5, 39), log_id(5, 20)] {
+        for seed in 0..5 {
+            let mut cut = 0;
+            loop {
+                let disk = SimulatedDisk::new();
+                let mut log = open(&disk).unwrap();
+                let vote = Vote::new(6, 2);
+                log.save_vote(&vote).await.unwrap();
+                append(&mut log, (0..40).map(|index| command(1, index, 200)).collect()).await.unwrap();
+                log.close();
+                disk.crash(Loss::Nothing);
+                disk.set_fault(Fault::CutAt(cut));
+                open_installed(&disk, installed, Some(installed)).await;
+                let complete = disk.operations() <= cut;
+                disk.crash(match seed {
+                    0 => Loss::All,
+                    1 => Loss::Nothing,
+                    2 => Loss::Killed,
+                    seed => Loss::Part(cut * 10 + seed),
+                });
+                let reset =
+                    Content { vote: Some(vote), purged: Some(installed), last: Some(installed), ..Content::default() };
+                let found = open_installed(&disk, installed, Some(installed)).await;
+                assert_eq!(found, Some(reset.clone()), "{installed} cut at {cut}, {seed}");
+                disk.crash(Loss::All);
+                assert_eq!(open_installed(&disk, installed, None).await, Some(reset), "{installed} cut at {cut}");
+                if complete {
+                    break;
+                }
+                cut += 1;
+            }
+            assert!(cut > 3, "only {cut} operations");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use openraft::storage::{IOFlushed, RaftLogReader as _, RaftLogStorage as _};
 use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
 use super::super::{CheckedLog, LogError, LogOptions, LogStore};
 use super::support::command;
-use crate::types::{Entry, Vote};
+use crate::types::{Entry, Vote, id_at};
 
 fn options(directory: &Path) -> LogOptions {
     let mut options = LogOptions::new(directory);
@@ -222,7 +222,7 @@ async fn an_applied_entry_is_not_a_torn_tail() {
     bytes[used - 60] ^= 1;
     bytes[used - 40..].fill(0);
     fs::write(&last, &bytes).unwrap();
-    let applied = |applied| CheckedLog::check(options(directory.path())).unwrap().open(applied);
+    let applied = |applied| CheckedLog::check(options(directory.path())).unwrap().open(id_at(1, applied), None);
     match applied(written.len() as u64) {
         Err(LogError::Corrupt { file, offset, .. }) => {
             assert_eq!(file, last);

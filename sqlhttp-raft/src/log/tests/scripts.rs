@@ -8,9 +8,9 @@
 //! An entry is written `INDEX@TERM`, with its index counted from 1. FILE is the number of a segment. The log is on a
 //! [`SimulatedDisk`].
 //!
-//! * `open [applied=INDEX] [segment=BYTES]`: Opens the log and prints its state. `applied`: the last entry that the
-//!   database has applied; by default the last purged entry. `segment`: the length from which a segment is full; by
-//!   default 1024 bytes.
+//! * `open [applied=ID] [installed=ID] [segment=BYTES]`: Opens the log and prints its state. `applied`: the last entry
+//!   that the database has applied; by default the last purged entry. `installed`: the marker of an installed snapshot.
+//!   `segment`: the length from which a segment is full; by default 1024 bytes.
 //! * `append ID… [kind=blank|command|members] [bytes=N]`: Appends entries in one call, and waits until they are
 //!   durable.
 //! * `begin ID… [kind=…] [bytes=N]`: Appends each entry in a call of its own, and does not wait.
@@ -85,7 +85,9 @@ fn scripts() {
 enum Command {
     Open {
         #[arg(key)]
-        applied: Option<u64>,
+        applied: Option<Id>,
+        #[arg(key)]
+        installed: Option<Id>,
         #[arg(key)]
         segment: Option<u32>,
     },
@@ -196,7 +198,7 @@ impl LogRunner {
         LogRunner { runtime, disk, log: None, pending: Vec::new(), held: None }
     }
 
-    fn open(&mut self, applied: Option<u64>, segment: Option<u32>) -> Output {
+    fn open(&mut self, applied: Option<Id>, installed: Option<Id>, segment: Option<u32>) -> Output {
         let options = LogOptions {
             segment_bytes: segment.unwrap_or(1024),
             cache_bytes: 0,
@@ -204,7 +206,7 @@ impl LogRunner {
             ..LogOptions::new(Path::new(DIRECTORY))
         };
         self.log = Some(match applied {
-            Some(applied) => CheckedLog::check(options)?.open(applied)?,
+            Some(applied) => CheckedLog::check(options)?.open(Some(applied.log_id()), installed.map(Id::log_id))?,
             None => LogStore::open(options)?,
         });
         self.log()?.wait_until_purged_segments_are_removed();
@@ -391,7 +393,7 @@ impl Runner for LogRunner {
     fn run(&mut self, command: &Command, context: &Context) -> Output {
         self.disk.operations.lock().unwrap().clear();
         let result = match command {
-            Command::Open { applied, segment } => self.open(*applied, *segment),
+            Command::Open { applied, installed, segment } => self.open(*applied, *installed, *segment),
             Command::Append { ids, kind, bytes } => self.append(ids, kind.as_deref(), *bytes),
             Command::Begin { ids, kind, bytes } => self.begin(ids, kind.as_deref(), *bytes),
             Command::Pending => self.report_pending(),

@@ -4,14 +4,15 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use futures_util::{Stream, TryStreamExt};
-use openraft::StorageError;
 use openraft::entry::{EntryPayload, RaftEntry as _};
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftLogStorage as _, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{StorageError, StorageHelper};
 use tempfile::TempDir;
 
-use super::super::{LogOptions, LogStore};
-use crate::types::{EntryOutcomes, LogId, StoredMembership, TypeConfig};
+use super::super::{CheckedLog, LogOptions, LogStore};
+use super::support::{append, blank};
+use crate::types::{EntryOutcomes, LogId, StoredMembership, TypeConfig, log_id};
 
 type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 type Snapshot = openraft::alias::SnapshotOf<TypeConfig, ()>;
@@ -96,4 +97,35 @@ impl StoreBuilder<TypeConfig, LogStore, Counter, TempDir> for Builder {
 #[tokio::test]
 async fn openraft_storage_suite() {
     Suite::test_all(Builder).await.unwrap();
+}
+
+/// The log of a follower after a power cut in the installation of a snapshot, whose last entry is 5@3.
+#[tokio::test]
+async fn openraft_starts_after_an_interrupted_installation() {
+    let installed = log_id(3, 4);
+    let mut machine = Counter::default();
+    machine.0.lock().unwrap().applied = Some(installed);
+    for (entries, refused) in [(0..3, false), (0..5, true), (0..9, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = LogStore::open(LogOptions::new(directory.path())).unwrap();
+        append(&mut log, entries.clone().map(|index| blank(1, index)).collect()).await.unwrap();
+        let identity = log.identity();
+        if refused {
+            let state = StorageHelper::new(&mut log, &mut machine).with_id(1).get_initial_state().await;
+            let error = state.err().unwrap().to_string();
+            assert!(error.contains("inverted log order"), "{error}");
+        }
+        log.close();
+        drop(log);
+        for marker in [Some(installed), None] {
+            let checked = CheckedLog::check(LogOptions::new(directory.path())).unwrap();
+            let mut log = checked.open(Some(installed), marker).unwrap();
+            StorageHelper::new(&mut log, &mut machine).with_id(1).get_initial_state().await.unwrap();
+            let state = log.get_log_state().await.unwrap();
+            let ends = (state.last_purged_log_id, state.last_log_id);
+            assert_eq!(ends, (Some(installed), Some(installed)), "{entries:?}");
+            assert_eq!(log.identity(), identity);
+            log.close();
+        }
+    }
 }
