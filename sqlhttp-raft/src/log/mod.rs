@@ -29,6 +29,14 @@
 //!                     6 end: another segment follows
 //! ```
 //!
+//! The file `vote` contains the last vote in two slots of 64 bytes, at the offsets 0 and 4096, which are written
+//! alternately. Each vote is in a frame and in the file, because a lost vote could make this node vote twice in a term.
+//!
+//! ```text
+//! slot, 64 bytes:     magic "sqlhttpV", version u32 (1), sequence number u64: odd in the slot at 4096, even in the
+//!                     other; vote as in a frame, zeros, CRC-32 of everything before it, u32
+//! ```
+//!
 //! Both CRCs of a frame also cover the number of its segment and its offset. A frame at another offset or from another
 //! segment is therefore invalid. The bytes after the last frame are zeros.
 //!
@@ -39,6 +47,9 @@
 //! it records that this offset was durable, or if the database has applied the entry at this offset. Otherwise it is
 //! the torn tail of a write that was never reported durable, and is removed. Recovery never repairs damage, because a
 //! repair would lose acknowledged entries.
+//!
+//! The frame of a vote is durable before its slot is written. So if one slot is torn, the segments contain its vote. If
+//! the segments contain an older vote than the file, the last frame was lost, and the vote is taken from the file.
 //!
 //! Recovery syncs what it has read before the log is used: if only the process was killed, the tail may be in the page
 //! cache only. A segment is removed only when all its entries are purged, so recovery can also detect a missing first
@@ -51,6 +62,7 @@
 //! | `options` | options, errors and statistics |
 //! | `frame`, `state`, `segment` | the format |
 //! | `recovery` | reads and checks the log when the node is started |
+//! | `votes` | the file `vote` |
 //! | `memory` | the part of the log in memory: its state, the location of every entry, and recent entries |
 //! | `durable` | the index of the last durable entry |
 //! | `queue`, `writer` | the queued operations; the log thread, which writes them |
@@ -71,6 +83,7 @@ mod retry;
 mod segment;
 mod state;
 mod store;
+mod votes;
 mod writer;
 
 #[cfg(test)]

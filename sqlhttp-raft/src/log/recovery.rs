@@ -9,8 +9,9 @@ use super::memory::{EntryLocation, InMemoryLog};
 use super::options::{LogError, LogOptions};
 use super::segment::{Segment, fill_step, segment_number, segment_path};
 use super::state::{HEADER_BYTES, LogState, SegmentHeader, VERSION, decode_header};
+use super::votes::{self, VoteFile, VoteSlots};
 use crate::observer::Event;
-use crate::types::{LogId, index_of};
+use crate::types::{LogId, Vote, index_of};
 
 /// A log that has been checked and made ready for writing.
 pub(super) struct Recovered {
@@ -31,8 +32,20 @@ pub(super) struct ClosedSegment {
     pub(super) last_index: u64,
 }
 
-/// Reads and checks all segments of the log. Writes nothing.
+/// Reads and checks the whole log. Writes nothing.
 pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
+    let votes = votes::read(options)?;
+    let (mut reader, end) = read_segments(options)?;
+    if end.is_empty_log() && votes.is_used() {
+        let what = "a vote was saved in the file 'vote', but this segment has no head";
+        return Err(corrupt(&segment_path(&options.directory, 1), 0, what));
+    }
+    let vote = votes.last_vote(reader.memory().state.vote)?;
+    Ok(Scan { reader, end, votes, vote })
+}
+
+/// Reads and checks all segments of the log.
+fn read_segments(options: &LogOptions) -> Result<(Reader, LogEnd), LogError> {
     let mut numbers: Vec<u64> = options
         .disk
         .list(&options.directory)
@@ -43,7 +56,7 @@ pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
     numbers.sort_unstable();
     check_gaps(options, &numbers)?;
     let mut reader = Reader { options: options.clone(), memory: None, closed_segments: Vec::new(), last_before: None };
-    let Some((last, before)) = numbers.split_last() else { return Ok(Scan { reader, end: LogEnd::NoSegment }) };
+    let Some((last, before)) = numbers.split_last() else { return Ok((reader, LogEnd::NoSegment)) };
     for number in before {
         reader.read_closed_segment(*number)?;
     }
@@ -54,6 +67,9 @@ pub(super) fn scan(options: &LogOptions) -> Result<Scan, LogError> {
 pub(super) struct Scan {
     reader: Reader,
     end: LogEnd,
+    votes: VoteSlots,
+    /// The last vote of this node.
+    vote: Option<Vote>,
 }
 
 /// The condition of the end of a log.
@@ -81,14 +97,18 @@ impl Scan {
     /// Makes the log ready for writing. In an empty directory, creates an empty log. Removes a torn tail. `applied` is
     /// the last entry that the database has applied, and `installed` is the marker of an installed snapshot (see
     /// [`super::CheckedLog::open`]).
-    pub(super) fn finish(mut self, applied: Option<LogId>, installed: Option<LogId>) -> Result<Recovered, LogError> {
+    pub(super) fn finish(
+        mut self,
+        applied: Option<LogId>,
+        installed: Option<LogId>,
+    ) -> Result<(Recovered, VoteFile), LogError> {
         let reset = match self.check_applied(applied)? {
             Ok(()) => None,
             Err(_) if installed == applied && self.precedes(installed) => installed,
             Err(what) => return Err(self.corrupt_end(what)),
         };
-        let Scan { reader, end } = self;
-        let directory = reader.options.directory.clone();
+        let Scan { reader, end, votes, vote } = self;
+        let options = reader.options.clone();
         let mut recovered = match end {
             LogEnd::NoSegment => reader.create_segment(1),
             LogEnd::EmptySegment(segment) => {
@@ -98,9 +118,10 @@ impl Scan {
             LogEnd::Readable { segment, at, ended } => reader.resume(segment, at, ended),
         }?;
         if let Some(installed) = reset {
-            recovered.reset_to(installed).map_err(LogError::io("reset", &directory))?;
+            recovered.reset_to(installed).map_err(LogError::io("reset", &options.directory))?;
         }
-        Ok(recovered)
+        recovered.restore_vote(vote).map_err(LogError::io("write", &options.directory))?;
+        Ok((recovered, votes.open(&options, vote)?))
     }
 
     /// The last entry that has been purged; `None` if none has.
@@ -155,6 +176,17 @@ impl Scan {
 }
 
 impl Recovered {
+    /// Writes the last vote of this node to the log if the log has lost it. Durable on return.
+    fn restore_vote(&mut self, vote: Option<Vote>) -> std::io::Result<()> {
+        match vote {
+            Some(vote) if self.memory.state.vote != Some(vote) => {
+                self.memory.state.vote = Some(vote);
+                self.segment.append_synced(&[Frame::Vote(vote)])
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Removes all entries, and makes `installed` the last purged entry. Durable on return. The vote and the identity of
     /// the log remain.
     ///
@@ -236,11 +268,11 @@ impl Reader {
     }
 
     /// Reads the last segment of the log, whose tail may be torn.
-    fn read_last_segment(mut self, number: u64) -> Result<Scan, LogError> {
+    fn read_last_segment(mut self, number: u64) -> Result<(Reader, LogEnd), LogError> {
         let segment = self.read(number)?;
         if matches!(decode_header(&segment.bytes), SegmentHeader::Invalid) {
             self.check_empty_segment(&segment)?;
-            return Ok(Scan { reader: self, end: LogEnd::EmptySegment(segment) });
+            return Ok((self, LogEnd::EmptySegment(segment)));
         }
         self.check_header(&segment)?;
         let mut at = HEADER_BYTES;
@@ -260,7 +292,7 @@ impl Reader {
         }
         self.check_first_segment(number)?;
         self.check_no_gap(&segment)?;
-        Ok(Scan { reader: self, end: LogEnd::Readable { segment, at, ended } })
+        Ok((self, LogEnd::Readable { segment, at, ended }))
     }
 
     /// Checks that a segment without a valid header contains no valid frame. If it contains none, the header was never

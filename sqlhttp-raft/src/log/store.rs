@@ -8,6 +8,7 @@ use super::durable::DurableIndex;
 use super::options::{LogError, LogOptions, LogStatus};
 use super::queue::LogShared;
 use super::recovery::{Recovered, Scan, scan};
+use super::votes::VoteFile;
 use super::writer::{LogHandle, LogWriter};
 use crate::types::{LogId, index_of};
 
@@ -54,8 +55,8 @@ impl CheckedLog {
     /// * [`LogError::Io`]: a file operation failed.
     pub(crate) fn open(self, applied: Option<LogId>, installed: Option<LogId>) -> Result<LogStore, LogError> {
         let CheckedLog { options, scan, lock } = self;
-        let recovered = scan.finish(applied, installed)?;
-        LogStore::start(options, recovered, lock)
+        let (recovered, votes) = scan.finish(applied, installed)?;
+        LogStore::start(options, recovered, votes, lock)
     }
 }
 
@@ -75,11 +76,16 @@ impl LogStore {
         checked.open(applied, None)
     }
 
-    fn start(options: LogOptions, recovered: Recovered, lock: Box<dyn Send + Sync>) -> Result<LogStore, LogError> {
+    fn start(
+        options: LogOptions,
+        recovered: Recovered,
+        votes: VoteFile,
+        lock: Box<dyn Send + Sync>,
+    ) -> Result<LogStore, LogError> {
         let directory = options.directory.clone();
         let Recovered { memory, segment, closed_segments } = recovered;
         let shared = Arc::new(LogShared::new(options, memory, lock));
-        let handle = Arc::new(LogHandle::new(LogWriter::new(shared.clone(), segment, closed_segments)));
+        let handle = Arc::new(LogHandle::new(LogWriter::new(shared.clone(), segment, closed_segments, votes)));
         let on_thread = handle.clone();
         let thread = std::thread::Builder::new().name("sqlhttp-log".into());
         let thread = thread.spawn(move || on_thread.run()).map_err(LogError::io("start the thread of", &directory))?;

@@ -14,6 +14,7 @@ use super::queue::{CloseOnDrop, Dequeued, FinishOnDrop, LogOp, LogShared, Turn, 
 use super::recovery::{ClosedSegment, new_identity};
 use super::segment::{Segment, segment_path};
 use super::state::LogState;
+use super::votes::VoteFile;
 use crate::observer::Event;
 use crate::types::LogId;
 
@@ -84,6 +85,7 @@ pub(super) struct LogWriter {
     closed_segments: VecDeque<ClosedSegment>,
     /// The number of segments that were begun during this turn.
     begun_segments: u32,
+    votes: VoteFile,
     /// The state of the log after all frames that have been written or are in the buffer.
     state: LogState,
     /// The encoded frames that the next flush writes at the end of the segment.
@@ -96,7 +98,12 @@ pub(super) struct LogWriter {
 }
 
 impl LogWriter {
-    pub(super) fn new(shared: Arc<LogShared>, segment: Segment, closed_segments: Vec<ClosedSegment>) -> Self {
+    pub(super) fn new(
+        shared: Arc<LogShared>,
+        segment: Segment,
+        closed_segments: Vec<ClosedSegment>,
+        votes: VoteFile,
+    ) -> Self {
         let mut state = shared.memory().state.clone();
         // A log of version 1 has no identity. It gets one, which is written with its next segment.
         state.identity.get_or_insert_with(new_identity);
@@ -106,6 +113,7 @@ impl LogWriter {
             segment,
             closed_segments: closed_segments.into(),
             begun_segments: 0,
+            votes,
             buffer: Vec::new(),
             entries: Vec::new(),
             failed: None,
@@ -153,7 +161,15 @@ impl LogWriter {
         if let Some(committed) = committed {
             self.push_frame(&Frame::Committed(committed))?;
         }
-        self.flush()
+        self.flush()?;
+        // The slot of a vote is written when its frame is durable. Votes only grow, so only the last one is written.
+        match ops.iter().rev().find_map(|op| if let LogOp::Vote(vote, _) = op { Some(vote) } else { None }) {
+            Some(vote) => {
+                self.shared.retry.run(|| self.votes.write(vote))?;
+                self.votes.sync()
+            }
+            None => Ok(()),
+        }
     }
 
     fn push_op(&mut self, op: &LogOp) -> io::Result<()> {

@@ -357,7 +357,8 @@ async fn statistics_match_the_log() {
     }
     let on_disk = || -> u64 {
         let files = std::fs::read_dir(directory.path()).unwrap();
-        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+        let segments = files.map(Result::unwrap).filter(|file| file.file_name().to_string_lossy().ends_with(".log"));
+        segments.map(|file| file.metadata().unwrap().len()).sum()
     };
     let before = log.status();
     let expected = LogStatus { first_index: 1, last_index: 100, last_term: 2, appended_entries: 100, ..before };

@@ -7,6 +7,10 @@ use std::sync::Arc;
 
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
+use super::super::disk::Disk as _;
+use super::super::frame::{self, Frame};
+use super::super::segment::{segment_number, segment_path};
+use super::super::state::HEADER_BYTES;
 use super::super::{CheckedLog, LogError, LogOptions, LogStore};
 use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{Pending, all_entries, append, begin_append, blank, command, members};
@@ -430,5 +434,55 @@ async fn the_reset_to_a_snapshot_is_interrupted() {
             }
             assert!(cut > 3, "only {cut} operations");
         }
+    }
+}
+
+/// Overwrites the last frame of the log with zeros, durably, if it contains a vote and nothing follows it. Without
+/// another copy of the vote, that looks as if the vote had never been written. Returns whether a vote was overwritten.
+fn lose_last_vote(disk: &SimulatedDisk) -> bool {
+    let directory = Path::new("/log");
+    let segments = disk.list(directory).unwrap().into_iter().filter_map(|name| segment_number(&name));
+    let Some(number) = segments.max() else { return false };
+    let file = disk.open(&segment_path(directory, number)).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let (mut at, mut last) = (HEADER_BYTES, None);
+    while let Some(found) = frame::decode_at(&bytes, number, 0, at) {
+        let is_vote = matches!(frame::parse(&found), Ok(Frame::Vote(_)));
+        last = is_vote.then_some((at, found.len()));
+        at += found.len();
+    }
+    let Some((at, len)) = last.filter(|(at, len)| bytes[at + len..].iter().all(|byte| *byte == 0)) else {
+        return false;
+    };
+    file.write_all_at(&vec![0; len], at as u64).unwrap();
+    file.sync().unwrap();
+    true
+}
+
+/// The last frame of the log is lost after a power cut. A vote that was reported durable must not be lost with it.
+#[tokio::test]
+async fn a_lost_vote_is_found() {
+    for seed in 0..3 {
+        let (mut cut, mut lost) = (0, 0);
+        loop {
+            let case = format!("cut at {cut}, seed {seed}");
+            let disk = SimulatedDisk::new();
+            disk.set_fault(Fault::CutAt(cut));
+            let nothing = History::new(Content::default());
+            let past = resume(&disk, &nothing, LONG, &case).await.unwrap_or(nothing);
+            if disk.operations() <= cut {
+                break;
+            }
+            disk.crash(if seed == 0 { Loss::All } else { Loss::Part(cut * 10 + seed) });
+            if lose_last_vote(&disk) {
+                lost += 1;
+                let found = resume(&disk, &past, SHORT, &case).await.expect("the disk works");
+                disk.crash(Loss::All);
+                resume(&disk, &found, &[], &case).await.expect("the disk works");
+            }
+            cut += 1;
+        }
+        assert!(lost > 5, "only {lost} votes were lost");
     }
 }

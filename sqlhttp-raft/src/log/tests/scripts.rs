@@ -5,8 +5,8 @@
 //! tests. `UPDATE_GOLDENFILES=1 cargo test` replaces the output with the actual one; read the difference before you
 //! commit it.
 //!
-//! An entry is written `INDEX@TERM`, with its index counted from 1. FILE is the number of a segment. The log is on a
-//! [`SimulatedDisk`].
+//! An entry is written `INDEX@TERM`, with its index counted from 1. FILE is the number of a segment, or `vote`. The log
+//! is on a [`SimulatedDisk`].
 //!
 //! * `open [applied=ID] [installed=ID] [segment=BYTES]`: Opens the log and prints its state. `applied`: the last entry
 //!   that the database has applied; by default the last purged entry. `installed`: the marker of an installed snapshot.
@@ -23,6 +23,7 @@
 //! * `state`: Prints the state of the log, and the entries that can be read.
 //! * `files`: Prints the frames of each segment: offset, content, and the offset up to which the segment was durable
 //!   when the frame was written.
+//! * `votes`: Prints the slots of the file `vote`.
 //! * `close`: Closes the log.
 //! * `hold [removals]`, `release`: `hold` blocks the operations of the disk, or only the removals of files. `release`
 //!   lets them continue, and then does the same as `pending`.
@@ -38,14 +39,14 @@
 //! * `cut FILE LENGTH`: Shortens a file. The change is durable.
 //! * `head FILE VERSION`: Rewrites the header of a segment with another format version. A header of version 1 contains
 //!   no identity.
-//! * `copy FILE TO`, `remove FILE`: Copies or removes a segment. The change is durable.
+//! * `copy FILE TO`, `remove FILE`: Copies or removes a file. The change is durable.
 //!
 //! With the tag `[ops]`, the output of a command begins with the disk operations that it caused. If the output is an
 //! error, the disk operations follow it.
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
@@ -58,8 +59,9 @@ use tokio::runtime::Runtime;
 
 use super::super::disk::{Disk, DiskFile, Space};
 use super::super::frame::{self, Frame};
-use super::super::segment::segment_path;
+use super::super::segment::{segment_number, segment_path};
 use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
+use super::super::votes::{self, Slot, vote_path};
 use super::super::{CheckedLog, LogOptions, LogStore};
 use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{Pending, blank, command, members};
@@ -117,6 +119,7 @@ enum Command {
     Purge(Id),
     State,
     Files,
+    Votes,
     Close,
     Hold(Option<String>),
     Release,
@@ -128,32 +131,32 @@ enum Command {
         at: u64,
     },
     Flip {
-        file: u64,
+        file: LogFile,
         offset: u64,
     },
     Zero {
-        file: u64,
+        file: LogFile,
         from: u64,
         to: Option<u64>,
     },
     Fill {
-        file: u64,
+        file: LogFile,
         from: u64,
         to: u64,
     },
     Cut {
-        file: u64,
+        file: LogFile,
         length: u64,
     },
     Head {
-        file: u64,
+        file: LogFile,
         version: u32,
     },
     Copy {
-        file: u64,
-        to: u64,
+        file: LogFile,
+        to: LogFile,
     },
-    Remove(u64),
+    Remove(LogFile),
 }
 
 /// The index of an entry, counted from 1, and its term.
@@ -170,6 +173,19 @@ impl FromStr for Id {
         let (index, term) = text.split_once('@').ok_or("an entry has the form INDEX@TERM")?;
         let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
         Ok(Id { index: number(index)?, term: number(term)? })
+    }
+}
+
+/// A file of the log: the number of a segment, or `vote`.
+#[derive(Clone)]
+struct LogFile(PathBuf);
+
+impl FromStr for LogFile {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let directory = Path::new(DIRECTORY);
+        Ok(LogFile(if text == "vote" { vote_path(directory) } else { segment_path(directory, text.parse()?) }))
     }
 }
 
@@ -199,12 +215,8 @@ impl LogRunner {
     }
 
     fn open(&mut self, applied: Option<Id>, installed: Option<Id>, segment: Option<u32>) -> Output {
-        let options = LogOptions {
-            segment_bytes: segment.unwrap_or(1024),
-            cache_bytes: 0,
-            disk: Arc::new(self.disk.clone()),
-            ..LogOptions::new(Path::new(DIRECTORY))
-        };
+        let mut options = self.options();
+        options.segment_bytes = segment.unwrap_or(options.segment_bytes);
         self.log = Some(match applied {
             Some(applied) => CheckedLog::check(options)?.open(Some(applied.log_id()), installed.map(Id::log_id))?,
             None => LogStore::open(options)?,
@@ -346,9 +358,9 @@ impl LogRunner {
         Ok(String::new())
     }
 
-    /// Changes the bytes of a segment's file, durably.
-    fn damage(&mut self, file: u64, change: impl FnOnce(&mut Vec<u8>)) -> Output {
-        let file = self.disk.disk.open(&segment_path(Path::new(DIRECTORY), file))?;
+    /// Changes the bytes of a file, durably.
+    fn damage(&mut self, file: &LogFile, change: impl FnOnce(&mut Vec<u8>)) -> Output {
+        let file = self.disk.disk.open(&file.0)?;
         let mut bytes = vec![0; usize::try_from(file.len()?)?];
         file.read_exact_at(&mut bytes, 0)?;
         change(&mut bytes);
@@ -358,32 +370,49 @@ impl LogRunner {
         Ok(String::new())
     }
 
-    fn copy(&mut self, from: u64, to: u64) -> Output {
-        let directory = Path::new(DIRECTORY);
-        let bytes = self.disk.bytes(&segment_path(directory, from))?;
-        let file = self.disk.disk.create(&segment_path(directory, to))?;
+    fn copy(&mut self, from: &LogFile, to: &LogFile) -> Output {
+        let bytes = self.disk.bytes(&from.0)?;
+        let file = self.disk.disk.create(&to.0)?;
         file.write_all_at(&bytes, 0)?;
         file.sync()?;
-        self.disk.disk.sync_directory(directory)?;
+        self.disk.disk.sync_directory(Path::new(DIRECTORY))?;
         Ok(String::new())
     }
 
-    fn remove(&mut self, file: u64) -> Output {
-        let directory = Path::new(DIRECTORY);
-        self.disk.disk.remove(&segment_path(directory, file))?;
-        self.disk.disk.sync_directory(directory)?;
+    fn remove(&mut self, file: &LogFile) -> Output {
+        self.disk.disk.remove(&file.0)?;
+        self.disk.disk.sync_directory(Path::new(DIRECTORY))?;
         Ok(String::new())
     }
 
     fn files(&mut self) -> Output {
         let mut out = String::new();
         for file in self.disk.disk.list(Path::new(DIRECTORY))? {
+            let Some(number) = segment_number(&file) else { continue };
             let bytes = self.disk.bytes(&Path::new(DIRECTORY).join(&file))?;
             writeln!(out, "{file}: {} bytes", bytes.len())?;
-            let number = file.trim_end_matches(".log").parse()?;
             describe(&bytes, number, &mut out)?;
         }
         Ok(out)
+    }
+
+    fn votes(&mut self) -> Output {
+        let mut out = String::new();
+        let found = votes::read(&self.options())?;
+        for (number, slot) in found.slots.iter().enumerate() {
+            match slot {
+                Slot::Valid { sequence, vote } => {
+                    writeln!(out, "slot {number}: {sequence}. vote {}", vote_of(Some(*vote)))?;
+                }
+                other => writeln!(out, "slot {number}: {other:?}")?,
+            }
+        }
+        Ok(out)
+    }
+
+    fn options(&self) -> LogOptions {
+        let options = LogOptions::new(Path::new(DIRECTORY));
+        LogOptions { segment_bytes: 1024, cache_bytes: 0, disk: Arc::new(self.disk.clone()), ..options }
     }
 }
 
@@ -406,6 +435,7 @@ impl Runner for LogRunner {
             Command::Purge(id) => self.purge(*id),
             Command::State => self.state(),
             Command::Files => self.files(),
+            Command::Votes => self.votes(),
             Command::Close => {
                 self.log()?.close();
                 self.log = None;
@@ -416,18 +446,18 @@ impl Runner for LogRunner {
             Command::Waits => self.waits(),
             Command::Crash(loss) => self.crash(loss),
             Command::Fault { fault, at } => self.fault(fault, *at),
-            Command::Flip { file, offset } => self.damage(*file, |bytes| bytes[*offset as usize] ^= 1),
-            Command::Zero { file, from, to } => self.damage(*file, |bytes| {
+            Command::Flip { file, offset } => self.damage(file, |bytes| bytes[*offset as usize] ^= 1),
+            Command::Zero { file, from, to } => self.damage(file, |bytes| {
                 let to = to.map_or(bytes.len(), |to| to as usize);
                 bytes[*from as usize..to].fill(0);
             }),
             Command::Fill { file, from, to } => {
-                self.damage(*file, |bytes| bytes[*from as usize..*to as usize].fill(0xA5))
+                self.damage(file, |bytes| bytes[*from as usize..*to as usize].fill(0xA5))
             }
-            Command::Cut { file, length } => self.damage(*file, |bytes| bytes.truncate(*length as usize)),
-            Command::Head { file, version } => self.damage(*file, |bytes| set_version(bytes, *file, *version)),
-            Command::Copy { file, to } => self.copy(*file, *to),
-            Command::Remove(file) => self.remove(*file),
+            Command::Cut { file, length } => self.damage(file, |bytes| bytes.truncate(*length as usize)),
+            Command::Head { file, version } => self.damage(file, |bytes| set_version(bytes, *version)),
+            Command::Copy { file, to } => self.copy(file, to),
+            Command::Remove(file) => self.remove(file),
         };
         if !context.tags.contains("ops") {
             return result;
@@ -459,8 +489,8 @@ async fn begin_append(log: &mut LogStore, entries: Vec<Entry>) -> std::io::Resul
 }
 
 /// Sets the format version in the header of a segment, and updates the checksum.
-fn set_version(bytes: &mut [u8], number: u64, version: u32) {
-    let SegmentHeader::Valid { state, .. } = decode_header(bytes) else { panic!("the head is not valid") };
+fn set_version(bytes: &mut [u8], version: u32) {
+    let SegmentHeader::Valid { number, state } = decode_header(bytes) else { panic!("the head is not valid") };
     let identity = state.identity.filter(|_| version > 1);
     let mut head = encode_header(number, &LogState { identity, ..state });
     head[8..12].copy_from_slice(&version.to_le_bytes());
