@@ -61,7 +61,8 @@
 //! |---|---|
 //! | `options` | options, errors and statistics |
 //! | `frame`, `state`, `segment` | the format |
-//! | `recovery` | reads and checks the log when the node is started |
+//! | `reader` | reads and checks the segments when the node is started |
+//! | `recovery` | makes the log ready for writing after that |
 //! | `votes` | the file `vote` |
 //! | `memory` | the part of the log in memory: its state, the location of every entry, and recent entries |
 //! | `durable` | the index of the last durable entry |
@@ -78,6 +79,7 @@ mod memory;
 mod options;
 mod queue;
 mod raft_storage;
+mod reader;
 mod recovery;
 mod retry;
 mod segment;
