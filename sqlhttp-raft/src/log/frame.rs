@@ -99,26 +99,43 @@ pub(super) fn encode(out: &mut Vec<u8>, frame: &Frame, number: u64, base: u64, d
     Ok(())
 }
 
-/// Returns the frame that begins at `bytes[at]`, or `None` if there is no valid frame. The first byte of `bytes` is at
-/// offset `base` of segment `number`.
-pub(super) fn decode_at(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<FrameRef<'_>> {
-    let offset = base + at as u64;
+/// A valid header of a frame.
+struct Header {
+    kind: u8,
+    durable: u32,
+    body_crc: u32,
+    /// The index in the bytes after the last one of the frame. It may be beyond the bytes.
+    end: usize,
+}
+
+fn header_at(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<Header> {
     let header = bytes.get(at..at.checked_add(HEADER_BYTES)?)?;
     let number_at = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
     let kind = header[4];
     // The cheap checks come first: recovery searches for frames at every offset, in bytes that a client may have
     // chosen.
-    if !(ENTRY..=END).contains(&kind) || checksum(number, offset, &header[..COVERED_BYTES]) != number_at(COVERED_BYTES)?
+    if !(ENTRY..=END).contains(&kind)
+        || checksum(number, base + at as u64, &header[..COVERED_BYTES]) != number_at(COVERED_BYTES)?
     {
         return None;
     }
-    let length = number_at(0)? as usize;
-    let durable = number_at(5)?;
-    let crc = number_at(COVERED_BYTES + 4)?;
-    let end = at.checked_add(HEADER_BYTES)?.checked_add(length)?;
-    let frame = bytes.get(at..end)?;
-    let right = checksum(number, offset, &frame[HEADER_BYTES..]) == crc;
-    right.then_some(FrameRef { kind, durable, body: &frame[HEADER_BYTES..] })
+    let end = at.checked_add(HEADER_BYTES)?.checked_add(number_at(0)? as usize)?;
+    Some(Header { kind, durable: number_at(5)?, body_crc: number_at(COVERED_BYTES + 4)?, end })
+}
+
+/// Returns the frame that begins at `bytes[at]`, or `None` if there is no valid frame. The first byte of `bytes` is at
+/// offset `base` of segment `number`.
+pub(super) fn decode_at(bytes: &[u8], number: u64, base: u64, at: usize) -> Option<FrameRef<'_>> {
+    let Header { kind, durable, body_crc, end } = header_at(bytes, number, base, at)?;
+    let body = bytes.get(at + HEADER_BYTES..end)?;
+    let right = checksum(number, base + at as u64, body) == body_crc;
+    right.then_some(FrameRef { kind, durable, body })
+}
+
+/// Returns the index after the last byte of the frame that begins at `bytes[at]`, where the segment begins with
+/// `bytes[0]`; the index after its header, if the header is not valid. The index may be beyond the bytes.
+pub(super) fn end_at(bytes: &[u8], number: u64, at: usize) -> usize {
+    header_at(bytes, number, 0, at).map_or(at.saturating_add(HEADER_BYTES), |header| header.end)
 }
 
 fn checksum(number: u64, offset: u64, bytes: &[u8]) -> u32 {

@@ -43,17 +43,25 @@
 //! # Recovery
 //!
 //! A segment is created only when all segments before it are durable and end with an *end* frame. Therefore an invalid
-//! frame in any segment but the last is damage. In the last segment, an invalid frame is damage if a valid frame after
-//! it records that this offset was durable, or if the database has applied the entry at this offset. Otherwise it is
-//! the torn tail of a write that was never reported durable, and is removed. Recovery never repairs damage, because a
-//! repair would lose acknowledged entries.
+//! frame in any segment but the last is damage. In the last segment, an invalid frame is damage if one of these is true:
+//!
+//! * A valid frame after it records that this offset was durable.
+//! * The database has applied the entry at this offset.
+//! * No part of the frame in a sector of 512 bytes consists of zeros. A torn write leaves such a part, because sectors
+//!   are written as a whole, and segments are filled with zeros.
+//!
+//! Otherwise it is the torn tail of a write that was never reported durable, and is removed. Recovery never repairs
+//! damage, because a repair would lose acknowledged entries.
 //!
 //! The frame of a vote is durable before its slot is written. So if one slot is torn, the segments contain its vote. If
 //! the segments contain an older vote than the file, the last frame was lost, and the vote is taken from the file.
 //!
 //! Recovery syncs what it has read before the log is used: if only the process was killed, the tail may be in the page
-//! cache only. A segment is removed only when all its entries are purged, so recovery can also detect a missing first
-//! segment.
+//! cache only. A segment is removed only when all its entries are durably purged, so recovery can also detect a missing
+//! first segment. Purged segments that a crash has left behind are read like others, and removed afterwards.
+//!
+//! A follower that installs a snapshot of another node has a database that is ahead of its log until the log is purged.
+//! After a power cut in between, the log is reset at the start: see `CheckedLog::open`.
 //!
 //! # Map
 //!

@@ -11,6 +11,9 @@ use super::segment::{segment_number, segment_path};
 use super::state::{HEADER_BYTES, LogState, SegmentHeader, VERSION, decode_header};
 use crate::types::LogId;
 
+/// The length of the smallest unit that a disk writes, in bytes.
+const SECTOR_BYTES: usize = 512;
+
 /// A segment that is complete: it ends with an end frame, and nothing more is written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClosedSegment {
@@ -97,6 +100,34 @@ impl SegmentFile {
         corrupt(&self.path, at, what)
     }
 
+    /// Returns whether the invalid frame at `at` can be a torn write: the power failed while it was being written, and
+    /// some of its sectors were not written.
+    ///
+    /// A disk writes a sector of 512 bytes completely or not at all, and before a frame is written, there are zeros or
+    /// the end of the file in its place. Therefore a part of a torn frame that is in one sector is either correct or
+    /// consists of zeros, and there is at least one part of zeros. If the header is torn, one of its parts consists of
+    /// zeros. A frame that lies in one sector cannot be torn: either it is correct, or there is no frame. etcd applies
+    /// the same rule (`isTornEntry` in `server/storage/wal/decoder.go`).
+    ///
+    /// If only the process is killed, the page cache keeps every complete write. It keeps whole pages of a write that
+    /// was interrupted, so the same rule applies.
+    ///
+    /// The rule assumes that a part of a file that was not written never shows old contents of the disk. ext4 with
+    /// `data=writeback` can show them. A damaged frame that contains a part of zeros is mistaken for a torn one.
+    fn can_be_torn(&self, at: usize) -> bool {
+        let end = frame::end_at(&self.bytes, self.number, at);
+        let Some(mut rest) = self.bytes.get(at..end) else { return true };
+        let mut in_sector = SECTOR_BYTES - at % SECTOR_BYTES;
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(in_sector.min(rest.len()));
+            if part.iter().all(|byte| *byte == 0) {
+                return true;
+            }
+            (rest, in_sector) = (after, SECTOR_BYTES);
+        }
+        false
+    }
+
     /// Returns the offset of the first valid frame after `at` that was written when the bytes at `at` were already
     /// durable. Such a frame proves that an invalid frame at `at` is damage. Returns `None` if there is no such frame.
     fn proof_of_damage(&self, at: usize) -> Option<usize> {
@@ -148,6 +179,9 @@ impl Reader {
             let what =
                 format!("a frame is not what was written; it was durable when the one at offset {proof} was written");
             return Err(segment.corrupt(at, what));
+        }
+        if !segment.can_be_torn(at) {
+            return Err(segment.corrupt(at, "a frame is not what was written, and no sector of it is missing"));
         }
         self.check_first_segment(number)?;
         self.check_no_gap(&segment)?;
