@@ -43,7 +43,8 @@
 //! # Recovery
 //!
 //! A segment is created only when all segments before it are durable and end with an *end* frame. Therefore an invalid
-//! frame in any segment but the last is damage. In the last segment, an invalid frame is damage if one of these is true:
+//! frame in any segment but the last is damage. In the last segment, an invalid frame is damage if one of these is
+//! true:
 //!
 //! * A valid frame after it records that this offset was durable.
 //! * The database has applied the entry at this offset.

@@ -14,10 +14,10 @@ pub(crate) struct LogOptions {
     pub(crate) directory: PathBuf,
     /// The length of a segment, in bytes, from which the next frame goes to a new segment.
     pub(crate) segment_bytes: u32,
-    /// The maximum total size of the recent entries that are cached in memory, in bytes. Followers that keep up are sent
-    /// entries from the cache. A leader that writes 30 MiB/s of decoded entries fills the default of 16 MiB in half a
-    /// second, which is more than a follower lags in ordinary operation. In a cluster of one node, an eighth of this
-    /// size is used, because only the state machine reads the entries, immediately after they were written.
+    /// The maximum total size of the recent entries that are cached in memory, in bytes. Followers that keep up are
+    /// sent entries from the cache. A leader that writes 30 MiB/s of decoded entries fills the default of 16 MiB in
+    /// half a second, which is more than a follower lags in ordinary operation. In a cluster of one node, an eighth of
+    /// this size is used, because only the state machine reads the entries, immediately after they were written.
     pub(crate) cache_bytes: usize,
     /// Receives the events of the log and the duration of each sync.
     pub(crate) observer: Arc<dyn Observer>,

@@ -155,8 +155,8 @@ impl LogShared {
     }
 
     /// Waits until operations are queued, and takes them. If nothing is queued and `removal_due` is set, returns
-    /// [`Turn::RemoveSegment`] instead of waiting. Returns `None` if the log is closed and nothing is queued. The caller
-    /// must hold a [`FinishOnDrop`] during its turn.
+    /// [`Turn::RemoveSegment`] instead of waiting. Returns `None` if the log is closed and nothing is queued. The
+    /// caller must hold a [`FinishOnDrop`] during its turn.
     pub(super) fn next_turn(&self, removal_due: bool) -> Option<Turn> {
         let mut queue = self.queue();
         queue.removal_due = removal_due;

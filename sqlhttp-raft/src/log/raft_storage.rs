@@ -111,8 +111,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
         Ok(self.shared.memory().state.vote)
     }
 
-    /// Returns entries to send to a follower. If the entry at `start` has been purged, returns none, and openraft sends a
-    /// heartbeat.
+    /// Returns entries to send to a follower. If the entry at `start` has been purged, returns none, and openraft sends
+    /// a heartbeat.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let sources = self.shared.memory().get(start, end, READ_BYTES_MAX);
         read_sources(sources).await

@@ -76,8 +76,8 @@ impl Scan {
         self.reader.memory().state.purged
     }
 
-    /// Returns what is wrong if the log does not contain the last entry that the database has applied, and has not purged
-    /// exactly up to it.
+    /// Returns what is wrong if the log does not contain the last entry that the database has applied, and has not
+    /// purged exactly up to it.
     ///
     /// # Errors
     /// [`LogError::Behind`]: entries after `applied` have been purged.
@@ -102,8 +102,8 @@ impl Scan {
         })
     }
 
-    /// Returns whether the entries that this node knows to be committed are before `installed`. Returns `false` for a log
-    /// without a segment, because it has lost its vote, too.
+    /// Returns whether the entries that this node knows to be committed are before `installed`. Returns `false` for a
+    /// log without a segment, because it has lost its vote, too.
     fn precedes(&mut self, installed: Option<LogId>) -> bool {
         let is_before = |id: &LogId| installed.is_some_and(|installed| id.index < installed.index && *id < installed);
         let state = &self.reader.memory().state;
@@ -133,12 +133,12 @@ impl Recovered {
         }
     }
 
-    /// Removes all entries, and makes `installed` the last purged entry. Durable on return. The vote and the identity of
-    /// the log remain.
+    /// Removes all entries, and makes `installed` the last purged entry. Durable on return. The vote and the identity
+    /// of the log remain.
     ///
-    /// openraft does not start if the log ends with an entry of another term at the index of the last applied entry, and
-    /// cannot remove entries that contradict a snapshot. Such entries are not committed: the entry of the snapshot is
-    /// committed at their index, or before it.
+    /// openraft does not start if the log ends with an entry of another term at the index of the last applied entry,
+    /// and cannot remove entries that contradict a snapshot. Such entries are not committed: the entry of the snapshot
+    /// is committed at their index, or before it.
     fn reset_to(&mut self, installed: LogId) -> std::io::Result<()> {
         let purged = self.memory.state.purged;
         self.memory.truncate_after(purged);

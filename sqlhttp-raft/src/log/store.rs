@@ -140,8 +140,9 @@ impl LogStore {
         self.shared.durable.clone()
     }
 
-    /// Returns the index, counted from 1, up to which the log can be purged so that the newest entries remain, and their
-    /// frames occupy at least `bytes` bytes. If the log contains less, returns the index of the last purged entry.
+    /// Returns the index, counted from 1, up to which the log can be purged so that the newest entries remain, and
+    /// their frames occupy at least `bytes` bytes. If the log contains less, returns the index of the last purged
+    /// entry.
     ///
     /// A follower that was away needs the entries that it missed. A number of entries is a bad limit for that, because
     /// the length of an entry is between 34 bytes and many megabytes.

@@ -207,7 +207,8 @@ pub(super) struct VoteFile {
 }
 
 impl VoteFile {
-    /// Writes a vote to the older slot. It is durable once [`VoteFile::sync`] has returned. Can be repeated before that.
+    /// Writes a vote to the older slot. It is durable once [`VoteFile::sync`] has returned. Can be repeated before
+    /// that.
     pub(super) fn write(&self, vote: &Vote) -> io::Result<()> {
         let sequence = self.sequence + 1;
         self.file.write_all_at(&encode(sequence, vote), (slot_of(sequence) * SLOT_STEP) as u64)

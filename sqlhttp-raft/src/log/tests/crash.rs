@@ -379,7 +379,7 @@ async fn purged_segments_are_left_behind() {
         disk.ignore_removals();
         disk
     };
-    crash_disks_everywhere(disk, |cut| Loss::Part(cut)).await;
+    crash_disks_everywhere(disk, Loss::Part).await;
 }
 
 /// Opens the log for a database with the content of a snapshot whose last entry is `installed`. Returns `None` if the

@@ -45,7 +45,7 @@ fn machine(directory: &Path, database: &Database, log: &LogStore) -> StateMachin
 }
 
 fn to_apply(entries: &[Entry]) -> impl Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin {
-    stream::iter(entries.to_vec().into_iter().map(|entry| Ok((entry, None))))
+    stream::iter(entries.iter().cloned().map(|entry| Ok((entry, None))))
 }
 
 /// A leader whose disk is slower than those of its followers commits entries before they are durable on its own disk.

@@ -209,8 +209,8 @@ impl SimulatedDisk {
         self.0.state.lock().unwrap()
     }
 
-    /// Waits until an operation of this kind is not blocked by [`SimulatedDisk::hold`], and returns the state. `kind` is
-    /// [`Held::All`] for an operation that only that value blocks.
+    /// Waits until an operation of this kind is not blocked by [`SimulatedDisk::hold`], and returns the state. `kind`
+    /// is [`Held::All`] for an operation that only that value blocks.
     fn let_through(&self, kind: Held) -> MutexGuard<'_, State> {
         let mut state = self.state();
         state.waiting += 1;
