@@ -25,9 +25,9 @@ pub enum Error {
     /// The cluster has no known leader at the moment. Nothing took effect. Retry.
     #[error("leader not found")]
     NoLeader,
-    /// A temporary condition prevents writes: a full disk, no free file descriptors, a lock of another process. Nothing
-    /// took effect. Retry.
-    #[error("the database cannot write at the moment: {0}")]
+    /// A temporary condition prevents writes (a full disk, no free file descriptors, a lock of another process), or has
+    /// ended a read (a snapshot replaces the content). Nothing took effect. Retry.
+    #[error("the database is unavailable at the moment: {0}")]
     Unavailable(Arc<str>),
     /// The batch was appended to the Raft log but not applied before its deadline. The batch may have taken effect, or
     /// may take effect later. Check the data before a retry.
