@@ -2,9 +2,10 @@
 //! ([`super::replicated::snapshot`]).
 //!
 //! SQLite's backup API (<https://sqlite.org/backup.html>) copies the pages in one read transaction, so the writer does
-//! not wait and the copy never starts over. The write-ahead log grows until all pages have been copied, because the read
-//! transaction prevents that it is reused. The copy is written next to its final name, finished (a backup is checked for
-//! damage), synced, and only then renamed. A backup of a damaged database is therefore an error and leaves no file.
+//! not wait and the copy never starts over. The write-ahead log grows until all pages have been copied, because the
+//! read transaction prevents that it is reused. The copy is written next to its final name, finished (a backup is
+//! checked for damage), synced, and only then renamed. A backup of a damaged database is therefore an error and leaves
+//! no file.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,7 +20,7 @@ use tokio::sync::oneshot;
 
 use super::background::spawn_low_priority;
 use super::connection_config::Role;
-use super::error::{engine_error, sql_error};
+use super::error::{engine_error, io_error, sql_error};
 use super::integrity::check::{self as integrity, Depth};
 use super::script::Script;
 use super::session::Session;
@@ -30,7 +31,7 @@ use super::sqlite::{functions, pages, probe};
 use super::stamps;
 use super::statement_info::Author;
 use super::text::is_white;
-use super::watch::Cancel;
+use super::watch::{Cancel, StopReason, stop_error};
 use crate::model::{Error, SqlError};
 
 /// The number of pages copied between two checks whether the backup was cancelled.
@@ -129,7 +130,13 @@ fn copy(shared: &SharedState, unfinished: &Path, cancel: &Cancel) -> Result<(), 
     // The whole file is synced once, at the end: each sync of a growing file delays the syncs of other files.
     target.execute_batch("PRAGMA synchronous=OFF").map_err(|e| failed(sql_error(e)))?;
     source.begin().map_err(failed)?;
-    copy_pages(&source, &mut target, cancel)?;
+    let gate = shared.config.gate();
+    copy_pages(&source, &mut target, || {
+        if gate.is_evicting() {
+            return Err(stop_error(StopReason::FileReplaced));
+        }
+        if cancel.is_set() { Err(Error::Closed) } else { Ok(()) }
+    })?;
     source.rollback().map_err(failed)?;
     drop((source, rollback_lock));
     target.close().map_err(|(_, e)| failed(sql_error(e)))?;
@@ -177,7 +184,12 @@ fn check_depth(copy: &Path) -> Result<Depth, Error> {
     Ok(if metadata.len() <= FULL_CHECK_BYTES_MAX { Depth::Full } else { Depth::Quick })
 }
 
-fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Result<(), Error> {
+/// Copies all pages. Between two steps, calls `may_continue`, whose error ends the copy.
+fn copy_pages(
+    source: &Session,
+    target: &mut Connection,
+    may_continue: impl Fn() -> Result<(), Error>,
+) -> Result<(), Error> {
     let failed = |error| engine_error("back up", sql_error(error));
     // BEGIN alone does not open a snapshot; the first read does.
     source.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
@@ -188,9 +200,7 @@ fn copy_pages(source: &Session, target: &mut Connection, cancel: &Cancel) -> Res
             StepResult::Busy | StepResult::Locked => std::thread::yield_now(),
             _ => {}
         }
-        if cancel.is_set() {
-            return Err(Error::Closed);
-        }
+        may_continue()?;
     }
 }
 
@@ -206,10 +216,6 @@ fn publish(unfinished: &Path, to: &Path) -> Result<(), Error> {
     }
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync(directory).map_err(|e| io_error("sync directory", directory, e))
-}
-
-fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
-    Error::Io { action, path: path.display().to_string(), source: Arc::new(source) }
 }
 
 /// Writes the content of the database file `copy` to the new file `to`, without free pages (VACUUM INTO).

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::connection_gate::{ConnectionGate, OpenConnection};
 use super::error::sql_error;
 use super::options::{JournalMode, Location, Options};
 use super::sqlite::clock;
@@ -24,8 +25,9 @@ pub(crate) struct ConnectionConfig {
     /// Incremented when `setup` grows and when all sessions are to be replaced. Each session stores the value from when
     /// it was opened; a session with an older value is replaced before its next use.
     generation: AtomicU64,
-    /// The watched connections of all open sessions. The supervisor interrupts their runs.
-    watched: Mutex<Vec<Weak<WatchedConnection>>>,
+    /// The watched connections of all open sessions, with their uses. The supervisor interrupts their runs.
+    watched: Mutex<Vec<(Weak<WatchedConnection>, Role)>>,
+    gate: Arc<ConnectionGate>,
 }
 
 /// Where the database is stored.
@@ -58,6 +60,7 @@ impl ConnectionConfig {
             setup: Mutex::default(),
             generation: AtomicU64::new(0),
             watched: Mutex::default(),
+            gate: Arc::default(),
         }
     }
 
@@ -106,7 +109,7 @@ impl ConnectionConfig {
     pub(crate) fn supervise(&self) -> bool {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut active = false;
-        watched.retain(|watched_connection| {
+        watched.retain(|(watched_connection, _)| {
             let Some(watched_connection) = watched_connection.upgrade() else { return false };
             active |= watched_connection.supervise();
             true
@@ -114,16 +117,38 @@ impl ConnectionConfig {
         active
     }
 
-    pub(crate) fn add_watched(&self, watched_connection: &Arc<WatchedConnection>) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(watched_connection));
+    pub(crate) fn add_watched(&self, watched_connection: &Arc<WatchedConnection>, role: Role) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::downgrade(watched_connection), role));
+    }
+
+    /// Interrupts the work of all connections but the writer's, because the database file is to be replaced. A run that
+    /// is interrupted ends with [`StopReason::FileReplaced`](super::watch::StopReason::FileReplaced).
+    pub(crate) fn evict(&self) {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = watched.iter().filter(|(_, role)| *role != Role::Writer);
+        others.filter_map(|(watched_connection, _)| watched_connection.upgrade()).for_each(|one| one.evict());
+    }
+
+    /// The gate that every connection passes when it is opened.
+    pub(crate) fn gate(&self) -> &Arc<ConnectionGate> {
+        &self.gate
     }
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Opens an SQLite connection. Reader and copier connections are read-only.
-    pub(crate) fn connect(&self, role: Role) -> Result<Connection, SqlError> {
+    /// Opens an SQLite connection. Reader and copier connections are read-only. The first result must be dropped after
+    /// the connection.
+    ///
+    /// # Errors
+    /// SQLITE_BUSY while the database file is being replaced, unless the connection is the writer's.
+    pub(crate) fn connect(&self, role: Role) -> Result<(OpenConnection, Connection), SqlError> {
+        let open = self.gate.enter(role)?;
+        self.connect_unregistered(role).map(|connection| (open, connection))
+    }
+
+    fn connect_unregistered(&self, role: Role) -> Result<Connection, SqlError> {
         let (vfs, base) = match &self.storage {
             Storage::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),
             Storage::Memory(_) => (memory::vfs_name(), None),

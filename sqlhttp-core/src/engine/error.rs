@@ -1,5 +1,8 @@
 //! Converts SQLite's errors to the error types of `crate::model`.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::sqlite::probe;
 use crate::model::{Error, SqlError};
 
@@ -18,4 +21,9 @@ pub(crate) fn engine_error(action: &'static str, source: SqlError) -> Error {
         return Error::Busy(source);
     }
     Error::Sqlite { action, source }
+}
+
+/// Converts an error of a file operation. `action` says what failed.
+pub(crate) fn io_error(action: &'static str, file: &Path, source: std::io::Error) -> Error {
+    Error::Io { action, path: file.display().to_string(), source: Arc::new(source) }
 }

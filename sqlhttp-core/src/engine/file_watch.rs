@@ -43,6 +43,11 @@ impl FileWatch {
         self.lock().extend(files);
     }
 
+    /// Stops watching all files.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Stops watching a file.
     pub(crate) fn forget(&self, path: &Path) {
         self.lock().retain(|file| file.path != path);

@@ -10,6 +10,7 @@
 //! | `options` | the options of a database |
 //! | `shared` | the state that the threads of one database share |
 //! | `connection_config`, `pragmas` | opens connections; configures them |
+//! | `connection_gate` | counts the open connections; keeps new ones out while the database file is replaced |
 //! | `session`, `sessions` | a configured connection with its prepared statements; the pool of idle reading sessions |
 //! | `statement_info` | the properties of a statement, as SQLite's authorizer reports them |
 //! | `policy` | the policy for clients |
@@ -36,6 +37,7 @@ mod backup;
 mod bind;
 mod classify;
 mod connection_config;
+mod connection_gate;
 mod database;
 mod dump;
 mod error;

@@ -25,7 +25,7 @@ use super::sessions::Sessions;
 use super::shared::SharedState;
 use super::sinks::StreamingSink;
 use super::supervisor;
-use super::watch::{Cancel, Limits, stop_error};
+use super::watch::{Cancel, Limits, StopReason, stop_error};
 use super::writer::queue::Job as WriteJob;
 use crate::model::{Answer, Batch, Deadline, Error, Stamp};
 
@@ -118,9 +118,11 @@ impl Readers {
         let mut session = self.sessions.take(false)?;
         session.begin_run(Limits::default());
         let kind = classify(&mut session, batch);
+        let stopped = session.watch.stopped();
         session.end_run();
         self.sessions.put_back(session);
-        Ok(kind)
+        // A batch whose statements could not be prepared may have been classified as a read.
+        stopped.map_or(Ok(kind), |reason| Err(stop_error(reason)))
     }
 
     /// Classifies a batch (as a read or a write) on a reader thread. Returns the batch with its kind.
@@ -196,7 +198,8 @@ impl Readers {
     pub(crate) fn supervise(self: &Arc<Self>, now: Instant) -> bool {
         let mut state = self.lock();
         let Some((_, since)) = state.jobs.front() else { return false };
-        if now.saturating_duration_since(*since) >= WAIT_BEFORE_GROWTH {
+        let may_grow = !self.shared.config.gate().is_shut();
+        if may_grow && now.saturating_duration_since(*since) >= WAIT_BEFORE_GROWTH {
             self.start_thread(&mut state);
         }
         let expired: Vec<Job> = remove_expired(&mut state.jobs);
@@ -231,8 +234,16 @@ impl Readers {
     /// Waits for a job. Returns `None` if the thread must end: the pool is closed, or it has more threads than the
     /// options allow and no job waits.
     fn next_job(&self) -> Option<Job> {
+        let gate = self.shared.config.gate();
         let mut state = self.lock();
         loop {
+            if gate.is_shut() && !state.closed {
+                // The jobs stay in the queue, so that their deadlines apply while the database file is being replaced.
+                drop(state);
+                gate.wait_until_open();
+                state = self.lock();
+                continue;
+            }
             if let Some((job, _)) = state.jobs.pop_front() {
                 return Some(job);
             }
@@ -283,7 +294,8 @@ impl Readers {
         let config = &self.shared.config;
         let stall_max = if config.snapshots() { Duration::MAX } else { STALL_WITHOUT_SNAPSHOTS_MAX };
         let (cancel, stall_timeout) = (job.cancel.clone(), config.options.stall_timeout.min(stall_max));
-        let open = move || parts::channel(cancel.clone(), stall_timeout, stalled.clone());
+        let gate = config.gate().clone();
+        let open = move || parts::channel(cancel.clone(), stall_timeout, stalled.clone(), gate.clone());
         let mut sink = StreamingSink::new(job.reply, open);
         if let Some(reason) = session.watch.stopped() {
             return sink.fail(stop_error(reason));
@@ -297,6 +309,7 @@ impl Readers {
                 sink.end(ending);
             }
             Ok(Err(RunError::Interrupted(reason))) => sink.fail(stop_error(reason)),
+            Ok(Err(_)) if config.gate().is_evicting() => sink.fail(stop_error(StopReason::FileReplaced)),
             Ok(Err(_)) => sink.fail(Error::Timeout),
             Err(error) => sink.fail(engine_error("read", error)),
         }

@@ -47,10 +47,11 @@ impl Sessions {
 
     /// Takes a session for a batch on the caller's thread. Returns `None` if too many sessions are in use or none can
     /// be opened; a reader thread then reports the reason. The limit is high, because a write must be classified even
-    /// while long reads use many sessions.
+    /// while long reads use many sessions. Returns `None` also while the database file is being replaced; a reader
+    /// thread then waits for that.
     pub(crate) fn try_take(&self) -> Option<Box<Session>> {
         let mut state = self.lock();
-        if state.closed || state.in_use >= SESSIONS_MAX {
+        if state.closed || state.in_use >= SESSIONS_MAX || self.config.gate().is_shut() {
             return None;
         }
         let idle = take_idle(&mut state);
@@ -60,8 +61,18 @@ impl Sessions {
 
     /// Takes an idle session, or opens one. If opening fails, it is tried once more, because the reason may be
     /// temporary (another process replaces the file, file descriptors run out). `inline` sets the low limits for a
-    /// caller's thread.
+    /// caller's thread. Waits while the database file is being replaced.
     pub(crate) fn take(&self, inline: bool) -> Result<Box<Session>, Error> {
+        loop {
+            self.config.gate().wait_until_open();
+            match self.take_or_open(inline) {
+                Err(Error::Busy(_)) if self.config.gate().is_shut() => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn take_or_open(&self, inline: bool) -> Result<Box<Session>, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::Closed);
@@ -91,13 +102,13 @@ impl Sessions {
     }
 
     /// Puts a session back into the pool. Closes the session if it is stale (its connection must not be used again), if
-    /// enough sessions are idle, or if the pool is closed.
+    /// enough sessions are idle, if the database file is being replaced, or if the pool is closed.
     pub(crate) fn put_back(&self, mut session: Box<Session>) {
         // An interrupt may have prevented that the batch's transaction was ended.
         if !session.is_autocommit() && session.rollback().is_err() {
             session.mark_dirty();
         }
-        let keep = !session.is_stale(&self.config);
+        let keep = !session.is_stale(&self.config) && !self.config.gate().is_shut();
         let mut state = self.lock();
         state.in_use -= 1;
         if keep && !state.closed && state.idle.len() < IDLE_SESSIONS_MAX {
@@ -108,11 +119,14 @@ impl Sessions {
     /// Closes the pool: [`Sessions::take`] fails and [`Sessions::try_take`] returns `None` from now on.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
+        self.config.gate().end_waits();
     }
 
     /// Closes the idle sessions.
     pub(crate) fn clear(&self) {
-        self.lock().idle.clear();
+        let idle = std::mem::take(&mut self.lock().idle);
+        // Closing a connection takes system calls, so the lock is not held meanwhile.
+        drop(idle);
     }
 }
 

@@ -84,6 +84,8 @@ pub(crate) enum StopReason {
     Steps,
     /// The run exceeded a limit of [`LogLimits`] that depends on this node.
     NodeLimit,
+    /// The read ran for too long while the database file was to be replaced.
+    FileReplaced,
 }
 
 /// Returns the error for the caller of a batch that was stopped.
@@ -91,6 +93,7 @@ pub(crate) fn stop_error(reason: StopReason) -> Error {
     match reason {
         StopReason::Deadline => Error::Timeout,
         StopReason::QueueTimeout => Error::Overloaded("the write had to wait for longer than its timeout"),
+        StopReason::FileReplaced => Error::Unavailable("a snapshot replaces the content".into()),
         // No caller receives an error for these reasons: a cancelled batch has no caller, and the engine itself handles
         // the other reasons.
         StopReason::Cancelled
@@ -211,6 +214,19 @@ impl WatchedConnection {
             }
             active
         })
+    }
+
+    /// Interrupts whatever the connection does, because the database file is to be replaced.
+    pub(crate) fn evict(&self) {
+        self.with(|state| {
+            let Some(handle) = self.handle.get() else { return };
+            if state.running {
+                state.stopped.get_or_insert(StopReason::FileReplaced);
+                state.interrupted = true;
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            handle.interrupt();
+        });
     }
 }
 

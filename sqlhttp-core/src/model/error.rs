@@ -28,9 +28,9 @@ pub enum Error {
     /// The leader of the cluster does not permit the request to this user. Nothing took effect.
     #[error("unauthorized")]
     Unauthorized,
-    /// A temporary condition prevents writes: a full disk, no free file descriptors, a lock of another process. Nothing
-    /// took effect. Retry.
-    #[error("the database cannot write at the moment: {0}")]
+    /// A temporary condition prevents writes (a full disk, no free file descriptors, a lock of another process), or has
+    /// ended a read (a snapshot replaces the content). Nothing took effect. Retry.
+    #[error("the database is unavailable at the moment: {0}")]
     Unavailable(Arc<str>),
     /// The batch was appended to the Raft log but not applied before its deadline. The batch may have taken effect, or
     /// may take effect later. Check the data before a retry.

@@ -74,3 +74,21 @@ pub(crate) fn applied(database: &Database) -> Vec<u64> {
     assert_eq!(integers.len() % 4, 0, "an entry is incomplete");
     entries.collect()
 }
+
+/// Writes a snapshot of a database to which the entries up to `last` have been applied.
+pub(crate) fn snapshot(file: &Path, ballast_bytes: usize, last: u64) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let source = open(&directory.path().join("source.db"));
+    source.set_log(1);
+    create(&source, ballast_bytes);
+    append(&source, 3, last);
+    block_on(source.export(file.to_owned())).expect("a snapshot");
+}
+
+/// Checks that the database is undamaged and contains exactly the entries up to `last`.
+pub(crate) fn check(database: &Database, last: u64) {
+    assert_eq!(rows(database, "PRAGMA integrity_check"), [[Value::Text("ok".into())]]);
+    assert_eq!(applied(database), (3..=last).collect::<Vec<_>>());
+    let progress = database.progress();
+    assert_eq!((progress.index, progress.operations, progress.steps), (last, 0, 0));
+}

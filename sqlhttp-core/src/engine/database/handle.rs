@@ -110,7 +110,7 @@ impl Database {
         let read_only = options.read_only;
         let shared = Arc::new(SharedState::new(Arc::new(ConnectionConfig::new(location.into(), options))));
         let opened = |error| engine_error("open database", error);
-        let mut session = open_writer_session(&shared).map_err(opened)?;
+        let mut session = open_writer(&shared).map_err(opened)?;
         if shared.config.options.writes == Writes::Log {
             let Some(session) = &mut session else { return Err(Error::ReadOnly) };
             let progress = session.as_owner(|connection| progress::open(connection)).map_err(opened)?;
@@ -272,25 +272,19 @@ impl Drop for Inner {
     }
 }
 
-/// Opens the writer's connection, and truncates the write-ahead log after its last commit (a crash may have left an
-/// uncommitted tail).
+/// Opens the writer's connection.
 ///
 /// Even for a read-only database a writing connection is opened for a moment, to create the file or to recover it after
 /// a crash. Returns `None` if the database is read-only and its file exists, but cannot be opened for writing.
-fn open_writer_session(shared: &SharedState) -> Result<Option<Session>, SqlError> {
+fn open_writer(shared: &SharedState) -> Result<Option<Session>, SqlError> {
     let config = &shared.config;
-    let read_only = config.options.read_only;
-    let mut session = match Session::open(config, Role::Writer) {
-        Err(_) if read_only && config.file().is_some_and(|file| file.exists()) => return Ok(None),
-        session => session?,
-    };
-    if !read_only
-        && config.file().is_some()
-        && let Err(error) = session.cut_log_tail(config)
-    {
-        tracing::debug!(%error, "the uncommitted tail of the write-ahead log was not removed");
+    if !config.options.read_only {
+        return Session::open_for_writer(config).map(Some);
     }
-    Ok(Some(session))
+    match Session::open(config, Role::Writer) {
+        Err(_) if config.file().is_some_and(|file| file.exists()) => Ok(None),
+        session => session.map(Some),
+    }
 }
 
 fn start_writer(session: Session, shared: &Arc<SharedState>) -> Result<JoinHandle<()>, Error> {

@@ -113,7 +113,8 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Overloaded`] if another check of this database is running; [`Error::Closed`] if the check was
-    /// cancelled; [`Error::Sqlite`] if the check could not run. Damage is not an error but part of the report.
+    /// cancelled, or ended by [`Database::install`]; [`Error::Sqlite`] if the check could not run. Damage is not an
+    /// error but part of the report.
     pub async fn check_integrity(&self, options: CheckOptions) -> Result<IntegrityReport, Error> {
         let (reply, answer) = oneshot::channel();
         let cancel = Cancel::default();

@@ -11,9 +11,10 @@ use crate::engine::error::{engine_error, sql_error};
 use crate::engine::options::Writes;
 use crate::engine::replicated::entry::{LogEntry, OnApplied};
 use crate::engine::replicated::progress::{self, Progress};
+use crate::engine::replicated::swap::{self, OsFileSystem};
 use crate::engine::replicated::{replace, snapshot, sync};
 use crate::engine::watch::{Cancel, CancelOnDrop};
-use crate::engine::writer::queue::{LogTask, OwnerTask, Task};
+use crate::engine::writer::queue::{InstallTask, LogTask, OwnerTask, Task};
 use crate::model::{Error, Outcome};
 
 impl Database {
@@ -127,11 +128,11 @@ impl Database {
     }
 
     /// Writes a snapshot for another node to the new file `file`: a consistent copy of the database, as a single file
-    /// that contains the position in the log. Returns the position that the snapshot contains. It may be newer than that
-    /// at the time of the call, and may be inside an entry ([`Progress::operations`]). Its [`Progress::log`] is 0.
+    /// that contains the position in the log. Returns the position that the snapshot contains. It may be newer than
+    /// that at the time of the call, and may be inside an entry ([`Progress::operations`]). Its [`Progress::log`] is 0.
     ///
-    /// The copy is made in one read transaction on a low-priority thread, so writes continue meanwhile. The file appears
-    /// under its name only when it is complete and synced. It is not checked for damage (see
+    /// The copy is made in one read transaction on a low-priority thread, so writes continue meanwhile. The file
+    /// appears under its name only when it is complete and synced. It is not checked for damage (see
     /// [`Database::check_snapshot`]). Dropping the future ends the copy.
     ///
     /// # Errors
@@ -165,6 +166,53 @@ impl Database {
     /// it may be incomplete without another file.
     pub fn check_snapshot(file: &Path) -> Result<Progress, Error> {
         snapshot::check(file)
+    }
+
+    /// Replaces the whole content of the database, including the position in the log, by that of a snapshot
+    /// ([`Database::export`]) that [`Database::check_snapshot`] has checked. Returns the new position; its
+    /// [`Progress::log`] is that of this database ([`Database::set_log`]). The new content is durable then.
+    ///
+    /// The file `snapshot` is renamed to the name of the database. It must be synced, be in the directory of the
+    /// database, and have no other hard link.
+    ///
+    /// New reads and writes wait meanwhile. Reads that run are interrupted after one second; they fail with
+    /// [`Error::Unavailable`]. So do copies of the database that are being made.
+    ///
+    /// # Recovery from a crash
+    /// Before the call, the caller durably records its intent to install the snapshot. When the process starts, it
+    /// calls [`Database::finish_install`] if there is such a record, before it opens the database, and then removes the
+    /// record. After the call, it removes the record unless the result is [`Error::Poisoned`].
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if the database can no longer be used. It must be opened again after
+    /// [`Database::finish_install`]. After any other error the old content is in place and in use, and the snapshot
+    /// exists: [`Error::Unavailable`] if a connection could not be closed, or another process has the database open;
+    /// [`Error::Io`] or [`Error::Sqlite`] if a file operation failed; [`Error::Unsupported`] if the file is not a
+    /// snapshot, or the database is not a file that applies a log; [`Error::ReadOnly`] if it was opened read-only;
+    /// [`Error::Closed`] if the process is about to end.
+    pub async fn install(&self, snapshot: PathBuf) -> Result<Progress, Error> {
+        let shared = &self.inner.shared;
+        if shared.config.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if let Some(why) = shared.poisoned() {
+            return Err(Error::Poisoned(why));
+        }
+        let (reply, answer) = oneshot::channel();
+        let task = Box::new(InstallTask { snapshot, sessions: self.inner.sessions.clone(), reply });
+        shared.queue.push(Task::Install(task)).map_err(|(error, _)| error)?;
+        answer.await.map_err(|_| shared.closed_error())?
+    }
+
+    /// Finishes an installation that a crash has interrupted ([`Database::install`]). `database` must not be open.
+    /// Returns whether the snapshot has become the database now; if not, it was the database already. May be called any
+    /// number of times, also after the database has been opened with the new content and closed again.
+    ///
+    /// # Errors
+    /// A file operation failed, or the files are not in the same directory. The database must not be opened until a
+    /// call has succeeded: its old content may be incomplete.
+    pub fn finish_install(database: &Path, snapshot: &Path) -> std::io::Result<bool> {
+        swap::finish(&OsFileSystem, database, snapshot)
     }
 
     /// Removes the engine's table, which records the position in the log, from a copy of a database that applies a log.

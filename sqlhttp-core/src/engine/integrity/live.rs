@@ -135,7 +135,13 @@ impl Check<'_> {
             (!snapshots).then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
         let rate = self.options.pages_per_second.filter(|_| snapshots);
         let (cancel, sessions) = (self.cancel.clone(), self.sessions.clone());
-        let is_cancelled = move || cancel.is_set() || sessions.is_closed();
+        let gate = self.shared.config.gate().clone();
+        let is_cancelled = move || {
+            if gate.is_evicting() {
+                cancel.set();
+            }
+            cancel.is_set() || sessions.is_closed()
+        };
         let wal = self.shared.config.file().map(|file| wal_of(file));
         let mut pacer = Pacer::new(rate, pages::read_by(connection), wal);
         pages::on_progress(connection, STEPS_PER_POLL, move |pages| pacer.wait(pages, &is_cancelled))

@@ -8,12 +8,16 @@
 //! * [`sync`]: makes applied entries durable.
 //! * [`replace`]: replaces all content of the database with that of a file, in one transaction.
 //! * [`snapshot`]: copies of the database for other nodes.
+//! * [`install`]: replaces the file of an open database by a snapshot.
+//! * [`swap`]: the file operations of that, and how a crash between them is recovered.
 
 mod apply;
 pub(super) mod entry;
+pub(super) mod install;
 pub(super) mod node_failure;
 pub(super) mod progress;
 pub(super) mod replace;
 pub(super) mod snapshot;
+pub(super) mod swap;
 pub(super) mod sync;
 mod work_item;

@@ -42,7 +42,7 @@ fn detach(copy: &Path) -> Result<Progress, Error> {
 /// has a write-ahead log.
 pub(crate) fn check(file: &Path) -> Result<Progress, Error> {
     let failed = |error: SqlError| engine_error("check snapshot", error);
-    let connection = open(file).map_err(failed)?;
+    let connection = open(file, None).map_err(failed)?;
     require_single_file(&connection)?;
     // Indexes and generated columns may use these functions.
     functions::register_deterministic(&connection, || false).map_err(|error| failed(sql_error(error)))?;
@@ -50,9 +50,25 @@ pub(crate) fn check(file: &Path) -> Result<Progress, Error> {
     recorded(&connection).map_err(failed)
 }
 
-fn open(file: &Path) -> Result<Connection, SqlError> {
+/// Reads the position that a snapshot contains, without checking the file for damage. `vfs` is the name of SQLite's
+/// VFS; `None` for the default one.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn position(file: &Path, vfs: Option<&str>) -> Result<Progress, Error> {
+    let failed = |error: SqlError| engine_error("read snapshot", error);
+    let connection = open(file, vfs).map_err(failed)?;
+    require_single_file(&connection)?;
+    recorded(&connection).map_err(failed)
+}
+
+fn open(file: &Path, vfs: Option<&str>) -> Result<Connection, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(file, flags).map_err(sql_error)
+    let opened = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(file, flags, vfs),
+        None => Connection::open_with_flags(file, flags),
+    };
+    opened.map_err(sql_error)
 }
 
 /// Checks that the file is not in WAL mode. A write-ahead log beside it could contain a part of its content.

@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 use super::control::TransactionControl;
 use super::statement_cache::StatementCache;
 use crate::engine::connection_config::{ConnectionConfig, Role};
+use crate::engine::connection_gate::OpenConnection;
 use crate::engine::error::sql_error;
 use crate::engine::options::Writes;
 use crate::engine::pragmas::{self, configure};
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     /// The statement that writes the position in the log to the engine's table. Prepared on first use.
     pub(super) write_progress: Option<Statement>,
     pub(super) connection: Connection,
+    /// Dropped after the connection.
+    _open: OpenConnection,
     /// Counts trigger programs, and can forbid triggers to fire; `None` on connections that cannot write.
     pub(super) triggers: Option<Triggers>,
     pub(super) recorder: AuthorizerRecorder,
@@ -59,7 +62,8 @@ impl Session {
     /// Opens and configures a connection.
     pub(crate) fn open(config: &ConnectionConfig, role: Role) -> Result<Session, SqlError> {
         let generation = config.generation();
-        let mut connection = config.connect(role)?;
+        // Local variables are dropped in reverse order, so after an error the connection is dropped first.
+        let (open, mut connection) = config.connect(role)?;
         let recorder = AuthorizerRecorder::new(config.options.allow_attach);
         let watch = Watch::default();
         let baseline = ChangeBaseline::default();
@@ -69,13 +73,14 @@ impl Session {
         configure(&connection, config, role).map_err(sql_error)?;
         let control = TransactionControl::prepare(&connection)?;
         let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
-        config.add_watched(watch.attach(connection.get_interrupt_handle()));
+        config.add_watched(watch.attach(connection.get_interrupt_handle()), role);
         let cache = StatementCache::new(config.options.statement_cache_len);
         let mut session = Session {
             cache,
             control,
             write_progress: None,
             connection,
+            _open: open,
             triggers,
             recorder,
             watch,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::connection::Session;
 use super::control::{Savepoint, run_control};
-use crate::engine::connection_config::ConnectionConfig;
+use crate::engine::connection_config::{ConnectionConfig, Role};
 use crate::engine::error::sql_error;
+use crate::engine::options::Writes;
 use crate::engine::pragmas;
 use crate::engine::sqlite::{log_tail, probe};
 use crate::model::{Failure, SqlError};
@@ -73,6 +74,26 @@ impl Session {
         self.release(level)
     }
 
+    /// Opens the connection of the writer, and truncates the write-ahead log after its last commit (a crash may have
+    /// left an uncommitted tail).
+    ///
+    /// # Errors
+    /// Fails also if a database that applies a log is not in WAL mode. `PRAGMA journal_mode` reports no error if the
+    /// disk prevents the change of the mode, and without WAL mode syncing the journal does not make commits durable.
+    pub(crate) fn open_for_writer(config: &ConnectionConfig) -> Result<Session, SqlError> {
+        let mut session = Session::open(config, Role::Writer)?;
+        if config.options.writes == Writes::Log && !session.as_owner(|connection| Ok(pragmas::is_wal(connection)))? {
+            let message = "the database cannot be put into WAL mode";
+            return Err(probe::error_of_code(rusqlite::ffi::SQLITE_CANTOPEN, Some(message)));
+        }
+        if config.file().is_some()
+            && let Err(error) = session.cut_log_tail(config)
+        {
+            tracing::debug!(%error, "the uncommitted tail of the write-ahead log was not removed");
+        }
+        Ok(session)
+    }
+
     /// Truncates the write-ahead log after its last commit, to remove uncommitted frames that a crash has left. Returns
     /// the number of bytes removed. Does nothing if the database is not in WAL mode.
     pub(crate) fn cut_log_tail(&mut self, config: &ConnectionConfig) -> Result<i64, SqlError> {
@@ -86,6 +107,14 @@ impl Session {
         begun?;
         let cut = log_tail::cut(&self.connection);
         self.rollback().and(cut)
+    }
+
+    /// Copies the whole write-ahead log into the database file and truncates the write-ahead log. Waits for locks up to
+    /// the connection's busy timeout. Returns `false` if another connection prevented it.
+    pub(crate) fn checkpoint_all(&mut self) -> Result<bool, SqlError> {
+        let busy = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        self.as_owner(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], busy))
+            .map(|busy| busy == 0)
     }
 
     /// Copies the write-ahead log into the database file and truncates the write-ahead log, as far as that is possible

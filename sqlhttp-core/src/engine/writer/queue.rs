@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::engine::replicated::entry::{LogEntry, OnApplied};
+use crate::engine::replicated::progress::Progress;
+use crate::engine::sessions::Sessions;
 use crate::engine::watch::{Limits, StopReason, stop_error};
 use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
 
@@ -43,6 +45,14 @@ pub(crate) enum OwnerTask {
     Replace(PathBuf, oneshot::Sender<Result<(), Error>>),
 }
 
+/// A snapshot that replaces the database file.
+pub(crate) struct InstallTask {
+    pub(crate) snapshot: PathBuf,
+    /// The idle sessions of the database, which must be closed.
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) reply: oneshot::Sender<Result<Progress, Error>>,
+}
+
 /// Entries of the Raft log that the writer applies.
 pub(crate) struct LogTask {
     pub(crate) entries: Vec<LogEntry>,
@@ -57,6 +67,7 @@ pub(crate) enum Task {
     Batch(Box<Job>),
     Owner(OwnerTask),
     Log(Box<LogTask>),
+    Install(Box<InstallTask>),
 }
 
 #[derive(Default)]
@@ -124,6 +135,7 @@ impl Queue {
         match state.tasks.pop_front()? {
             Task::Owner(task) => Some(Gathered::Owner(task)),
             Task::Log(task) => Some(Gathered::Log(task)),
+            Task::Install(task) => Some(Gathered::Install(task)),
             Task::Batch(first) => {
                 let mut jobs = VecDeque::from([first]);
                 while jobs.len() < group_len_max {
@@ -186,7 +198,7 @@ impl Queue {
 fn exceeded(task: &Task) -> Option<StopReason> {
     match task {
         Task::Batch(job) => job.limits.exceeded_in_queue(),
-        Task::Owner(_) | Task::Log(_) => None,
+        Task::Owner(_) | Task::Log(_) | Task::Install(_) => None,
     }
 }
 
@@ -198,4 +210,6 @@ pub(crate) enum Gathered {
     Owner(OwnerTask),
     /// Entries of the Raft log to apply.
     Log(Box<LogTask>),
+    /// A snapshot to install.
+    Install(Box<InstallTask>),
 }

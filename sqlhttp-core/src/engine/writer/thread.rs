@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::queue::Gathered;
 use crate::engine::connection_config::Role;
+use crate::engine::replicated::install;
 use crate::engine::session::Session;
 use crate::engine::shared::SharedState;
 use crate::model::{Error, SqlError};
@@ -29,14 +30,14 @@ pub(crate) fn run(session: Session, shared: &SharedState) {
         shared.read_lock_holder.release_for_writer();
         // A panic is a bug of the engine. The transaction ends with the connection, and no caller has received a
         // success.
-        let result = catch_unwind(AssertUnwindSafe(|| match gathered {
-            Gathered::Jobs(jobs) => writer.run_jobs(jobs),
-            Gathered::Owner(task) => writer.run_owner(task),
-            Gathered::Log(task) => writer.run_log(*task),
-        }));
-        if result.is_err() {
-            shared.poison("the writer panicked");
-        }
+        let result = catch_unwind(AssertUnwindSafe(move || writer.run(gathered)));
+        let Ok(Some(still_open)) = result else {
+            if result.is_err() {
+                shared.poison("the writer panicked");
+            }
+            return shared.read_lock_holder.close();
+        };
+        writer = still_open;
         if shared.poisoned().is_none() {
             writer.try_renew_session();
         }
@@ -49,6 +50,24 @@ pub(crate) fn run(session: Session, shared: &SharedState) {
 }
 
 impl Writer<'_> {
+    /// Runs what was gathered from the queue. Returns the writer, or `None` if the database is poisoned and has no
+    /// connection for the writer any more.
+    fn run(mut self, gathered: Gathered) -> Option<Self> {
+        match gathered {
+            Gathered::Jobs(jobs) => self.run_jobs(jobs),
+            Gathered::Owner(task) => self.run_owner(task),
+            Gathered::Log(task) => self.run_log(*task),
+            Gathered::Install(task) => {
+                let Writer { session, shared } = self;
+                let (session, installed) = install::run(session, shared, &task.sessions, &task.snapshot);
+                // The receiver may have been dropped. The snapshot is installed in any case.
+                let _ = task.reply.send(installed);
+                return session.map(|session| Writer { session, shared });
+            }
+        }
+        Some(self)
+    }
+
     /// Opens a new session (connection) if the current one must not be used any more, for example because a batch has
     /// changed its state.
     ///

@@ -34,6 +34,9 @@ pub(super) struct State {
     real: BTreeMap<Name, FileId>,
     /// The directory that remains after a power cut.
     durable: BTreeMap<Name, FileId>,
+    /// The renames that are not durable: the old and the new name of each. A power cut undoes both changes of the
+    /// directory or none.
+    renames: Vec<(Name, Name)>,
     next_id: u64,
     /// The number of power cuts and reformats so far. Operations on a handle that was opened in an earlier epoch fail.
     epoch: u64,
@@ -114,6 +117,7 @@ impl State {
         self.live.clear();
         self.real.clear();
         self.durable.clear();
+        self.renames.clear();
         self.random = Random::new(seed);
         self.faults = Faults::default();
         self.capacity = None;
@@ -123,8 +127,13 @@ impl State {
     pub(super) fn power_cut(&mut self, loss: Loss) {
         let names: BTreeSet<Name> = self.real.keys().chain(self.durable.keys()).cloned().collect();
         let mut found = BTreeMap::new();
+        let renames = self.surviving_renames(loss);
         for name in names {
-            let survivor = self.survivor(&name, loss);
+            let survivor = match renames.get(&name) {
+                Some(true) => self.real.get(&name).copied(),
+                Some(false) => self.durable.get(&name).copied(),
+                None => self.survivor(&name, loss),
+            };
             // Open handles may still refer to the old file, so the surviving content is moved to a new file.
             if let Some(image) =
                 survivor.and_then(|id| self.files.get_mut(&id)).map(|file| std::mem::take(&mut file.image))
@@ -174,6 +183,16 @@ impl State {
     fn survivor(&mut self, name: &Name, loss: Loss) -> Option<FileId> {
         let (real, durable) = (self.real.get(name).copied(), self.durable.get(name).copied());
         if real != durable && loss == Loss::Torn && self.random.coin() { real } else { durable }
+    }
+
+    /// Chooses the renames that a power cut does not undo. Returns the choice for both names of each rename.
+    fn surviving_renames(&mut self, loss: Loss) -> BTreeMap<Name, bool> {
+        let mut survives = BTreeMap::new();
+        for (from, to) in std::mem::take(&mut self.renames) {
+            let both = loss == Loss::Torn && self.random.coin();
+            survives.extend([(from, both), (to, both)]);
+        }
+        survives
     }
 
     fn add(&mut self, image: Image) -> FileId {
@@ -235,7 +254,42 @@ impl State {
 
     fn sync_directory(&mut self) {
         self.durable = self.real.clone();
+        self.renames.clear();
         self.forget_unreachable();
+    }
+
+    /// Adds a durable file. An existing file of this name is replaced.
+    pub(super) fn put(&mut self, name: &[u8], content: Vec<u8>) {
+        let id = self.add(Image::durable(content));
+        for directory in [&mut self.live, &mut self.real, &mut self.durable] {
+            directory.insert(name.into(), id);
+        }
+        self.forget_unreachable();
+    }
+
+    pub(super) fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), Code> {
+        let action = self.decide(Operation::Rename);
+        if let FaultAction::Stopped(code) | FaultAction::Fail(code) = action {
+            return Err(code);
+        }
+        let id = self.live.remove(from).ok_or(ffi::SQLITE_NOTFOUND)?;
+        self.live.insert(to.into(), id);
+        if action == FaultAction::Proceed {
+            self.real.remove(from);
+            self.real.insert(to.into(), id);
+            self.renames.push((from.into(), to.into()));
+        }
+        self.forget_unreachable();
+        Ok(())
+    }
+
+    pub(super) fn sync_directory_now(&mut self) -> Result<(), Code> {
+        match self.decide(Operation::Sync) {
+            FaultAction::Proceed => self.sync_directory(),
+            FaultAction::Pretend => {}
+            FaultAction::Stopped(code) | FaultAction::Fail(code) => return Err(code),
+        }
+        Ok(())
     }
 
     /// Whether a file exists. As in SQLite's own VFS, an empty file does not count.

@@ -24,7 +24,7 @@ pub enum DiskFault {
     IoOnce,
 }
 
-/// A kind of operation that SQLite requests of a simulated disk.
+/// A kind of operation of a simulated disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Read,
@@ -33,6 +33,7 @@ pub(super) enum Operation {
     Sync,
     Create,
     Delete,
+    Rename,
     Exists,
     Size,
     ShareMemory,
@@ -42,14 +43,17 @@ impl Operation {
     /// Whether the operation changes the content of the disk.
     fn changes(self) -> bool {
         match self {
-            Operation::Write { .. } | Operation::Truncate | Operation::Sync | Operation::Create | Operation::Delete => {
-                true
-            }
+            Operation::Write { .. }
+            | Operation::Truncate
+            | Operation::Sync
+            | Operation::Create
+            | Operation::Delete
+            | Operation::Rename => true,
             Operation::Read | Operation::Exists | Operation::Size | Operation::ShareMemory => false,
         }
     }
 
-    /// The result code with which SQLite's own VFS reports an I/O error of this operation.
+    /// The result code with which SQLite's own VFS reports an I/O error of this operation. (SQLite renames no files.)
     pub(super) fn io_error(self) -> c_int {
         match self {
             Operation::Read => ffi::SQLITE_IOERR_READ,
@@ -58,6 +62,7 @@ impl Operation {
             Operation::Sync => ffi::SQLITE_IOERR_FSYNC,
             Operation::Create => ffi::SQLITE_CANTOPEN,
             Operation::Delete => ffi::SQLITE_IOERR_DELETE,
+            Operation::Rename => ffi::SQLITE_IOERR,
             Operation::Exists => ffi::SQLITE_IOERR_ACCESS,
             Operation::Size => ffi::SQLITE_IOERR_FSTAT,
             Operation::ShareMemory => ffi::SQLITE_IOERR_SHMMAP,

@@ -9,9 +9,11 @@
 //! * [`faults`]: selects the operations that fail.
 //! * [`disk`]: the directory, the files and the open handles. One mutex protects the state of a disk.
 //! * [`vfs`]: the functions that SQLite calls. Only this module contains `unsafe` code.
+//! * [`files`]: the file operations of an installation ([`FileSystem`]).
 
 mod disk;
 mod faults;
+mod files;
 mod image;
 mod vfs;
 
@@ -19,8 +21,10 @@ use std::sync::{Mutex, PoisonError};
 
 use disk::Disk;
 pub use faults::{AfterStop, DiskFault};
+pub(crate) use files::file_system;
 pub use image::Loss;
 
+use crate::engine::replicated::swap::{self, FileSystem};
 use crate::model::Error;
 
 /// The simulated disks that are not in use. A disk is reused instead of freed: its VFS cannot be unregistered, because
@@ -62,7 +66,7 @@ impl FaultyDisk {
     pub fn new(seed: u64) -> Result<FaultyDisk, Error> {
         let disk = match take_unused() {
             Some(disk) => disk,
-            None => vfs::register().ok_or_else(|| Error::Unsupported("cannot register the simulated disk".into()))?,
+            None => files::register()?,
         };
         disk.state().format(seed);
         Ok(FaultyDisk { disk })
@@ -120,6 +124,20 @@ impl FaultyDisk {
     /// The current total size of all files on the disk, in bytes.
     pub fn used(&self) -> usize {
         self.disk.state().used()
+    }
+
+    /// Stores a file, which is durable at once. An existing file of this name is replaced.
+    pub fn put(&self, name: &str, content: Vec<u8>) {
+        self.disk.state().put(name.as_bytes(), content);
+    }
+
+    /// Like [`Database::finish_install`](crate::Database::finish_install), for files on this disk.
+    ///
+    /// # Errors
+    /// As [`Database::finish_install`](crate::Database::finish_install).
+    pub fn finish_install(&self, database: &str, snapshot: &str) -> std::io::Result<bool> {
+        let files: &dyn FileSystem = &self.disk;
+        swap::finish(files, database.as_ref(), snapshot.as_ref())
     }
 
     /// Simulates a power cut and a restart: unsynced data is lost, and all faults end. Operations on files that were
