@@ -46,6 +46,9 @@ pub(super) const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
 /// Virtual tables that show the statements of other clients. Clients must not read them.
 pub(super) const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
 
+/// Functions that return or store addresses in the memory of the process. Clients must not call them.
+pub(super) const REFUSED_FUNCTIONS: &[&str] = &["fts3_tokenizer"];
+
 /// The table-valued PRAGMA functions whose rows are the same on every node of a cluster.
 const REPLICATED_PRAGMA_TABLES: &[&str] = &[
     "pragma_application_id",

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
 use super::policy::{
-    IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach, is_node_local,
-    is_one_of, is_schema, is_stateless, pragma_boolean, sets_fixed, table_of,
+    IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach,
+    is_node_local, is_one_of, is_schema, is_stateless, pragma_boolean, sets_fixed, table_of,
 };
 use super::replicated::progress;
 use super::sqlite::program;
@@ -335,6 +335,9 @@ impl Observed {
                 Some(format!("access to {table_name}"))
             }
             AuthAction::Read { .. } => None,
+            AuthAction::Function { function_name } if is_one_of(function_name, REFUSED_FUNCTIONS) => {
+                Some(format!("{}()", function_name.to_ascii_lowercase()))
+            }
             action if self.preparing && self.is_protected(action) => {
                 Some(format!("access to {}", table_of(action).unwrap_or_default()))
             }
