@@ -10,7 +10,8 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperati
 
 use super::policy::{
     IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach,
-    is_node_local, is_one_of, is_schema, is_stateless, pragma_boolean, sets_fixed, table_of,
+    is_node_local_function, is_node_local_table, is_one_of, is_schema, is_stateless, pragma_boolean, sets_fixed,
+    table_of,
 };
 use super::replicated::progress;
 use super::sqlite::program;
@@ -94,8 +95,8 @@ struct Observed {
     /// The statement rebuilds existing indexes. Their bytecode was listed when they were created.
     reindexes: bool,
     refused: Option<String>,
-    /// The name of the first table that made [`StatementInfo::reads_node_local`] true; `None` if none did.
-    node_local_table: Option<String>,
+    /// The first table or function that made [`StatementInfo::reads_node_local`] true; `None` if none did.
+    node_local: Option<String>,
     /// A statement is being prepared. (While a statement runs, virtual tables prepare statements of their own.)
     preparing: bool,
     /// The names of tables that clients must not change or create: shadow tables of existing virtual tables, while
@@ -170,10 +171,10 @@ impl AuthorizerRecorder {
         self.with(|observed| observed.any_action)
     }
 
-    /// Returns the name of the first table that the statement reads whose rows differ between the nodes of a cluster;
-    /// `None` if it reads no such table.
-    pub(crate) fn node_local_table(&self) -> Option<String> {
-        self.with(|observed| observed.node_local_table.clone())
+    /// Returns the first table or function of the statement whose values differ between the nodes of a cluster; `None`
+    /// if there is none.
+    pub(crate) fn node_local(&self) -> Option<String> {
+        self.with(|observed| observed.node_local.clone())
     }
 
     /// Returns the properties of the statement that was just prepared.
@@ -245,6 +246,10 @@ impl Observed {
                 info.changes_rows = true;
             }
             AuthAction::Function { function_name } => {
+                if is_node_local_function(function_name) {
+                    info.reads_node_local = true;
+                    self.node_local.get_or_insert_with(|| format!("{}()", function_name.to_ascii_lowercase()));
+                }
                 info.reads_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
                 info.reads_changes |= function_name.eq_ignore_ascii_case("changes");
                 info.work = info.work.saturating_add(program::weight_of_function(function_name));
@@ -290,9 +295,9 @@ impl Observed {
         match action {
             AuthAction::Read { table_name, .. } => {
                 info.lists_schema |= is_schema(table_name) || table_name.eq_ignore_ascii_case("pragma_table_list");
-                if is_node_local(table_name) {
+                if is_node_local_table(table_name) {
                     info.reads_node_local = true;
-                    self.node_local_table.get_or_insert_with(|| (*table_name).to_owned());
+                    self.node_local.get_or_insert_with(|| (*table_name).to_owned());
                 }
             }
             AuthAction::Insert { table_name }

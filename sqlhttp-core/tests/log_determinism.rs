@@ -1,0 +1,85 @@
+//! Replicas that apply the same log have the same content and return the same outcomes, although they differ in the way
+//! in which they got there: in one call or entry by entry, with restarts, or from a copy of another replica's file.
+#![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
+
+mod common;
+mod replicas;
+
+use common::{TestDir, rows};
+use replicas::{assert_each_refused, each, open};
+use sqlhttp_core::Batch;
+
+/// Statements that write a value of the node, which an SQL expression computes.
+fn writes_of(expression: &str) -> Vec<Vec<String>> {
+    vec![
+        vec![format!("INSERT INTO t VALUES ({expression})")],
+        vec![format!("INSERT INTO t SELECT 1 UNION ALL SELECT {expression} RETURNING a")],
+        vec![format!("CREATE TABLE made AS SELECT {expression} AS a")],
+        vec![format!("UPDATE t SET a = 1 WHERE {expression} IS NULL")],
+        vec![format!("DELETE FROM t WHERE a > {expression}")],
+        vec![format!("CREATE VIEW v AS SELECT {expression} AS a"), "INSERT INTO t SELECT a FROM v".to_owned()],
+        vec![
+            format!("CREATE TRIGGER r AFTER INSERT ON t BEGIN UPDATE t SET a = {expression}; END"),
+            "INSERT INTO t VALUES (1)".to_owned(),
+        ],
+    ]
+}
+
+#[test]
+fn values_of_the_node_are_refused_in_writes() {
+    let mut cases: Vec<(Batch, String)> = Vec::new();
+    for table in [
+        "pragma_cache_size",
+        "pragma_compile_options",
+        "pragma_data_version",
+        "pragma_database_list",
+        "pragma_foreign_key_check",
+        "pragma_freelist_count",
+        "pragma_function_list",
+        "pragma_integrity_check",
+        "pragma_module_list",
+        "pragma_page_count",
+        "pragma_schema_version",
+        "pragma_table_list",
+        "dbstat",
+    ] {
+        let sql = format!("INSERT INTO t SELECT count(*) FROM {table}");
+        cases.push((each(&[&sql]), format!("{table} in a statement that writes")));
+    }
+    let pages = writes_of("(SELECT page_count FROM pragma_page_count)");
+    for (expression, name) in [
+        ("sqlite_version()", "sqlite_version"),
+        ("sqlite_source_id()", "sqlite_source_id"),
+        ("sqlite_compileoption_get(1)", "sqlite_compileoption_get"),
+        ("sqlite_compileoption_used('FTS5')", "sqlite_compileoption_used"),
+        ("length(SQLite_Version())", "sqlite_version"),
+        ("fts5_source_id()", "fts5_source_id"),
+        ("fts5_locale('en', 'a')", "fts5_locale"),
+    ] {
+        let default = format!("CREATE TABLE d(a, b DEFAULT ({expression}))");
+        let by_default = vec![default, "INSERT INTO d(a) VALUES (1)".to_owned()];
+        for texts in writes_of(expression).into_iter().chain([by_default]) {
+            cases.push((undone(&texts), format!("{name}() in a statement that writes")));
+        }
+    }
+    for texts in pages {
+        cases.push((undone(&texts), "pragma_page_count in a statement that writes".to_owned()));
+    }
+    assert_each_refused(&[each(&["CREATE TABLE t(a)"])], &cases);
+}
+
+/// A transaction of these statements, the last of which must fail.
+fn undone(texts: &[String]) -> Batch {
+    common::transaction(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn reads_may_contain_values_of_the_node() {
+    let dir = TestDir::new();
+    let database = open(&dir.path("db"));
+    for sql in ["SELECT sqlite_version()", "SELECT * FROM pragma_page_count", "SELECT count(*) FROM dbstat"] {
+        assert_eq!(rows(&database, sql).len(), 1, "{sql}");
+    }
+    let direct = common::memory();
+    common::exec(&direct, "CREATE TABLE t AS SELECT sqlite_version(), (SELECT page_count FROM pragma_page_count)");
+}
