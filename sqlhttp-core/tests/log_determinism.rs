@@ -6,7 +6,7 @@ mod common;
 mod replicas;
 
 use common::{TestDir, rows};
-use replicas::{assert_each_refused, each, open};
+use replicas::{assert_each_refused, each, open, replicate};
 use sqlhttp_core::Batch;
 
 /// Statements that write a value of the node, which an SQL expression computes.
@@ -82,4 +82,27 @@ fn reads_may_contain_values_of_the_node() {
     }
     let direct = common::memory();
     common::exec(&direct, "CREATE TABLE t AS SELECT sqlite_version(), (SELECT page_count FROM pragma_page_count)");
+}
+
+/// A connection reads statistics when it loads the schema.
+#[test]
+fn changed_statistics_have_the_same_effect_after_a_restart() {
+    let many = "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 400)";
+    let setup = [
+        "CREATE TABLE t(a, b, v); CREATE INDEX by_a ON t(a); CREATE INDEX by_b ON t(b); CREATE TABLE log(v)",
+        &format!("{many} INSERT INTO t SELECT x % 40, x * 37 % 101, x FROM c"),
+        "ANALYZE",
+    ];
+    // The rows are found in the order of the chosen index.
+    let insert = "INSERT INTO log SELECT v FROM t WHERE a = 7 AND b >= 0";
+    for change in [
+        "UPDATE sqlite_stat1 SET stat = CASE idx WHEN 'by_a' THEN '400 400' ELSE '400 1' END; DELETE FROM sqlite_stat4",
+        "DELETE FROM sqlite_stat1; DELETE FROM sqlite_stat4",
+        "DROP TABLE sqlite_stat1; DROP TABLE sqlite_stat4",
+        "DELETE FROM sqlite_stat1; DELETE FROM sqlite_stat4; ANALYZE; INSERT INTO nowhere VALUES (1)",
+    ] {
+        let mut batches: Vec<Batch> = setup.iter().map(|sql| each(&[sql])).collect();
+        batches.extend([each(&[insert]), each(&[change]), each(&[insert]), each(&[insert])]);
+        replicate(&batches);
+    }
 }

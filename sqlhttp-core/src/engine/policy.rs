@@ -173,6 +173,11 @@ pub(super) fn is_node_local_function(function: &str) -> bool {
     is_one_of(function, NODE_LOCAL_FUNCTIONS)
 }
 
+/// Returns whether a table contains statistics of ANALYZE. SQLite reads it only when a connection loads the schema.
+pub(super) fn is_statistics(table: &str) -> bool {
+    is_one_of(table, &["sqlite_stat1", "sqlite_stat2", "sqlite_stat3", "sqlite_stat4"])
+}
+
 /// Parses the boolean value of a PRAGMA as SQLite does (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
 pub(super) fn pragma_boolean(value: &str) -> bool {
     if value.starts_with(|first: char| first.is_ascii_digit()) {

@@ -10,8 +10,8 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperati
 
 use super::policy::{
     IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach,
-    is_node_local_function, is_node_local_table, is_one_of, is_schema, is_stateless, pragma_boolean, sets_fixed,
-    table_of,
+    is_node_local_function, is_node_local_table, is_one_of, is_schema, is_stateless, is_statistics, pragma_boolean,
+    sets_fixed, table_of,
 };
 use super::replicated::progress;
 use super::sqlite::program;
@@ -65,6 +65,9 @@ pub(crate) struct StatementInfo {
     pub(crate) lists_databases: bool,
     /// The statement reads a value that differs between the nodes of a cluster.
     pub(crate) reads_node_local: bool,
+    /// The statement writes to the tables with the statistics of ANALYZE. SQLite loads statistics together with the
+    /// schema, so a connection that was opened later would plan statements differently.
+    pub(crate) changes_statistics: bool,
 }
 
 /// The author of a statement, on whom the policy depends.
@@ -113,7 +116,7 @@ pub(crate) struct AuthorizerRecorder {
 impl StatementInfo {
     /// Returns whether the statement must not share its transaction and its connection with other batches.
     pub(crate) fn needs_exclusive_run(&self) -> bool {
-        self.changes_connection || self.depends_on_load_order
+        self.changes_connection || self.depends_on_load_order || self.changes_statistics
     }
 }
 
@@ -289,7 +292,8 @@ impl Observed {
         }
     }
 
-    /// Records whether an action refers to a schema table or to a table whose rows differ between nodes.
+    /// Records whether an action refers to a schema table, to statistics, or to a table whose rows differ between
+    /// nodes.
     fn note_tables(&mut self, action: &AuthAction<'_>) {
         let info = &mut self.info;
         match action {
@@ -302,7 +306,11 @@ impl Observed {
             }
             AuthAction::Insert { table_name }
             | AuthAction::Update { table_name, .. }
-            | AuthAction::Delete { table_name } => info.changes_schema |= is_schema(table_name),
+            | AuthAction::Delete { table_name } => {
+                info.changes_schema |= is_schema(table_name);
+                info.changes_statistics |= is_statistics(table_name);
+            }
+            AuthAction::DropTable { table_name } => info.changes_statistics |= is_statistics(table_name),
             _ => {}
         }
     }
