@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::sql_error;
 use super::options::{JournalMode, Location, Options};
+use super::rowids::Rowids;
 use super::sqlite::clock;
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
@@ -26,6 +27,8 @@ pub(crate) struct ConnectionConfig {
     generation: AtomicU64,
     /// The watched connections of all open sessions. The supervisor interrupts their runs.
     watched: Mutex<Vec<Weak<WatchedConnection>>>,
+    /// The tables with the largest rowid, if the database applies a log.
+    pub(crate) rowids: Rowids,
 }
 
 /// Where the database is stored.
@@ -58,6 +61,7 @@ impl ConnectionConfig {
             setup: Mutex::default(),
             generation: AtomicU64::new(0),
             watched: Mutex::default(),
+            rowids: Rowids::default(),
         }
     }
 

@@ -153,6 +153,13 @@ impl AuthorizerRecorder {
         });
     }
 
+    /// Clears the record of actions before a statement of a client runs that has been prepared already. SQLite may
+    /// prepare it again.
+    pub(crate) fn resume(&self) {
+        self.begin(Author::Client);
+        self.with(|observed| observed.preparing = false);
+    }
+
     /// Forbids clients to change or create these tables. The list replaces that of the previous call.
     pub(crate) fn protect(&self, tables: Vec<String>) {
         self.with(|observed| observed.protected = tables);

@@ -395,6 +395,7 @@ impl Writer<'_> {
         let noted = (self.shared.config.options.writes == Writes::Log).then_some(progress);
         self.session.as_owner_sql(|connection| replace::replace(connection, file, noted))?;
         self.shared.set_progress(progress.clone());
+        self.shared.config.rowids.forget();
         // The text encoding may have changed, and an open connection cannot adapt to that.
         self.shared.config.retire_sessions();
         Ok(())

@@ -13,7 +13,9 @@ use crate::engine::error::sql_error;
 use crate::engine::options::Writes;
 use crate::engine::pragmas::{self, configure};
 use crate::engine::replicated::progress::{self, Progress};
+use crate::engine::rowids::Rowids;
 use crate::engine::sqlite::functions::{self, ChangeBaseline};
+use crate::engine::sqlite::row_hook::RowHook;
 use crate::engine::sqlite::statement::Statement;
 use crate::engine::sqlite::triggers::Triggers;
 use crate::engine::sqlite::{heap, probe, steps};
@@ -32,6 +34,10 @@ pub(crate) struct Session {
     pub(super) connection: Connection,
     /// Counts trigger programs, and can forbid triggers to fire; `None` on connections that cannot write.
     pub(super) triggers: Option<Triggers>,
+    /// Checks the rowids that the connection inserts; `None` unless it writes to a database that applies a log.
+    pub(super) rowids: Option<Rowids>,
+    /// Reports the rows that the connection writes to `rowids`. Must be dropped after the connection.
+    _row_hook: Option<RowHook>,
     pub(super) recorder: AuthorizerRecorder,
     pub(crate) watch: Watch,
     pub(super) baseline: ChangeBaseline,
@@ -71,19 +77,24 @@ impl Session {
         let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
         config.add_watched(watch.attach(connection.get_interrupt_handle()));
         let cache = StatementCache::new(config.options.statement_cache_len);
+        let replicated = config.options.writes == Writes::Log;
+        let rowids = (replicated && role == Role::Writer).then(|| config.rowids.clone());
+        let row_hook = rowids.as_ref().map(|rowids| rowids.watch(&connection));
         let mut session = Session {
             cache,
             control,
             write_progress: None,
             connection,
             triggers,
+            _row_hook: row_hook,
+            rowids,
             recorder,
             watch,
             baseline,
             generation,
             role,
             inline: true,
-            replicated: config.options.writes == Writes::Log,
+            replicated,
             foreign_keys,
             initial_foreign_keys: foreign_keys,
             value_bytes_max: config.options.value_bytes_max,
@@ -94,8 +105,9 @@ impl Session {
             schema_changed: false,
         };
         session.set_inline(false)?;
-        if session.replicated && role == Role::Writer {
+        if let Some(rowids) = &session.rowids {
             steps::calibrate(&session.connection)?;
+            rowids.search(&session.connection)?;
         }
         Ok(session)
     }
