@@ -6,7 +6,7 @@ mod common;
 mod replicas;
 
 use common::{TestDir, rows};
-use replicas::{assert_each_refused, each, open, replicate};
+use replicas::{assert_accepted, assert_each_refused, assert_refused, each, open, replicate};
 use sqlhttp_core::Batch;
 
 /// Statements that write a value of the node, which an SQL expression computes.
@@ -104,5 +104,28 @@ fn changed_statistics_have_the_same_effect_after_a_restart() {
         let mut batches: Vec<Batch> = setup.iter().map(|sql| each(&[sql])).collect();
         batches.extend([each(&[insert]), each(&[change]), each(&[insert]), each(&[insert])]);
         replicate(&batches);
+    }
+}
+
+/// SQLite makes the sixth and every further column of the same name unique with a random number.
+#[test]
+fn column_names_that_sqlite_chooses_at_random_are_refused() {
+    let same = |count: usize| vec!["1 AS a"; count].join(", ");
+    let refused = "t with more than five columns of the same name";
+    let (five, six) =
+        (format!("CREATE TABLE t AS SELECT {}", same(5)), format!("CREATE TABLE t AS SELECT {}", same(6)));
+    assert_accepted(&[each(&[&five])]);
+    assert_refused(&[each(&[&six])], refused);
+    assert_refused(&[each(&[&six.replace("TABLE", "TEMP TABLE")])], refused);
+    let view = format!("CREATE VIEW v AS SELECT {}", same(6));
+    assert_refused(&[each(&[&view]), each(&["CREATE TABLE t AS SELECT * FROM v"])], refused);
+    let names = "INSERT INTO names SELECT name FROM pragma_table_info";
+    let create = "CREATE TABLE names(a)";
+    assert_accepted(&[each(&[create]), each(&[&format!("{names}('names')")])]);
+    for list in [format!("{names}('v')"), format!("{}('v')", names.replace("_info", "_xinfo"))] {
+        assert_refused(
+            &[each(&[create, &view]), each(&[&list])],
+            "a list of columns while the view v has random column names",
+        );
     }
 }

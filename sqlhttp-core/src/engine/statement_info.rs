@@ -68,6 +68,10 @@ pub(crate) struct StatementInfo {
     /// The statement writes to the tables with the statistics of ANALYZE. SQLite loads statistics together with the
     /// schema, so a connection that was opened later would plan statements differently.
     pub(crate) changes_statistics: bool,
+    /// The statement is a CREATE TABLE … AS SELECT.
+    pub(crate) creates_table_as: bool,
+    /// The statement lists the columns of a table or view (`pragma_table_info`, `pragma_table_xinfo`).
+    pub(crate) lists_columns: bool,
 }
 
 /// The author of a statement, on whom the policy depends.
@@ -100,6 +104,8 @@ struct Observed {
     refused: Option<String>,
     /// The first table or function that made [`StatementInfo::reads_node_local`] true; `None` if none did.
     node_local: Option<String>,
+    creates_table: bool,
+    selects: bool,
     /// A statement is being prepared. (While a statement runs, virtual tables prepare statements of their own.)
     preparing: bool,
     /// The names of tables that clients must not change or create: shadow tables of existing virtual tables, while
@@ -193,6 +199,7 @@ impl AuthorizerRecorder {
             observed.preparing = false;
             let info = &mut observed.info;
             info.inserts_only = info.inserts && !observed.more_than_inserts;
+            info.creates_table_as = observed.creates_table && observed.selects;
             info.can_be_listed =
                 !observed.pragma && !observed.reindexes && !info.alters_table && !info.depends_on_load_order;
             (*info, observed.any_action)
@@ -242,6 +249,9 @@ impl Observed {
         let inserts = matches!(context.action, AuthAction::Insert { .. }) && context.accessor.is_none();
         self.more_than_inserts |= !inserts;
         self.pragma |= matches!(context.action, AuthAction::Pragma { .. });
+        self.selects |= matches!(context.action, AuthAction::Select);
+        self.creates_table |=
+            matches!(context.action, AuthAction::CreateTable { .. } | AuthAction::CreateTempTable { .. });
         let info = &mut self.info;
         match context.action {
             AuthAction::Transaction { operation } => info.transaction = Some(transaction_keyword(operation)),
@@ -306,6 +316,7 @@ impl Observed {
         match action {
             AuthAction::Read { table_name, .. } => {
                 info.lists_schema |= is_schema(table_name) || table_name.eq_ignore_ascii_case("pragma_table_list");
+                info.lists_columns |= is_one_of(table_name, &["pragma_table_info", "pragma_table_xinfo"]);
                 if is_node_local_table(table_name) {
                     info.reads_node_local = true;
                     self.node_local.get_or_insert_with(|| (*table_name).to_owned());
