@@ -5,9 +5,16 @@
 mod common;
 mod replicas;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use common::{TestDir, rows};
-use replicas::{assert_accepted, assert_each_refused, assert_refused, each, open, replicate};
-use sqlhttp_core::Batch;
+use replicas::{
+    Way, apply, assert_accepted, assert_each_refused, assert_refused, close, content, each, log_of, open, replicate,
+    run,
+};
+use rusqlite::Connection;
+use sqlhttp_core::{Batch, LogEntry, LogWork, Step, StepOutcome};
 
 /// Statements that write a value of the node, which an SQL expression computes.
 fn writes_of(expression: &str) -> Vec<Vec<String>> {
@@ -128,4 +135,62 @@ fn column_names_that_sqlite_chooses_at_random_are_refused() {
             "a list of columns while the view v has random column names",
         );
     }
+}
+
+/// Each step of a batch with VACUUM is committed by itself, so a copy or a restart may divide the batch.
+#[test]
+fn steps_around_a_vacuum_share_no_state_of_the_connection() {
+    let setup =
+        each(&["CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE CHECK (v < 100)); CREATE TABLE log(a, b, c); \
+                        CREATE TABLE child(p REFERENCES t(id))"]);
+    let counts = "INSERT INTO log VALUES (changes(), total_changes(), last_insert_rowid())";
+    for steps in [
+        vec!["INSERT INTO t(v) VALUES (1), (2)", "VACUUM", counts],
+        vec!["INSERT INTO t(v) VALUES (1), (2)", counts, "VACUUM", counts],
+        vec!["PRAGMA ignore_check_constraints = ON", "VACUUM", "INSERT INTO t(v) VALUES (200)"],
+        vec!["VACUUM", "INSERT INTO t(v) VALUES (200)", "PRAGMA ignore_check_constraints = ON"],
+        vec!["CREATE TEMP TABLE x AS SELECT 1 AS a", "VACUUM", "INSERT INTO t(v) SELECT a FROM x"],
+        vec!["INSERT INTO t(v) VALUES (1)", "VACUUM", "INSERT OR ROLLBACK INTO t(v) VALUES (2), (1)", counts],
+        vec!["PRAGMA foreign_keys = OFF", "VACUUM", "INSERT INTO child VALUES (5)", "INSERT INTO child VALUES (6)"],
+        vec!["VACUUM", "INSERT INTO child VALUES (5)", "PRAGMA foreign_keys = OFF", "INSERT INTO child VALUES (6)"],
+    ] {
+        let batches = [setup.clone(), each(&steps), each(&[counts])];
+        replicate(&batches);
+        let entries = log_of(&batches);
+        let dir = TestDir::new();
+        let (whole, outcomes) = run(&dir, Way::AtOnce, &entries);
+        for divide_at in 1..steps.len() {
+            let file = dir.path(&format!("divided{divide_at}"));
+            let found = run_divided(&file, &entries, divide_at);
+            let last = outcomes[1].steps.len() - found.len();
+            assert_eq!(format!("{:?}", &outcomes[1].steps[last..]), format!("{found:?}"), "{steps:?} at {divide_at}");
+            let database = open(&file);
+            apply(&database, &entries);
+            assert_eq!(content(&database), content(&whole), "{steps:?} at {divide_at}");
+        }
+    }
+}
+
+/// Applies the first two entries, but stops the second one before one of its steps and continues on a new connection,
+/// as after a crash. Returns the results of the steps after that.
+fn run_divided(file: &Path, entries: &[LogEntry], divide_at: usize) -> Vec<StepOutcome> {
+    let database = open(file);
+    apply(&database, &entries[..1]);
+    let LogWork::Batch { batch, .. } = &entries[1].work[0] else { panic!("not a batch") };
+    let mut head = entries[1].clone();
+    // The additional VACUUM changes nothing, but makes each step a transaction of its own.
+    let steps = batch.steps[..divide_at].iter().cloned().chain([Step::execute("VACUUM", ())]).collect();
+    let shortened = Batch { steps, ..Batch::clone(batch) };
+    head.work =
+        vec![LogWork::Batch { batch: Arc::new(shortened), exclusive: true, steps_max: 50_000_000 }, LogWork::Barrier];
+    apply(&database, &[head]);
+    close(database);
+    let connection = Connection::open(file).expect("open the file");
+    let record = "UPDATE sqlite_sqlhttp SET position = 1, batches = 0, steps = ?, membership = x''";
+    connection.execute(record, [i64::try_from(divide_at).expect("small")]).expect("set the position");
+    connection.close().expect("close the file");
+    let database = open(file);
+    let outcomes = apply(&database, &entries[1..2]);
+    close(database);
+    outcomes.into_iter().next().expect("an outcome").steps
 }
