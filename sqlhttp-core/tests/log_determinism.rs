@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use common::{TestDir, rows};
 use replicas::{
-    Way, apply, assert_accepted, assert_each_refused, assert_refused, close, content, each, log_of, open, replicate,
-    run,
+    Way, apply, assert_accepted, assert_each_refused, assert_refused, bound, close, content, each, log_of, open,
+    replicate, run,
 };
 use rusqlite::Connection;
-use sqlhttp_core::{Batch, LogEntry, LogWork, Step, StepOutcome};
+use sqlhttp_core::{Batch, Bindings, LogEntry, LogWork, Step, StepOutcome};
 
 /// Statements that write a value of the node, which an SQL expression computes.
 fn writes_of(expression: &str) -> Vec<Vec<String>> {
@@ -193,4 +193,25 @@ fn run_divided(file: &Path, entries: &[LogEntry], divide_at: usize) -> Vec<StepO
     let outcomes = apply(&database, &entries[1..2]);
     close(database);
     outcomes.into_iter().next().expect("an outcome").steps
+}
+
+/// FTS4 merges segments when a transaction ends, if its option `automerge` is set.
+#[test]
+fn the_segments_of_full_text_tables_do_not_depend_on_the_transactions() {
+    let words = "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 400) \
+                 INSERT INTO f SELECT group_concat('word' || (x * ?1 % 7919) || 'x' || random(), ' ') FROM c";
+    for (module, options) in [("fts4(a)", "automerge=2"), ("fts5(a)", ""), ("fts3(a)", "")] {
+        let create = format!("CREATE VIRTUAL TABLE f USING {module}");
+        let mut batches = vec![each(&[&create])];
+        if !options.is_empty() {
+            batches.push(each(&[&format!("INSERT INTO f(f) VALUES ('{options}')")]));
+        }
+        for number in 1..60_i64 {
+            batches.push(bound(words, Bindings::positional([number])));
+            if number % 7 == 0 {
+                batches.push(each(&["DELETE FROM f WHERE rowid % 5 = 1", "INSERT INTO f VALUES ('one')"]));
+            }
+        }
+        replicate(&batches);
+    }
 }

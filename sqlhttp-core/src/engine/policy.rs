@@ -178,6 +178,11 @@ pub(super) fn is_statistics(table: &str) -> bool {
     is_one_of(table, &["sqlite_stat1", "sqlite_stat2", "sqlite_stat3", "sqlite_stat4"])
 }
 
+/// Returns whether virtual tables of a module change their shadow tables when a transaction is committed.
+pub(super) fn merges_at_commit(module: &str) -> bool {
+    is_one_of(module, &["fts3", "fts4"])
+}
+
 /// Parses the boolean value of a PRAGMA as SQLite does (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.
 pub(super) fn pragma_boolean(value: &str) -> bool {
     if value.starts_with(|first: char| first.is_ascii_digit()) {

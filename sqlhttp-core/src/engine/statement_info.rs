@@ -10,8 +10,8 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperati
 
 use super::policy::{
     IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach,
-    is_node_local_function, is_node_local_table, is_one_of, is_schema, is_stateless, is_statistics, pragma_boolean,
-    sets_fixed, table_of,
+    is_node_local_function, is_node_local_table, is_one_of, is_schema, is_stateless, is_statistics, merges_at_commit,
+    pragma_boolean, sets_fixed, table_of,
 };
 use super::replicated::progress;
 use super::sqlite::program;
@@ -72,6 +72,9 @@ pub(crate) struct StatementInfo {
     pub(crate) creates_table_as: bool,
     /// The statement lists the columns of a table or view (`pragma_table_info`, `pragma_table_xinfo`).
     pub(crate) lists_columns: bool,
+    /// The statement creates a virtual table that changes its shadow tables when a transaction is committed (FTS3,
+    /// FTS4).
+    pub(crate) creates_merging_table: bool,
 }
 
 /// The author of a statement, on whom the policy depends.
@@ -300,6 +303,7 @@ impl Observed {
             }
             AuthAction::AlterTable { .. } => (info.alters_table, info.works_on_whole_tables) = (true, true),
             AuthAction::CreateIndex { .. } => info.works_on_whole_tables = true,
+            AuthAction::CreateVtable { module_name, .. } => info.creates_merging_table |= merges_at_commit(module_name),
             AuthAction::Reindex { .. } => {
                 // CREATE INDEX reports that it creates the index before it fills it.
                 self.reindexes |= !info.works_on_whole_tables;

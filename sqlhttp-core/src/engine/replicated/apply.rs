@@ -170,7 +170,8 @@ impl Writer<'_> {
             }
             item.advance(&mut next);
             decided_locally |= item.decided_locally;
-            if item.exclusive || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
+            let ends = item.exclusive || self.session.must_commit_each_batch();
+            if ends || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }

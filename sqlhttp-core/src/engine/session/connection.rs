@@ -59,6 +59,9 @@ pub(crate) struct Session {
     pub(super) dirty: bool,
     /// Whether the open transaction has changed the schema.
     pub(super) schema_changed: bool,
+    /// Whether the database may contain virtual tables that change their shadow tables when a transaction is committed.
+    /// Always `false` unless the connection writes to a database that applies a log.
+    pub(super) merges_at_commit: bool,
 }
 
 impl Session {
@@ -103,11 +106,13 @@ impl Session {
             memory_bytes_max_name: config.options.memory_bytes_max_name,
             dirty: false,
             schema_changed: false,
+            merges_at_commit: false,
         };
         session.set_inline(false)?;
         if let Some(rowids) = &session.rowids {
             steps::calibrate(&session.connection)?;
             rowids.search(&session.connection)?;
+            session.merges_at_commit = has_merging_tables(&session.connection).map_err(sql_error)?;
         }
         Ok(session)
     }
@@ -253,6 +258,14 @@ impl Session {
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Returns whether the database contains virtual tables that change their shadow tables when a transaction is committed
+/// (FTS3, FTS4), or objects whose SQL text looks as if they were such tables.
+fn has_merging_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND rootpage = 0 \
+               AND (sql LIKE '%fts3%' OR sql LIKE '%fts4%'))";
+    connection.query_row(sql, [], |row| row.get(0))
 }
 
 fn install_hooks(

@@ -34,6 +34,12 @@ impl Session {
         })
     }
 
+    /// Returns whether a batch must not share its transaction with the next one: at COMMIT, FTS3 and FTS4 tables merge
+    /// segments depending on how much the transaction has written.
+    pub(crate) fn must_commit_each_batch(&self) -> bool {
+        self.replicates() && self.merges_at_commit
+    }
+
     /// Runs the engine's own queries before or after a client's statement.
     fn look<T>(&self, query: impl FnOnce(&Connection) -> Result<T, SqlError>) -> Result<T, Failure> {
         self.recorder.begin(Author::Owner);

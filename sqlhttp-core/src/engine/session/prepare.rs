@@ -66,6 +66,7 @@ impl Session {
         }
         // Many PRAGMAs act while they are prepared. So the session is dirty even if this statement will not run.
         self.dirty |= info.needs_exclusive_run() && author == Author::Client;
+        self.merges_at_commit |= info.creates_merging_table;
         let is_last = is_white(&sql[compiled.consumed..]);
         let len = sql.count_bytes();
         let keep = is_last && author == Author::Client && !info.needs_exclusive_run() && len <= CACHED_SQL_LEN_MAX;
