@@ -65,7 +65,7 @@
 //! * An in-memory database is limited by the available memory, and its write-ahead log grows while a read transaction
 //!   is open.
 //! * If the largest rowid (2^63-1) is in use, SQLite picks a free one with its own random generator, not with the
-//!   stamp's seed.
+//!   stamp's seed. In a database that applies a log, such an insert is refused.
 //! * `'localtime'` depends on the time zone of the process.
 
 #[cfg(feature = "engine")]

@@ -230,17 +230,3 @@ fn a_rolled_back_step_does_not_change_the_random_numbers_of_later_steps() {
     };
     assert_eq!(batch(&memory()), batch(&TestDir::new().open(Options::default())));
 }
-
-/// If the largest rowid is used, SQLite chooses an unused one at random (<https://sqlite.org/autoinc.html>).
-#[test]
-#[ignore = "SQLite chooses these rowids with its own generator, which the whole process shares"]
-fn rowids_that_sqlite_chooses_at_random_come_from_the_stamp() {
-    let chosen = || {
-        let db = memory();
-        exec(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
-        exec(&db, "INSERT INTO t VALUES (9223372036854775807, 'last')");
-        db.execute_blocking(stamped("INSERT INTO t(v) VALUES ('x'), ('y')", stamp(1))).expect("an outcome");
-        rows(&db, "SELECT id FROM t ORDER BY id")
-    };
-    assert_eq!(chosen(), chosen());
-}

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::connection_gate::{ConnectionGate, OpenConnection};
 use super::error::sql_error;
 use super::options::{JournalMode, Location, Options};
+use super::rowids::Rowids;
 use super::sqlite::clock;
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
@@ -28,6 +29,8 @@ pub(crate) struct ConnectionConfig {
     /// The watched connections of all open sessions, with their uses. The supervisor interrupts their runs.
     watched: Mutex<Vec<(Weak<WatchedConnection>, Role)>>,
     gate: Arc<ConnectionGate>,
+    /// The tables with the largest rowid, if the database applies a log.
+    pub(crate) rowids: Rowids,
 }
 
 /// Where the database is stored.
@@ -61,6 +64,7 @@ impl ConnectionConfig {
             generation: AtomicU64::new(0),
             watched: Mutex::default(),
             gate: Arc::default(),
+            rowids: Rowids::default(),
         }
     }
 

@@ -18,6 +18,8 @@
 //! | `script`, `text` | splits an SQL text into statements; recognises white space |
 //! | `dump`, `restore` | restores virtual tables from a dump of the `sqlite3` shell |
 //! | `classify` | decides on which thread a batch runs |
+//! | `rowids` | refuses rowids that SQLite chooses at random |
+//! | `column_names` | finds columns whose names SQLite has chosen at random |
 //! | `bind`, `run`, `work_limits` | binds values to parameters; runs a batch; limits uninterruptible work |
 //! | `sinks`, `parts` | collect results, or stream them in parts |
 //! | `inline`, `read`, `readers` | reads on the caller's thread; a read transaction; the reader threads |
@@ -36,6 +38,7 @@ mod background;
 mod backup;
 mod bind;
 mod classify;
+mod column_names;
 mod connection_config;
 mod connection_gate;
 mod database;
@@ -53,6 +56,7 @@ mod read_lock_holder;
 mod readers;
 mod replicated;
 mod restore;
+mod rowids;
 mod run;
 mod schema_view;
 mod script;

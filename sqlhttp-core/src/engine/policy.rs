@@ -46,11 +46,26 @@ pub(super) const QUADRATIC_FUNCTIONS: &[(&str, i32)] =
 /// Virtual tables that show the statements of other clients. Clients must not read them.
 pub(super) const REFUSED_TABLES: &[&str] = &["bytecode", "sqlite_stmt", "tables_used"];
 
-/// The table-valued PRAGMA functions whose rows are the same on every node of a cluster.
+/// Functions that return or store addresses in the memory of the process. Clients must not call them.
+pub(super) const REFUSED_FUNCTIONS: &[&str] = &["fts3_tokenizer"];
+
+/// The functions whose results depend on the build of SQLite or on the connection. `fts5_locale()` begins its result
+/// with bytes that SQLite chooses at random for each connection.
+const NODE_LOCAL_FUNCTIONS: &[&str] = &[
+    "fts5_locale",
+    "fts5_source_id",
+    "sqlite_compileoption_get",
+    "sqlite_compileoption_used",
+    "sqlite_offset",
+    "sqlite_source_id",
+    "sqlite_version",
+];
+
+/// The table-valued PRAGMA functions whose rows are the same on every node of a cluster. `pragma_foreign_key_check` is
+/// not one of them: it visits the tables in the order in which the connection has loaded them.
 const REPLICATED_PRAGMA_TABLES: &[&str] = &[
     "pragma_application_id",
     "pragma_encoding",
-    "pragma_foreign_key_check",
     "pragma_foreign_key_list",
     "pragma_index_info",
     "pragma_index_list",
@@ -146,11 +161,26 @@ pub(super) fn is_one_of(name: &str, names: &[&str]) -> bool {
 
 /// Returns whether the rows of a table depend on the node of a cluster: its files, its connection or its build of
 /// SQLite.
-pub(super) fn is_node_local(table: &str) -> bool {
+pub(super) fn is_node_local_table(table: &str) -> bool {
     let pragma = table.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("pragma_"));
     pragma && !is_one_of(table, REPLICATED_PRAGMA_TABLES)
-        || table.eq_ignore_ascii_case("dbstat")
+        || is_one_of(table, &["dbstat", "sqlite_dbpage"])
         || is_one_of(table, REFUSED_TABLES)
+}
+
+/// Returns whether the result of a function depends on the node of a cluster.
+pub(super) fn is_node_local_function(function: &str) -> bool {
+    is_one_of(function, NODE_LOCAL_FUNCTIONS)
+}
+
+/// Returns whether a table contains statistics of ANALYZE. SQLite reads it only when a connection loads the schema.
+pub(super) fn is_statistics(table: &str) -> bool {
+    is_one_of(table, &["sqlite_stat1", "sqlite_stat2", "sqlite_stat3", "sqlite_stat4"])
+}
+
+/// Returns whether virtual tables of a module change their shadow tables when a transaction is committed.
+pub(super) fn merges_at_commit(module: &str) -> bool {
+    is_one_of(module, &["fts3", "fts4"])
 }
 
 /// Parses the boolean value of a PRAGMA as SQLite does (`sqlite3GetBoolean`): an integer other than 0, ON, YES or TRUE.

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization, TransactionOperation};
 
 use super::policy::{
-    IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach, is_node_local,
-    is_one_of, is_schema, is_stateless, pragma_boolean, sets_fixed, table_of,
+    IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach,
+    is_node_local_function, is_node_local_table, is_one_of, is_schema, is_stateless, is_statistics, merges_at_commit,
+    pragma_boolean, sets_fixed, table_of,
 };
 use super::replicated::progress;
 use super::sqlite::program;
@@ -64,6 +65,16 @@ pub(crate) struct StatementInfo {
     pub(crate) lists_databases: bool,
     /// The statement reads a value that differs between the nodes of a cluster.
     pub(crate) reads_node_local: bool,
+    /// The statement writes to the tables with the statistics of ANALYZE. SQLite loads statistics together with the
+    /// schema, so a connection that was opened later would plan statements differently.
+    pub(crate) changes_statistics: bool,
+    /// The statement is a CREATE TABLE … AS SELECT.
+    pub(crate) creates_table_as: bool,
+    /// The statement lists the columns of a table or view (`pragma_table_info`, `pragma_table_xinfo`).
+    pub(crate) lists_columns: bool,
+    /// The statement creates a virtual table that changes its shadow tables when a transaction is committed (FTS3,
+    /// FTS4).
+    pub(crate) creates_merging_table: bool,
 }
 
 /// The author of a statement, on whom the policy depends.
@@ -94,8 +105,10 @@ struct Observed {
     /// The statement rebuilds existing indexes. Their bytecode was listed when they were created.
     reindexes: bool,
     refused: Option<String>,
-    /// The name of the first table that made [`StatementInfo::reads_node_local`] true; `None` if none did.
-    node_local_table: Option<String>,
+    /// The first table or function that made [`StatementInfo::reads_node_local`] true; `None` if none did.
+    node_local: Option<String>,
+    creates_table: bool,
+    selects: bool,
     /// A statement is being prepared. (While a statement runs, virtual tables prepare statements of their own.)
     preparing: bool,
     /// The names of tables that clients must not change or create: shadow tables of existing virtual tables, while
@@ -112,7 +125,7 @@ pub(crate) struct AuthorizerRecorder {
 impl StatementInfo {
     /// Returns whether the statement must not share its transaction and its connection with other batches.
     pub(crate) fn needs_exclusive_run(&self) -> bool {
-        self.changes_connection || self.depends_on_load_order
+        self.changes_connection || self.depends_on_load_order || self.changes_statistics
     }
 }
 
@@ -149,6 +162,13 @@ impl AuthorizerRecorder {
         });
     }
 
+    /// Clears the record of actions before a statement of a client runs that has been prepared already. SQLite may
+    /// prepare it again.
+    pub(crate) fn resume(&self) {
+        self.begin(Author::Client);
+        self.with(|observed| observed.preparing = false);
+    }
+
     /// Forbids clients to change or create these tables. The list replaces that of the previous call.
     pub(crate) fn protect(&self, tables: Vec<String>) {
         self.with(|observed| observed.protected = tables);
@@ -170,10 +190,10 @@ impl AuthorizerRecorder {
         self.with(|observed| observed.any_action)
     }
 
-    /// Returns the name of the first table that the statement reads whose rows differ between the nodes of a cluster;
-    /// `None` if it reads no such table.
-    pub(crate) fn node_local_table(&self) -> Option<String> {
-        self.with(|observed| observed.node_local_table.clone())
+    /// Returns the first table or function of the statement whose values differ between the nodes of a cluster; `None`
+    /// if there is none.
+    pub(crate) fn node_local(&self) -> Option<String> {
+        self.with(|observed| observed.node_local.clone())
     }
 
     /// Returns the properties of the statement that was just prepared.
@@ -182,6 +202,7 @@ impl AuthorizerRecorder {
             observed.preparing = false;
             let info = &mut observed.info;
             info.inserts_only = info.inserts && !observed.more_than_inserts;
+            info.creates_table_as = observed.creates_table && observed.selects;
             info.can_be_listed =
                 !observed.pragma && !observed.reindexes && !info.alters_table && !info.depends_on_load_order;
             (*info, observed.any_action)
@@ -231,6 +252,9 @@ impl Observed {
         let inserts = matches!(context.action, AuthAction::Insert { .. }) && context.accessor.is_none();
         self.more_than_inserts |= !inserts;
         self.pragma |= matches!(context.action, AuthAction::Pragma { .. });
+        self.selects |= matches!(context.action, AuthAction::Select);
+        self.creates_table |=
+            matches!(context.action, AuthAction::CreateTable { .. } | AuthAction::CreateTempTable { .. });
         let info = &mut self.info;
         match context.action {
             AuthAction::Transaction { operation } => info.transaction = Some(transaction_keyword(operation)),
@@ -245,6 +269,10 @@ impl Observed {
                 info.changes_rows = true;
             }
             AuthAction::Function { function_name } => {
+                if is_node_local_function(function_name) {
+                    info.reads_node_local = true;
+                    self.node_local.get_or_insert_with(|| format!("{}()", function_name.to_ascii_lowercase()));
+                }
                 info.reads_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
                 info.reads_changes |= function_name.eq_ignore_ascii_case("changes");
                 info.work = info.work.saturating_add(program::weight_of_function(function_name));
@@ -275,6 +303,7 @@ impl Observed {
             }
             AuthAction::AlterTable { .. } => (info.alters_table, info.works_on_whole_tables) = (true, true),
             AuthAction::CreateIndex { .. } => info.works_on_whole_tables = true,
+            AuthAction::CreateVtable { module_name, .. } => info.creates_merging_table |= merges_at_commit(module_name),
             AuthAction::Reindex { .. } => {
                 // CREATE INDEX reports that it creates the index before it fills it.
                 self.reindexes |= !info.works_on_whole_tables;
@@ -284,20 +313,26 @@ impl Observed {
         }
     }
 
-    /// Records whether an action refers to a schema table or to a table whose rows differ between nodes.
+    /// Records whether an action refers to a schema table, to statistics, or to a table whose rows differ between
+    /// nodes.
     fn note_tables(&mut self, action: &AuthAction<'_>) {
         let info = &mut self.info;
         match action {
             AuthAction::Read { table_name, .. } => {
                 info.lists_schema |= is_schema(table_name) || table_name.eq_ignore_ascii_case("pragma_table_list");
-                if is_node_local(table_name) {
+                info.lists_columns |= is_one_of(table_name, &["pragma_table_info", "pragma_table_xinfo"]);
+                if is_node_local_table(table_name) {
                     info.reads_node_local = true;
-                    self.node_local_table.get_or_insert_with(|| (*table_name).to_owned());
+                    self.node_local.get_or_insert_with(|| (*table_name).to_owned());
                 }
             }
             AuthAction::Insert { table_name }
             | AuthAction::Update { table_name, .. }
-            | AuthAction::Delete { table_name } => info.changes_schema |= is_schema(table_name),
+            | AuthAction::Delete { table_name } => {
+                info.changes_schema |= is_schema(table_name);
+                info.changes_statistics |= is_statistics(table_name);
+            }
+            AuthAction::DropTable { table_name } => info.changes_statistics |= is_statistics(table_name),
             _ => {}
         }
     }
@@ -335,6 +370,9 @@ impl Observed {
                 Some(format!("access to {table_name}"))
             }
             AuthAction::Read { .. } => None,
+            AuthAction::Function { function_name } if is_one_of(function_name, REFUSED_FUNCTIONS) => {
+                Some(format!("{}()", function_name.to_ascii_lowercase()))
+            }
             action if self.preparing && self.is_protected(action) => {
                 Some(format!("access to {}", table_of(action).unwrap_or_default()))
             }

@@ -170,7 +170,8 @@ impl Writer<'_> {
             }
             item.advance(&mut next);
             decided_locally |= item.decided_locally;
-            if item.exclusive || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
+            let ends = item.exclusive || self.session.must_commit_each_batch();
+            if ends || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }
@@ -225,18 +226,22 @@ impl Writer<'_> {
         let Some(stamp) = batch.stamp else {
             return Err(ApplyError::Final(Error::Poisoned("an entry of the log has no stamp".into())));
         };
-        let options = &self.shared.config.options;
-        let (foreign_keys, value_bytes_max, stamp) = match item.conditions {
-            Some(Conditions { unix_ms, foreign_keys, value_bytes_max }) => {
-                (foreign_keys, value_bytes_max, Stamp { unix_ms, ..stamp })
-            }
+        self.reset_session(item)?;
+        let unix_ms = item.conditions.map_or(stamp.unix_ms, |conditions| conditions.unix_ms);
+        Ok(Stamped::new(Stamp { unix_ms, ..stamp }))
+    }
+
+    /// Gives the session the state that a batch of a log entry begins with, under the conditions of the entry.
+    fn reset_session(&mut self, item: &WorkItem<'_>) -> Result<(), ApplyError> {
+        let (foreign_keys, value_bytes_max) = match item.conditions {
+            Some(Conditions { foreign_keys, value_bytes_max, .. }) => (foreign_keys, value_bytes_max),
             // The entry has the older format, which does not contain conditions.
-            None => (options.foreign_keys, VALUE_BYTES_MAX_OF_OLD_ENTRIES, stamp),
+            None => (self.shared.config.options.foreign_keys, VALUE_BYTES_MAX_OF_OLD_ENTRIES),
         };
         self.session.set_conditions(foreign_keys, value_bytes_max).map_err(ApplyError::during("set limits"))?;
         full::forget();
         self.session.begin_batch();
-        Ok(Stamped::new(stamp))
+        Ok(())
     }
 
     /// Returns the limits for running a batch of a log entry: virtual-machine steps and, on a node without other
@@ -305,6 +310,7 @@ impl Writer<'_> {
         let _stamped = self.begin_item(item, batch)?;
         self.restore_settings(batch, item.first_step);
         for step in item.first_step..batch.steps.len() {
+            self.renew_session_for_step(item)?;
             let mut next = self.shared.progress();
             if step + 1 == batch.steps.len() {
                 item.advance(&mut next);
@@ -317,6 +323,16 @@ impl Writer<'_> {
             item.first_step = step + 1;
         }
         Ok(std::mem::take(&mut item.partial))
+    }
+
+    /// Gives the next step of a batch the state of a new connection: no temporary tables, no settings, nothing that
+    /// `changes()` or `last_insert_rowid()` could report. If the process ends between two steps, the next step runs on a
+    /// new connection. Only the setting of foreign keys stays ([`Writer::restore_settings`]).
+    fn renew_session_for_step(&mut self, item: &WorkItem<'_>) -> Result<(), ApplyError> {
+        let foreign_keys = self.session.enforces_foreign_keys();
+        self.renew_session().map_err(ApplyError::during("open connection"))?;
+        self.reset_session(item)?;
+        self.session.enforce_foreign_keys(foreign_keys).map_err(ApplyError::during("set foreign keys"))
     }
 
     /// Applies the `PRAGMA foreign_keys` settings of the steps before `first_step` to this connection. This is needed
@@ -346,7 +362,7 @@ impl Writer<'_> {
         next: Progress,
     ) -> Result<StepResult, ApplyError> {
         let steps_max = if let Some(LogWork::Batch { steps_max, .. }) = item.work { *steps_max } else { 0 };
-        // After a crash the previous step may have been applied by another connection.
+        // The previous step may have been applied by another connection.
         self.session.forget_statements();
         self.session.forget_schema().map_err(ApplyError::during("forget schema"))?;
         // `step` is a batch that contains only this step, so its index in that batch is 0.
@@ -395,6 +411,7 @@ impl Writer<'_> {
         let noted = (self.shared.config.options.writes == Writes::Log).then_some(progress);
         self.session.as_owner_sql(|connection| replace::replace(connection, file, noted))?;
         self.shared.set_progress(progress.clone());
+        self.shared.config.rowids.forget();
         // The text encoding may have changed, and an open connection cannot adapt to that.
         self.shared.config.retire_sessions();
         Ok(())

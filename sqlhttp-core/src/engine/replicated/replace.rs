@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::progress::{self, Progress};
 use crate::engine::error::{engine_error, sql_error};
 use crate::engine::integrity::check::{self as integrity, Depth};
+use crate::engine::rowids;
 use crate::engine::sqlite::{functions, probe};
 use crate::model::{Error, SqlError};
 
@@ -55,6 +56,7 @@ fn normalize(file: &Path, page_size: u32) -> Result<(), SqlError> {
         let message = format!("'{name}' refers to {}, which no other object may", progress::TABLE);
         return Err(probe::error_of_code(rusqlite::ffi::SQLITE_CONSTRAINT, Some(&message)));
     }
+    rowids::check_file(&connection)?;
     let actual: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(sql_error)?;
     if actual != page_size {
         connection.execute_batch(&format!("PRAGMA page_size={page_size}; VACUUM")).map_err(sql_error)?;

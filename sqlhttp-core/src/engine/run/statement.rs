@@ -27,6 +27,8 @@ impl<S: Sink> Run<'_, S> {
     ) -> Result<StatementResult, StepError> {
         bind::bind(prepared, values.bindings, &mut values.used)?;
         let total_before = self.session.total_changes();
+        self.session.check_listed_columns(&prepared.info)?;
+        self.session.begin_rowids(&prepared.info)?;
         let inserted = InsertProbe::begin(self.session, prepared);
         if prepared.info.outside_transaction && self.session.role() == Role::Reader {
             // A reader refuses VACUUM, which would otherwise fail halfway with an unclear error.
@@ -50,6 +52,8 @@ impl<S: Sink> Run<'_, S> {
         if prepared.statement.reprepare_count() != prepared_before {
             self.session.recheck_policy(&prepared.info)?;
         }
+        self.session.check_created_columns(&prepared.info)?;
+        self.session.check_rowids(prepared, values.bindings)?;
         let changed = self.changed(prepared, total_before, last_insert_id);
         self.summary.returning = last && returning;
         Ok(match (rows, expect) {

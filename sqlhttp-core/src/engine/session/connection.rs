@@ -14,7 +14,9 @@ use crate::engine::error::sql_error;
 use crate::engine::options::Writes;
 use crate::engine::pragmas::{self, configure};
 use crate::engine::replicated::progress::{self, Progress};
+use crate::engine::rowids::Rowids;
 use crate::engine::sqlite::functions::{self, ChangeBaseline};
+use crate::engine::sqlite::row_hook::RowHook;
 use crate::engine::sqlite::statement::Statement;
 use crate::engine::sqlite::triggers::Triggers;
 use crate::engine::sqlite::{heap, probe, steps};
@@ -35,6 +37,10 @@ pub(crate) struct Session {
     _open: OpenConnection,
     /// Counts trigger programs, and can forbid triggers to fire; `None` on connections that cannot write.
     pub(super) triggers: Option<Triggers>,
+    /// Checks the rowids that the connection inserts; `None` unless it writes to a database that applies a log.
+    pub(super) rowids: Option<Rowids>,
+    /// Reports the rows that the connection writes to `rowids`. Must be dropped after the connection.
+    _row_hook: Option<RowHook>,
     pub(super) recorder: AuthorizerRecorder,
     pub(crate) watch: Watch,
     pub(super) baseline: ChangeBaseline,
@@ -56,6 +62,9 @@ pub(crate) struct Session {
     pub(super) dirty: bool,
     /// Whether the open transaction has changed the schema.
     pub(super) schema_changed: bool,
+    /// Whether the database may contain virtual tables that change their shadow tables when a transaction is committed.
+    /// Always `false` unless the connection writes to a database that applies a log.
+    pub(super) merges_at_commit: bool,
 }
 
 impl Session {
@@ -75,6 +84,9 @@ impl Session {
         let foreign_keys = connection.db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY).map_err(sql_error)?;
         config.add_watched(watch.attach(connection.get_interrupt_handle()), role);
         let cache = StatementCache::new(config.options.statement_cache_len);
+        let replicated = config.options.writes == Writes::Log;
+        let rowids = (replicated && role == Role::Writer).then(|| config.rowids.clone());
+        let row_hook = rowids.as_ref().map(|rowids| rowids.watch(&connection));
         let mut session = Session {
             cache,
             control,
@@ -82,13 +94,15 @@ impl Session {
             connection,
             _open: open,
             triggers,
+            _row_hook: row_hook,
+            rowids,
             recorder,
             watch,
             baseline,
             generation,
             role,
             inline: true,
-            replicated: config.options.writes == Writes::Log,
+            replicated,
             foreign_keys,
             initial_foreign_keys: foreign_keys,
             value_bytes_max: config.options.value_bytes_max,
@@ -97,10 +111,13 @@ impl Session {
             memory_bytes_max_name: config.options.memory_bytes_max_name,
             dirty: false,
             schema_changed: false,
+            merges_at_commit: false,
         };
         session.set_inline(false)?;
-        if session.replicated && role == Role::Writer {
+        if let Some(rowids) = &session.rowids {
             steps::calibrate(&session.connection)?;
+            rowids.search(&session.connection)?;
+            session.merges_at_commit = has_merging_tables(&session.connection).map_err(sql_error)?;
         }
         Ok(session)
     }
@@ -246,6 +263,14 @@ impl Session {
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Returns whether the database contains virtual tables that change their shadow tables when a transaction is committed
+/// (FTS3, FTS4), or objects whose SQL text looks as if they were such tables.
+fn has_merging_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND rootpage = 0 \
+               AND (sql LIKE '%fts3%' OR sql LIKE '%fts4%'))";
+    connection.query_row(sql, [], |row| row.get(0))
 }
 
 fn install_hooks(

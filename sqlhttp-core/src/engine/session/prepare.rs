@@ -66,6 +66,7 @@ impl Session {
         }
         // Many PRAGMAs act while they are prepared. So the session is dirty even if this statement will not run.
         self.dirty |= info.needs_exclusive_run() && author == Author::Client;
+        self.merges_at_commit |= info.creates_merging_table;
         let is_last = is_white(&sql[compiled.consumed..]);
         let len = sql.count_bytes();
         let keep = is_last && author == Author::Client && !info.needs_exclusive_run() && len <= CACHED_SQL_LEN_MAX;
@@ -182,8 +183,8 @@ impl Session {
         }
         // An ALTER TABLE is allowed: SQLite itself reads such tables then, to check the rows.
         if self.replicated && info.reads_node_local && !info.readonly && !info.alters_table {
-            let table = self.recorder.node_local_table().unwrap_or_default();
-            return Err(Failure::NotAllowed(format!("{table} in a statement that writes")));
+            let what = self.recorder.node_local().unwrap_or_default();
+            return Err(Failure::NotAllowed(format!("{what} in a statement that writes")));
         }
         Ok(())
     }
@@ -194,7 +195,7 @@ impl Session {
     /// # Errors
     /// The policy forbids the statement. The caller must undo its effects.
     pub(crate) fn recheck_policy(&self, info: &StatementInfo) -> Result<(), Failure> {
-        let reads_node_local = self.recorder.node_local_table().is_some();
+        let reads_node_local = self.recorder.node_local().is_some();
         self.check_policy(&StatementInfo { reads_node_local, ..*info }, b"")
     }
 

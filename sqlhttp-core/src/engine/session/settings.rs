@@ -71,6 +71,11 @@ impl Session {
         self.initial_foreign_keys
     }
 
+    /// Returns whether foreign keys are enforced now.
+    pub(crate) fn enforces_foreign_keys(&self) -> bool {
+        self.foreign_keys
+    }
+
     /// Sets whether foreign keys are enforced for the rest of the batch. Unlike the PRAGMA, this works inside a
     /// transaction.
     pub(crate) fn enforce_foreign_keys(&mut self, on: bool) -> Result<(), SqlError> {

@@ -17,6 +17,7 @@
 //! * [`heap`]: a memory allocator for SQLite, with a limit for each run of a batch.
 //! * [`compiled`]: checks the compile-time options of the linked SQLite.
 //! * [`probe`]: small queries of a connection's state; [`pages`]: the number of pages that a connection has read.
+//! * [`row_hook`]: reports the rows that a connection writes.
 //! * [`program`]: the amount of work that a prepared statement does between two checks of the interrupt flag.
 //! * [`steps`]: counts virtual-machine steps identically on every node; [`triggers`]: stops statements whose triggers
 //!   fire each other too often.
@@ -39,6 +40,7 @@ pub(crate) mod observer;
 pub(crate) mod pages;
 pub(crate) mod probe;
 pub(crate) mod program;
+pub(crate) mod row_hook;
 mod scalar;
 pub(crate) mod statement;
 mod step_frame;

@@ -31,6 +31,51 @@ pub(crate) fn set_last_insert_rowid(connection: &Connection, rowid: i64) {
     unsafe { ffi::sqlite3_set_last_insert_rowid(connection.handle(), rowid) }
 }
 
+/// Returns whether the INTEGER PRIMARY KEY of a table is AUTOINCREMENT; `false` if the table does not exist
+/// (<https://sqlite.org/c3ref/table_column_metadata.html>).
+pub(crate) fn is_autoincrement(connection: &Connection, database: &CStr, table: &CStr) -> bool {
+    let mut autoincrement = 0;
+    // SAFETY: the handle is valid as long as the connection lives, the names end in a NUL, and SQLite accepts null for
+    // the results that are not wanted. `rowid` is the INTEGER PRIMARY KEY unless a column has this name.
+    let code = unsafe {
+        ffi::sqlite3_table_column_metadata(
+            connection.handle(),
+            database.as_ptr(),
+            table.as_ptr(),
+            c"rowid".as_ptr(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            &raw mut autoincrement,
+        )
+    };
+    code == ffi::SQLITE_OK && autoincrement != 0
+}
+
+/// Returns whether a table of the main database has a row with this rowid. `column` is any column of the table.
+///
+/// Unlike SQL, this also works if the table's columns have all names of the rowid.
+pub(crate) fn has_row(connection: &Connection, table: &CStr, column: &CStr, rowid: i64) -> Result<bool, SqlError> {
+    let mut blob = std::ptr::null_mut();
+    // SAFETY: the handle is valid as long as the connection lives, the names end in a NUL, and `blob` is a local
+    // variable. SQLite sets it to null unless the call succeeds, and `sqlite3_blob_close` accepts null.
+    let code = unsafe {
+        let (main, table, column) = (c"main".as_ptr(), table.as_ptr(), column.as_ptr());
+        ffi::sqlite3_blob_open(connection.handle(), main, table, column, rowid, 0, &raw mut blob)
+    };
+    let error = last_error(connection, code);
+    // SAFETY: see above.
+    unsafe { ffi::sqlite3_blob_close(blob) };
+    match code {
+        ffi::SQLITE_OK => Ok(true),
+        _ if error.message.starts_with("no such rowid") => Ok(false),
+        // The row exists, but its value is neither TEXT nor a BLOB.
+        _ if error.message.starts_with("cannot open value of type") => Ok(true),
+        _ => Err(error),
+    }
+}
+
 /// Syncs the file of the database's write-ahead log or rollback journal (`SQLITE_FCNTL_JOURNAL_POINTER`,
 /// <https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>).
 pub(crate) fn sync_journal(connection: &Connection) -> Result<(), SqlError> {

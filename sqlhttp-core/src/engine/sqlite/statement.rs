@@ -270,6 +270,15 @@ impl Statement {
         }
     }
 
+    /// The SQL text of the statement.
+    pub(crate) fn sql(&self) -> &CStr {
+        // SAFETY: the statement is valid until it is dropped. Its text, which ends in a NUL, lives as long.
+        unsafe {
+            let text = ffi::sqlite3_sql(self.raw());
+            if text.is_null() { c"" } else { CStr::from_ptr(text) }
+        }
+    }
+
     /// The approximate memory use of the statement, in bytes.
     pub(crate) fn memory_used(&self) -> i32 {
         // SAFETY: the statement is valid until it is dropped.

@@ -3,7 +3,10 @@
 //! SQLite provides these functions only if it was compiled with `SQLITE_ENABLE_MATH_FUNCTIONS`, and computes them with
 //! the C library of the system. The last digit of that library's results may depend on the processor and the version,
 //! and replicas of a database must not differ. The crate `libm` is compiled from the same Rust source everywhere and
-//! only uses IEEE 754 arithmetic, so its results have the same bits on every machine.
+//! only uses IEEE 754 arithmetic, so its results have the same bits on every machine. The same holds for the function
+//! [`bm25`] of FTS5.
+
+mod bm25;
 
 use std::f64::consts::PI;
 use std::ffi::CStr;
@@ -63,7 +66,8 @@ pub(super) fn register_all(connection: &Connection) -> rusqlite::Result<()> {
         register(connection, name, move |[x], _: &Caller| Ok(real(positive(x).map(function))))?;
     }
     register(connection, c"log", |[base, x], _: &Caller| Ok(log(base, x)))?;
-    register(connection, c"pi", |[], _: &Caller| Ok(FunctionResult::Real(PI)))
+    register(connection, c"pi", |[], _: &Caller| Ok(FunctionResult::Real(PI)))?;
+    bm25::register(connection)
 }
 
 /// Computes `acosh`; NaN for arguments below 1, where the function is undefined. (`libm` returns numbers for some of

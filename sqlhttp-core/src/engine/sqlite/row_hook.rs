@@ -1,0 +1,58 @@
+//! Reports each row that SQLite inserts into a table or updates.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use rusqlite::{Connection, ffi};
+
+/// A row that has been inserted or updated.
+pub(crate) struct WrittenRow<'r> {
+    pub(crate) inserted: bool,
+    /// The name of the database: `main`, or `temp`.
+    pub(crate) database: &'r CStr,
+    pub(crate) table: &'r CStr,
+    pub(crate) rowid: i64,
+}
+
+type Callback = Box<dyn Fn(WrittenRow<'_>) + Send>;
+
+/// A callback for the rows that a connection writes. A `RowHook` must be dropped after its connection.
+pub(crate) struct RowHook {
+    _callback: Box<Callback>,
+}
+
+impl std::fmt::Debug for RowHook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowHook").finish_non_exhaustive()
+    }
+}
+
+impl RowHook {
+    /// From now on `callback` is called for each row that a statement of the connection inserts or updates, before the
+    /// statement continues. Tables without rowids, and the rows that SQLite itself writes to its own tables, are not
+    /// reported (<https://sqlite.org/c3ref/update_hook.html>).
+    pub(crate) fn install(connection: &Connection, callback: impl Fn(WrittenRow<'_>) + Send + 'static) -> RowHook {
+        let callback: Box<Callback> = Box::new(Box::new(callback));
+        let context = std::ptr::from_ref(&*callback).cast_mut().cast();
+        // SAFETY: the connection is open. The context is on the heap, in a box that the caller drops after the
+        // connection; moving the box does not move its content.
+        unsafe { ffi::sqlite3_update_hook(connection.handle(), Some(written), context) };
+        RowHook { _callback: callback }
+    }
+}
+
+unsafe extern "C" fn written(
+    context: *mut c_void,
+    operation: c_int,
+    database: *const c_char,
+    table: *const c_char,
+    rowid: ffi::sqlite3_int64,
+) {
+    if operation == ffi::SQLITE_DELETE {
+        return;
+    }
+    // SAFETY: the context is the callback that `RowHook::install` registered; it is dropped after the connection.
+    // SQLite passes NUL-terminated names that are valid during the call.
+    let (callback, database, table) =
+        unsafe { (&*context.cast::<Callback>(), CStr::from_ptr(database), CStr::from_ptr(table)) };
+    callback(WrittenRow { inserted: operation == ffi::SQLITE_INSERT, database, table, rowid });
+}

@@ -1,0 +1,217 @@
+//! Replicas that apply the same log have the same content and return the same outcomes, although they differ in the way
+//! in which they got there: in one call or entry by entry, with restarts, or from a copy of another replica's file.
+#![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
+
+mod common;
+mod replicas;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{TestDir, rows};
+use replicas::{
+    Way, apply, assert_accepted, assert_each_refused, assert_refused, bound, close, content, each, log_of, open,
+    replicate, run,
+};
+use rusqlite::Connection;
+use sqlhttp_core::{Batch, Bindings, LogEntry, LogWork, Step, StepOutcome};
+
+/// Statements that write a value of the node, which an SQL expression computes.
+fn writes_of(expression: &str) -> Vec<Vec<String>> {
+    vec![
+        vec![format!("INSERT INTO t VALUES ({expression})")],
+        vec![format!("INSERT INTO t SELECT 1 UNION ALL SELECT {expression} RETURNING a")],
+        vec![format!("CREATE TABLE made AS SELECT {expression} AS a")],
+        vec![format!("UPDATE t SET a = 1 WHERE {expression} IS NULL")],
+        vec![format!("DELETE FROM t WHERE a > {expression}")],
+        vec![format!("CREATE VIEW v AS SELECT {expression} AS a"), "INSERT INTO t SELECT a FROM v".to_owned()],
+        vec![
+            format!("CREATE TRIGGER r AFTER INSERT ON t BEGIN UPDATE t SET a = {expression}; END"),
+            "INSERT INTO t VALUES (1)".to_owned(),
+        ],
+    ]
+}
+
+#[test]
+fn values_of_the_node_are_refused_in_writes() {
+    let mut cases: Vec<(Batch, String)> = Vec::new();
+    for table in [
+        "pragma_cache_size",
+        "pragma_compile_options",
+        "pragma_data_version",
+        "pragma_database_list",
+        "pragma_foreign_key_check",
+        "pragma_freelist_count",
+        "pragma_function_list",
+        "pragma_integrity_check",
+        "pragma_module_list",
+        "pragma_page_count",
+        "pragma_schema_version",
+        "pragma_table_list",
+        "dbstat",
+    ] {
+        let sql = format!("INSERT INTO t SELECT count(*) FROM {table}");
+        cases.push((each(&[&sql]), format!("{table} in a statement that writes")));
+    }
+    let pages = writes_of("(SELECT page_count FROM pragma_page_count)");
+    for (expression, name) in [
+        ("sqlite_version()", "sqlite_version"),
+        ("sqlite_source_id()", "sqlite_source_id"),
+        ("sqlite_compileoption_get(1)", "sqlite_compileoption_get"),
+        ("sqlite_compileoption_used('FTS5')", "sqlite_compileoption_used"),
+        ("length(SQLite_Version())", "sqlite_version"),
+        ("fts5_source_id()", "fts5_source_id"),
+        ("fts5_locale('en', 'a')", "fts5_locale"),
+    ] {
+        let default = format!("CREATE TABLE d(a, b DEFAULT ({expression}))");
+        let by_default = vec![default, "INSERT INTO d(a) VALUES (1)".to_owned()];
+        for texts in writes_of(expression).into_iter().chain([by_default]) {
+            cases.push((undone(&texts), format!("{name}() in a statement that writes")));
+        }
+    }
+    for texts in pages {
+        cases.push((undone(&texts), "pragma_page_count in a statement that writes".to_owned()));
+    }
+    assert_each_refused(&[each(&["CREATE TABLE t(a)"])], &cases);
+}
+
+/// A transaction of these statements, the last of which must fail.
+fn undone(texts: &[String]) -> Batch {
+    common::transaction(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn reads_may_contain_values_of_the_node() {
+    let dir = TestDir::new();
+    let database = open(&dir.path("db"));
+    for sql in ["SELECT sqlite_version()", "SELECT * FROM pragma_page_count", "SELECT count(*) FROM dbstat"] {
+        assert_eq!(rows(&database, sql).len(), 1, "{sql}");
+    }
+    let direct = common::memory();
+    common::exec(&direct, "CREATE TABLE t AS SELECT sqlite_version(), (SELECT page_count FROM pragma_page_count)");
+}
+
+/// A connection reads statistics when it loads the schema.
+#[test]
+fn changed_statistics_have_the_same_effect_after_a_restart() {
+    let many = "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 400)";
+    let setup = [
+        "CREATE TABLE t(a, b, v); CREATE INDEX by_a ON t(a); CREATE INDEX by_b ON t(b); CREATE TABLE log(v)",
+        &format!("{many} INSERT INTO t SELECT x % 40, x * 37 % 101, x FROM c"),
+        "ANALYZE",
+    ];
+    // The rows are found in the order of the chosen index.
+    let insert = "INSERT INTO log SELECT v FROM t WHERE a = 7 AND b >= 0";
+    for change in [
+        "UPDATE sqlite_stat1 SET stat = CASE idx WHEN 'by_a' THEN '400 400' ELSE '400 1' END; DELETE FROM sqlite_stat4",
+        "DELETE FROM sqlite_stat1; DELETE FROM sqlite_stat4",
+        "DROP TABLE sqlite_stat1; DROP TABLE sqlite_stat4",
+        "DELETE FROM sqlite_stat1; DELETE FROM sqlite_stat4; ANALYZE; INSERT INTO nowhere VALUES (1)",
+    ] {
+        let mut batches: Vec<Batch> = setup.iter().map(|sql| each(&[sql])).collect();
+        batches.extend([each(&[insert]), each(&[change]), each(&[insert]), each(&[insert])]);
+        replicate(&batches);
+    }
+}
+
+/// SQLite makes the sixth and every further column of the same name unique with a random number.
+#[test]
+fn column_names_that_sqlite_chooses_at_random_are_refused() {
+    let same = |count: usize| vec!["1 AS a"; count].join(", ");
+    let refused = "t with more than five columns of the same name";
+    let (five, six) =
+        (format!("CREATE TABLE t AS SELECT {}", same(5)), format!("CREATE TABLE t AS SELECT {}", same(6)));
+    assert_accepted(&[each(&[&five])]);
+    assert_refused(&[each(&[&six])], refused);
+    assert_refused(&[each(&[&six.replace("TABLE", "TEMP TABLE")])], refused);
+    let view = format!("CREATE VIEW v AS SELECT {}", same(6));
+    assert_refused(&[each(&[&view]), each(&["CREATE TABLE t AS SELECT * FROM v"])], refused);
+    let names = "INSERT INTO names SELECT name FROM pragma_table_info";
+    let create = "CREATE TABLE names(a)";
+    assert_accepted(&[each(&[create]), each(&[&format!("{names}('names')")])]);
+    for list in [format!("{names}('v')"), format!("{}('v')", names.replace("_info", "_xinfo"))] {
+        assert_refused(
+            &[each(&[create, &view]), each(&[&list])],
+            "a list of columns while the view v has random column names",
+        );
+    }
+}
+
+/// Each step of a batch with VACUUM is committed by itself, so a copy or a restart may divide the batch.
+#[test]
+fn steps_around_a_vacuum_share_no_state_of_the_connection() {
+    let setup =
+        each(&["CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE CHECK (v < 100)); CREATE TABLE log(a, b, c); \
+                        CREATE TABLE child(p REFERENCES t(id))"]);
+    let counts = "INSERT INTO log VALUES (changes(), total_changes(), last_insert_rowid())";
+    for steps in [
+        vec!["INSERT INTO t(v) VALUES (1), (2)", "VACUUM", counts],
+        vec!["INSERT INTO t(v) VALUES (1), (2)", counts, "VACUUM", counts],
+        vec!["PRAGMA ignore_check_constraints = ON", "VACUUM", "INSERT INTO t(v) VALUES (200)"],
+        vec!["VACUUM", "INSERT INTO t(v) VALUES (200)", "PRAGMA ignore_check_constraints = ON"],
+        vec!["CREATE TEMP TABLE x AS SELECT 1 AS a", "VACUUM", "INSERT INTO t(v) SELECT a FROM x"],
+        vec!["INSERT INTO t(v) VALUES (1)", "VACUUM", "INSERT OR ROLLBACK INTO t(v) VALUES (2), (1)", counts],
+        vec!["PRAGMA foreign_keys = OFF", "VACUUM", "INSERT INTO child VALUES (5)", "INSERT INTO child VALUES (6)"],
+        vec!["VACUUM", "INSERT INTO child VALUES (5)", "PRAGMA foreign_keys = OFF", "INSERT INTO child VALUES (6)"],
+    ] {
+        let batches = [setup.clone(), each(&steps), each(&[counts])];
+        replicate(&batches);
+        let entries = log_of(&batches);
+        let dir = TestDir::new();
+        let (whole, outcomes) = run(&dir, Way::AtOnce, &entries);
+        for divide_at in 1..steps.len() {
+            let file = dir.path(&format!("divided{divide_at}"));
+            let found = run_divided(&file, &entries, divide_at);
+            let last = outcomes[1].steps.len() - found.len();
+            assert_eq!(format!("{:?}", &outcomes[1].steps[last..]), format!("{found:?}"), "{steps:?} at {divide_at}");
+            let database = open(&file);
+            apply(&database, &entries);
+            assert_eq!(content(&database), content(&whole), "{steps:?} at {divide_at}");
+        }
+    }
+}
+
+/// Applies the first two entries, but stops the second one before one of its steps and continues on a new connection,
+/// as after a crash. Returns the results of the steps after that.
+fn run_divided(file: &Path, entries: &[LogEntry], divide_at: usize) -> Vec<StepOutcome> {
+    let database = open(file);
+    apply(&database, &entries[..1]);
+    let LogWork::Batch { batch, .. } = &entries[1].work[0] else { panic!("not a batch") };
+    let mut head = entries[1].clone();
+    // The additional VACUUM changes nothing, but makes each step a transaction of its own.
+    let steps = batch.steps[..divide_at].iter().cloned().chain([Step::execute("VACUUM", ())]).collect();
+    let shortened = Batch { steps, ..Batch::clone(batch) };
+    head.work =
+        vec![LogWork::Batch { batch: Arc::new(shortened), exclusive: true, steps_max: 50_000_000 }, LogWork::Barrier];
+    apply(&database, &[head]);
+    close(database);
+    let connection = Connection::open(file).expect("open the file");
+    let record = "UPDATE sqlite_sqlhttp SET position = 1, batches = 0, steps = ?, membership = x''";
+    connection.execute(record, [i64::try_from(divide_at).expect("small")]).expect("set the position");
+    connection.close().expect("close the file");
+    let database = open(file);
+    let outcomes = apply(&database, &entries[1..2]);
+    close(database);
+    outcomes.into_iter().next().expect("an outcome").steps
+}
+
+/// FTS4 merges segments when a transaction ends, if its option `automerge` is set.
+#[test]
+fn the_segments_of_full_text_tables_do_not_depend_on_the_transactions() {
+    let words = "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 400) \
+                 INSERT INTO f SELECT group_concat('word' || (x * ?1 % 7919) || 'x' || random(), ' ') FROM c";
+    for (module, options) in [("fts4(a)", "automerge=2"), ("fts5(a)", ""), ("fts3(a)", "")] {
+        let create = format!("CREATE VIRTUAL TABLE f USING {module}");
+        let mut batches = vec![each(&[&create])];
+        if !options.is_empty() {
+            batches.push(each(&[&format!("INSERT INTO f(f) VALUES ('{options}')")]));
+        }
+        for number in 1..60_i64 {
+            batches.push(bound(words, Bindings::positional([number])));
+            if number % 7 == 0 {
+                batches.push(each(&["DELETE FROM f WHERE rowid % 5 = 1", "INSERT INTO f VALUES ('one')"]));
+            }
+        }
+        replicate(&batches);
+    }
+}
