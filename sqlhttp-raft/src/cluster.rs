@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
-use sqlhttp_core::Deadline;
+use sqlhttp_core::{BoxFuture, Deadline};
 
 use crate::forward::{Authorization, Caller, Credentials};
 use crate::members::{JoinCall, MembershipReply, RemoveCall};
@@ -203,9 +203,11 @@ impl Node {
         let authorization = authorization(credentials);
         let call = RemoveCall { authorization, name: name.to_owned() };
         let own = self.inner.leadership.own_id();
-        self.change_cluster(async |leader| match leader {
-            leader if leader == own => Ok(self.inner.members.remove(name).await),
-            leader => self.inner.peers.call(Target::Node(leader), &call, MEMBERSHIP_TIMEOUT).await,
+        self.change_cluster(|leader| -> BoxFuture<'_, _> {
+            if leader == own {
+                return Box::pin(async { Ok(self.inner.members.remove(name).await) });
+            }
+            Box::pin(self.inner.peers.call(Target::Node(leader), &call, MEMBERSHIP_TIMEOUT))
         })
         .await
     }
@@ -222,17 +224,21 @@ impl Node {
     ) -> Result<(), ClusterError> {
         let call = StepDownCall { authorization: authorization(credentials), to: to.map(str::to_owned) };
         let own = self.inner.leadership.own_id();
-        self.change_cluster(async |leader| match leader {
-            leader if leader == own => Ok(self.step_down_here(to).await),
-            leader => self.inner.peers.call(Target::Node(leader), &call, MEMBERSHIP_TIMEOUT).await,
+        self.change_cluster(|leader| -> BoxFuture<'_, _> {
+            if leader == own {
+                return Box::pin(async { Ok(self.step_down_here(to).await) });
+            }
+            Box::pin(self.inner.peers.call(Target::Node(leader), &call, MEMBERSHIP_TIMEOUT))
         })
         .await
     }
 
     /// Calls `change` with the Raft id of the leader. If there is no leader, or it is not ready, waits for a short time.
-    async fn change_cluster(
+    ///
+    /// `change` returns a boxed future: the compiler cannot prove that the future of an async closure is `Send`.
+    async fn change_cluster<'a>(
         &self,
-        change: impl AsyncFn(u64) -> Result<MembershipReply, CallError>,
+        change: impl Fn(u64) -> BoxFuture<'a, Result<MembershipReply, CallError>>,
     ) -> Result<(), ClusterError> {
         let wait = self.leader_wait(Deadline::NEVER);
         loop {

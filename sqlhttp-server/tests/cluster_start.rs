@@ -104,12 +104,7 @@ fn contradictory_flags_are_refused() {
 #[test]
 fn flags_of_missing_features_are_refused() {
     for flag in [
-        "-join=h:1",
-        "-bootstrap-expect=3",
         "-disco-mode=etcd-kv",
-        "-raft-non-voter",
-        "-node-ca-cert=x",
-        "-node-verify-client",
         "-extensions-path=.",
         "-auto-backup=x",
         "-auto-restore=x",

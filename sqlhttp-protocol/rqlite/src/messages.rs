@@ -73,3 +73,13 @@ pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
         }
     }
 }
+
+/// Returns the error message for a request that the leader refuses because of its credentials.
+pub(crate) fn unauthorized(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Execute | Endpoint::Queue => "remote Execute not authorized",
+        Endpoint::Query | Endpoint::Sql => "remote query not authorized",
+        Endpoint::Request => "remote Request not authorized",
+        Endpoint::Load => "remote load not authorized",
+    }
+}

@@ -113,7 +113,9 @@ fn node() -> NodeStatus {
         extensions_dir: "/data/extensions".to_owned(),
         interfaces: interfaces(),
         last_backup_time: None,
-        store: store(),
+        discovery: None,
+        node_tls: false,
+        store: Some(store()),
     }
 }
 

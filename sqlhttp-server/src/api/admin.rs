@@ -9,12 +9,6 @@ use crate::process::scratch::ScratchFile;
 /// Copies a database to a file, and replaces its content with the content of a file. rqlite's `/db/backup` and
 /// `/db/load` use this.
 pub(crate) trait Copies: Send + Sync {
-    /// Returns whether the cluster has a leader. Without a leader, a copy may be stale. A database of the standalone
-    /// server is its own leader, so the default is `true`.
-    fn has_leader(&self) -> bool {
-        true
-    }
-
     /// Returns a hint for a database file that is too large for a request body: another way to load the file. Empty if
     /// there is no other way.
     fn large_file_hint(&self) -> &'static str {

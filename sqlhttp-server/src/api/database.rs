@@ -11,6 +11,7 @@ use sqlhttp_ws4sqlite::Statements;
 
 use super::admin::{Copies, Macros};
 use super::auth::{AuthConfig, TokenConfig};
+use super::replication::Replication;
 use super::rqlite::queued_writes::QueuedWrites;
 use super::sql_observer::SqlObserver;
 use super::ws4sqlite::CorsPolicy;
@@ -30,6 +31,8 @@ pub(crate) struct Database {
     pub(crate) queued_writes: Arc<dyn QueuedWrites>,
     /// Copies the database to a file and replaces it with a file; `None` if the database supports neither.
     pub(crate) copies: Option<Arc<dyn Copies>>,
+    /// The replication of the database; `None` if the database is not replicated.
+    pub(crate) replication: Option<Arc<dyn Replication>>,
     pub(crate) last_backup: LastBackup,
     pub(crate) location: Location,
     pub(crate) journal_mode: JournalMode,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header;
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
-use sqlhttp_core::{Answer, Deadline, Error};
+use sqlhttp_core::{Answer, Backend, Deadline, Error};
 
 use super::auth::{self, AuthConfig, CredentialCheck};
 use super::context::AppContext;
@@ -39,8 +40,17 @@ pub(crate) struct Exchange<'a> {
     pub(crate) metrics: &'a DatabaseMetrics,
     pub(crate) request: &'a Parts,
     pub(crate) peer: &'a Peer,
+    backend: RequestBackend<'a>,
     /// The memory that is claimed for the body of the request.
     claim: MemoryClaim<'a>,
+}
+
+/// The backend that runs the batches of one request.
+pub(crate) enum RequestBackend<'a> {
+    /// A backend that many requests share.
+    Shared(&'a dyn Backend),
+    /// A backend with the credentials of this request.
+    Own(Box<dyn Backend>),
 }
 
 /// The reason why authentication with the `Authorization` header has failed.
@@ -58,7 +68,32 @@ impl<'a> Exchange<'a> {
     pub(crate) fn new(context: &'a AppContext, index: usize, request: &'a Parts, peer: &'a Peer) -> Self {
         let transport = &context.transport;
         let (database, metrics) = (context.database(index), transport.metrics.database(Some(index)));
-        Exchange { context, database, metrics, request, peer, claim: MemoryClaim::new(&transport.body_budget) }
+        let claim = MemoryClaim::new(&transport.body_budget);
+        let backend = RequestBackend::Shared(database.backend.as_ref());
+        Exchange { context, database, metrics, request, peer, backend, claim }
+    }
+
+    /// Replaces the backend that runs the batches of this request, which is that of the database otherwise.
+    pub(crate) fn with_backend(self, backend: RequestBackend<'a>) -> Self {
+        Exchange { backend, ..self }
+    }
+
+    /// Returns the backend that runs the batches of this request.
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        match &self.backend {
+            RequestBackend::Shared(backend) => *backend,
+            RequestBackend::Own(backend) => backend.as_ref(),
+        }
+    }
+
+    /// Returns the value of the header `X-RQLITE-SERVED-BY`: the address of this server's API or, if the request was
+    /// forwarded, the address at which other nodes connect to the leader. Returns `None` if a header cannot contain it.
+    pub(crate) fn served_by(&self, forwarded: bool) -> Option<HeaderValue> {
+        let replication = self.database.replication.as_ref().filter(|it| forwarded && !it.is_leader());
+        match replication.and_then(|it| it.leader_address()) {
+            Some(address) => HeaderValue::try_from(address).ok(),
+            None => self.context.identity.served_by(),
+        }
     }
 
     /// Takes the request body out of `body` and reads it to its end. A missing body is read as empty.
@@ -98,8 +133,7 @@ impl<'a> Exchange<'a> {
 
     /// Returns whether the credentials are valid for the database. Fails if the database could not check them.
     pub(crate) async fn check(&self, auth: &AuthConfig, credentials: &BasicCredentials) -> Result<bool, Error> {
-        let backend = self.database.backend.as_ref();
-        match auth::check(&auth.users, credentials, backend, self.context.deadline()).await {
+        match auth::check(&auth.users, credentials, self.backend(), self.context.deadline()).await {
             CredentialCheck::Valid => Ok(true),
             CredentialCheck::Invalid => Ok(false),
             CredentialCheck::Failed(error) => Err(error),

@@ -8,6 +8,7 @@
 //! * `login_delay`: the delay of responses to failed logins.
 //! * `metrics`: the endpoint `/metrics`.
 //! * `outcome`: what both protocols do with the outcome of a batch before they encode it.
+//! * `replication`: the trait for the replication of a database.
 //! * `rqlite`: rqlite's data API.
 //! * `sql_observer`: counters and log lines about the SQL of requests.
 //! * `streaming`: responses that are encoded and sent in parts.
@@ -21,6 +22,7 @@ pub(crate) mod exchange;
 pub(crate) mod login_delay;
 pub(crate) mod metrics;
 pub(crate) mod outcome;
+pub(crate) mod replication;
 pub(crate) mod rqlite;
 pub(crate) mod sql_observer;
 pub(crate) mod streaming;

@@ -9,13 +9,14 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
-use sqlhttp_core::{Backend, JournalMode, Location, Status};
-use sqlhttp_raft::Node;
+use sqlhttp_core::{JournalMode, Location, Status};
 
 use super::collector::{LogTimes, NodeCollector};
 use super::config::ClusterConfig;
 use super::context::{ClusterContext, NodeCopies, NodeSettings};
 use super::http::request::{DATABASE, Request};
+use super::replication::NodeReplication;
+use super::slot::{NodeSlot, OwnBackend};
 use super::write_queue::WriteQueue;
 use crate::api::context::{AppContext, RequestLimits};
 use crate::api::database::{Database, DatabaseRules, WriteWait, observe};
@@ -55,24 +56,24 @@ pub(crate) struct ClusterApp {
 
 impl ClusterApp {
     /// Returns the node and its settings.
-    pub(crate) fn cluster(&self) -> &ClusterContext {
+    pub(crate) fn cluster(&self) -> &Arc<ClusterContext> {
         &self.cluster
     }
 }
 
-/// Creates the request handler of a node, and starts its queue of queued writes.
-pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTimes>) -> ClusterApp {
+/// Creates the request handler of a node that is not open yet, and starts its queue of queued writes.
+pub(crate) fn build_app(settings: NodeSettings, log_times: Arc<LogTimes>) -> ClusterApp {
     let config = &settings.config;
-    let counters: Arc<Counters> = Arc::default();
-    let backend: Arc<dyn Backend> = Arc::new(node.clone());
+    let (slot, counters) = (Arc::<NodeSlot>::default(), Arc::<Counters>::default());
+    let backend = Arc::new(OwnBackend(slot.clone()));
     let (location, last_backup) = (Location::File(config.data_dir.join("db.sqlite")), LastBackup::default());
-    let status = status_of(&node);
+    let status = status_of(&slot);
     let (observed, sql) = observe(&config.db_name, Some(status.clone()), &location, &last_backup, config.log.slow);
     let queue = WriteQueue::start(&config.write_queue, backend.clone(), sql.clone(), counters.clone());
     let mut metrics = Metrics::new(vec![observed], config.http_tls.as_ref().map(|files| files.cert.clone()));
     let (limits, hosts) = (limits(config), config.http_allowed_hosts.clone());
     let (request_limits, is_https) = (request_limits(config), config.http_tls.is_some());
-    let cluster = Arc::new(ClusterContext::new(node, settings, queue.written().clone()));
+    let cluster = Arc::new(ClusterContext::new(slot.clone(), settings, queue.written().clone()));
     metrics.register_collector(Box::new(NodeCollector { cluster: cluster.clone(), times: log_times }));
     let database = Database {
         id: cluster.config.db_name.clone(),
@@ -81,6 +82,7 @@ pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTi
         write_wait: WriteWait::ForOutcome,
         queued_writes: Arc::new(queue),
         copies: Some(Arc::new(NodeCopies(cluster.clone()))),
+        replication: Some(Arc::new(NodeReplication(slot))),
         last_backup,
         location,
         journal_mode: JournalMode::Wal,
@@ -94,10 +96,11 @@ pub(crate) fn build_app(node: Node, settings: NodeSettings, log_times: Arc<LogTi
 }
 
 /// Returns a function that returns the status of the node's database. While the node writes nothing because it waits
-/// for something, such as disk space, the status contains the reason.
-fn status_of(node: &Node) -> StatusFn {
-    let node = node.clone();
+/// for something, such as disk space, the status contains the reason. Until the node is open, the status is empty.
+fn status_of(slot: &Arc<NodeSlot>) -> StatusFn {
+    let slot = slot.clone();
     Arc::new(move || {
+        let Some(node) = slot.get() else { return Status::default() };
         let waits_for = node.waits_for().map(|why| why.to_string());
         Status { waits_for, ..node.database().status() }
     })

@@ -48,7 +48,8 @@ const SERIES: &[Series] = &[
 
 impl Collector for NodeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let status = self.cluster.node.status();
+        let Some(node) = self.cluster.node() else { return Ok(()) };
+        let status = node.status();
         for (name, help, metric_type, read) in SERIES {
             let mut metric = encoder.encode_descriptor(name, help, None, *metric_type)?;
             match metric_type {

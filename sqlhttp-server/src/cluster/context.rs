@@ -9,10 +9,13 @@ use sqlhttp_raft::Node;
 
 use super::auth::AuthFile;
 use super::config::ClusterConfig;
+use super::formation::discovery::DnsDiscovery;
+use super::slot::NodeSlot;
 use super::write_queue::WrittenBatches;
 use crate::api::admin::Copies;
 use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::TlsDescription;
+use crate::process::tls::peers::PeerTls;
 
 /// The settings of a node that request handlers use.
 pub(crate) struct NodeSettings {
@@ -21,22 +24,36 @@ pub(crate) struct NodeSettings {
     pub(crate) auth: Option<Arc<AuthFile>>,
     /// A description of the HTTPS settings; `None` if the node serves plain HTTP.
     pub(crate) tls: Option<TlsDescription>,
+    /// The encryption of the traffic between nodes; `None` if it is not encrypted.
+    pub(crate) node_tls: Option<Arc<PeerTls>>,
+    /// The search for the other nodes; `None` if the node does not search for them.
+    pub(crate) discovery: Option<Arc<DnsDiscovery>>,
 }
 
 /// The node of this process, with its settings.
 pub(crate) struct ClusterContext {
-    pub(crate) node: Node,
+    /// The node, once it is open.
+    pub(crate) slot: Arc<NodeSlot>,
     pub(crate) config: ClusterConfig,
     pub(crate) auth: Option<Arc<AuthFile>>,
     pub(crate) tls: Option<TlsDescription>,
+    /// The encryption of the traffic between nodes; `None` if it is not encrypted.
+    pub(crate) node_tls: Option<Arc<PeerTls>>,
+    /// The search for the other nodes; `None` if the node does not search for them.
+    pub(crate) discovery: Option<Arc<DnsDiscovery>>,
     /// The counters of the batches that the queue of queued writes has written.
     pub(crate) written: Arc<WrittenBatches>,
 }
 
 impl ClusterContext {
-    pub(crate) fn new(node: Node, settings: NodeSettings, written: Arc<WrittenBatches>) -> Self {
-        let NodeSettings { config, auth, tls } = settings;
-        ClusterContext { node, config, auth, tls, written }
+    pub(crate) fn new(slot: Arc<NodeSlot>, settings: NodeSettings, written: Arc<WrittenBatches>) -> Self {
+        let NodeSettings { config, auth, tls, node_tls, discovery } = settings;
+        ClusterContext { slot, config, auth, tls, node_tls, discovery, written }
+    }
+
+    /// Returns the node; `None` if it is not open yet.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.slot.get()
     }
 
     /// Returns whether `-http-allow-origin` allows pages of `origin` to read responses.
@@ -44,12 +61,6 @@ impl ClusterContext {
         self.config.http_allow_origin.as_deref().is_some_and(|allowed| {
             allowed == "*" || origin.is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
         })
-    }
-
-    /// Returns the URL of the node's HTTP API, with the advertised address.
-    pub(crate) fn api_url(&self) -> String {
-        let scheme = if self.config.http_tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.config.http_adv_addr)
     }
 }
 
@@ -65,10 +76,6 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 pub(crate) struct NodeCopies(pub(crate) Arc<ClusterContext>);
 
 impl Copies for NodeCopies {
-    fn has_leader(&self) -> bool {
-        self.0.node.status().leader().is_some()
-    }
-
     fn large_file_hint(&self) -> &'static str {
         "; POST /boot takes database files of any size"
     }
@@ -76,7 +83,7 @@ impl Copies for NodeCopies {
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let (to, first) = (to.to_owned(), if vacuumed { beside(to, "-whole") } else { to.to_owned() });
-            self.0.node.database().backup(&first).await?;
+            self.0.node().ok_or(Error::Closed)?.database().backup(&first).await?;
             // The copy leaves the node, so it must not contain the index up to which this node has applied the Raft
             // log.
             let finished = tokio::task::spawn_blocking(move || {
@@ -95,10 +102,10 @@ impl Copies for NodeCopies {
     }
 
     fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
-        Box::pin(self.0.node.load(file))
+        Box::pin(async { self.0.node().ok_or(Error::Closed)?.load(file).await })
     }
 
     fn scratch_file(&self) -> ScratchFile {
-        ScratchFile::in_directory(self.0.node.directory(), Purpose::Load)
+        ScratchFile::in_directory(&self.0.config.data_dir, Purpose::Load)
     }
 }

@@ -4,24 +4,25 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlhttp_core::{Options, sqlite_version};
-use sqlhttp_raft::{Node, NodeOptions, SnapshotPolicy};
+use sqlhttp_core::sqlite_version;
 use tokio::net::TcpListener;
 
-use super::app::{SHUTDOWN_TIMEOUT, build_app};
+use super::app::{ClusterApp, SHUTDOWN_TIMEOUT, build_app};
 use super::auth::AuthFile;
 use super::collector::LogTimes;
 use super::config::{self, ClusterConfig};
 use super::context::{ClusterContext, NodeSettings};
-use super::log;
-use super::observer::RqliteLog;
+use super::formation::discovery::DnsDiscovery;
+use super::start::Start;
+use super::{log, stop};
+use crate::http::app::App as _;
 use crate::http::run;
+use crate::process::shutdown;
+use crate::process::tls::peers::PeerTls;
 use crate::process::tls::{Tls, TlsOptions};
-use crate::process::{database_watch, shutdown};
 
 /// The time within which the node must close, after requests have had [`SHUTDOWN_TIMEOUT`] to end. Otherwise the
 /// process exits.
@@ -51,60 +52,70 @@ pub async fn main(arguments: &[OsString]) -> u8 {
     }
 }
 
-type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 async fn serve(config: ClusterConfig) -> Result<(), String> {
     announce();
     for (flag, why) in &config.ignored_flags {
         tracing::warn!(target: "rqlited", "-{flag} has no effect: {why}");
     }
     let signal = shutdown::signals().map_err(|error| format!("cannot listen to signals: {error}"))?;
-    let signal: Signal = Box::pin(async {
-        let name = signal.await;
-        tracing::info!(target: "rqlited", "received signal \"{name}\"");
-        shutdown::exit_after(SHUTDOWN_TIMEOUT + CLOSE_TIMEOUT);
-    });
     let raft_listener = bind(&config.raft_addr).await?;
-    tracing::info!(target: "mux", "mux serving on {}, advertising {}", config.raft_addr, config.raft_adv_addr);
+    let mux = if config.node_tls.is_some() { "TLS mux" } else { "mux" };
+    tracing::info!(target: "mux", "{mux} serving on {}, advertising {}", config.raft_addr, config.raft_adv_addr);
     let is_new = create_directory(&config.data_dir)?;
     let auth = open_auth(config.auth_file.as_deref())?;
     let tls = load_tls(&config)?;
+    let node_tls = load_node_tls(&config)?;
+    let discovery = discovery(&config)?;
     let http_listener = bind(&config.http_addr).await?;
     tracing::info!(target: "http", "service listening on {}", config.http_addr);
-    let log_times = Arc::new(LogTimes::default());
-    let node = start_node(&config, is_new, &log_times).await?;
     let described = tls.as_ref().map(Tls::describe);
-    let settings = NodeSettings { config: config.clone(), auth, tls: described };
-    let app = Arc::new(build_app(node.clone(), settings, log_times));
-    log_addresses(&config, app.cluster());
-    database_watch::start(node.database(), &config.db_name, config.check_interval);
-    let failure = Arc::new(OnceLock::new());
-    let stop = if config.exit_on_failure { stop_signal(signal, node.clone(), failure.clone()) } else { signal };
-    let served = run(http_listener, app, tls, stop).await;
-    drop(raft_listener);
-    let closed = node.close().await;
+    let log_times = Arc::new(LogTimes::default());
+    let app =
+        Arc::new(build_app(NodeSettings { config, auth, tls: described, node_tls, discovery }, log_times.clone()));
+    let cluster = app.cluster().clone();
+    let raft_listener = raft_listener.into_std().map_err(|error| format!("the Raft listener: {error}"))?;
+    let mut start = Start::begin(cluster.clone(), raft_listener, is_new, log_times);
+    let mut ended = Ok(());
+    let stop = async { ended = until_stopped(signal, &app, &mut start).await };
+    let served = run(http_listener, app.clone(), tls, stop).await;
+    start.end().await;
+    let closed = match cluster.node() {
+        Some(node) => node.close().await,
+        None => Ok(()),
+    };
     served.map_err(|error| format!("serving has ended: {error}"))?;
+    ended?;
     closed.map_err(|error| format!("closing: {error}"))?;
-    if let Some(why) = failure.get() {
-        return Err(format!("this node had stopped: {why}"));
-    }
     tracing::info!(target: "rqlited", "rqlite server stopped");
     Ok(())
 }
 
-/// Returns a future that resolves when the process must end: when `signal` resolves, or when the node has stopped
-/// because of a failure. In the latter case, a supervisor can restart the process.
-fn stop_signal(signal: Signal, node: Node, failure: Arc<OnceLock<String>>) -> Signal {
-    Box::pin(async move {
-        tokio::select! {
-            () = signal => {}
-            why = node.failure() => {
-                tracing::error!(target: "rqlited", "this process ends because the node has stopped: {why} (-exit-on-failure)");
-                // The result can be ignored: only this function sets `failure`, and only once.
-                let _ = failure.set(why);
-            }
+/// Waits until the process must end: until it receives a stop signal, the node could not be started, or the node has
+/// stopped because of a failure. In the last case, a supervisor can restart the process. After a signal, prepares the
+/// node for its stop. Returns the last message of the process if it ends because of an error.
+async fn until_stopped(
+    signal: impl Future<Output = &'static str>,
+    app: &ClusterApp,
+    start: &mut Start,
+) -> Result<(), String> {
+    let cluster = app.cluster();
+    tokio::select! {
+        name = signal => tracing::info!(target: "rqlited", "received signal \"{name}\""),
+        why = start.failed() => return Err(why),
+        why = failure(cluster), if cluster.config.exit_on_failure => {
+            tracing::error!(target: "rqlited", "this process ends because the node has stopped: {why} (-exit-on-failure)");
+            return Err(format!("this node had stopped: {why}"));
         }
-    })
+    }
+    shutdown::exit_after(stop::prepare_timeout(&cluster.config) + SHUTDOWN_TIMEOUT + CLOSE_TIMEOUT);
+    let Some(node) = cluster.node() else { return Ok(()) };
+    app.transport().stop();
+    stop::prepare(node, &cluster.config, cluster.auth.as_deref()).await
+}
+
+/// Waits until the node has stopped because of a failure, and returns the reason.
+async fn failure(cluster: &ClusterContext) -> String {
+    cluster.slot.opened().await.failure().await
 }
 
 fn announce() {
@@ -150,6 +161,19 @@ fn load_tls(config: &ClusterConfig) -> Result<Option<Tls>, String> {
     Ok(Some(tls))
 }
 
+fn load_node_tls(config: &ClusterConfig) -> Result<Option<Arc<PeerTls>>, String> {
+    let Some(options) = &config.node_tls else { return Ok(None) };
+    let tls = PeerTls::load(options).map_err(|error| format!("failed to enable TLS between nodes: {error}"))?;
+    Ok(Some(Arc::new(tls)))
+}
+
+/// Returns the search for the other nodes; `None` if the command line does not ask for it.
+fn discovery(config: &ClusterConfig) -> Result<Option<Arc<DnsDiscovery>>, String> {
+    let Some(discovery) = &config.formation.discovery else { return Ok(None) };
+    let port = config::address::split_host_port(&config.raft_adv_addr).and_then(|(_, port)| port.parse().ok());
+    DnsDiscovery::new(discovery, port.unwrap_or_default()).map(|discovery| Some(Arc::new(discovery)))
+}
+
 async fn bind(address: &str) -> Result<TcpListener, String> {
     let bound = match config::address::split_host_port(address) {
         Some(("", port)) => bind_all(port).await,
@@ -164,66 +188,5 @@ async fn bind_all(port: &str) -> io::Result<TcpListener> {
     match TcpListener::bind(format!("[::]:{port}")).await {
         Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(format!("0.0.0.0:{port}")).await,
         bound => bound,
-    }
-}
-
-async fn start_node(config: &ClusterConfig, is_new: bool, log_times: &Arc<LogTimes>) -> Result<Node, String> {
-    let (id, address) = (&config.node_id, &config.raft_adv_addr);
-    tracing::info!(target: "store", "opening store with node ID {id}, listening on {address}");
-    config.raft.check_timeouts().map_err(|why| format!("failed to open store: {why}"))?;
-    if is_new {
-        tracing::info!(target: "rqlited", "bootstrapping single new node");
-    }
-    refuse_foreign_state(&config.data_dir).map_err(|why| format!("failed to open store: {why}"))?;
-    let options = NodeOptions {
-        database: database_options(config),
-        heartbeat_timeout: config.raft.heartbeat_timeout,
-        apply_timeout: config.raft.apply_timeout,
-        write_steps_max: config.write_steps_max,
-        snapshots: SnapshotPolicy {
-            entries: config.raft.snapshot_entries,
-            wal_bytes: config.raft.snapshot_wal_bytes.unwrap_or_default(),
-            interval: config.raft.snapshot_interval,
-        },
-        vacuum_interval: config.auto_vacuum_interval.unwrap_or_default(),
-        optimize_interval: config.auto_optimize_interval.unwrap_or_default(),
-        observer: Arc::new(RqliteLog::new(log_times.clone())),
-        ..NodeOptions::new(&config.data_dir, id, address)
-    };
-    Node::start(options).await.map_err(|error| format!("failed to open store: {error}"))
-}
-
-/// Returns an error if the data directory contains the files of an rqlite node, which this program cannot read.
-fn refuse_foreign_state(directory: &Path) -> Result<(), String> {
-    let file = directory.join("raft.db");
-    if !file.exists() {
-        return Ok(());
-    }
-    Err(format!(
-        "{} is rqlite's, which this program cannot read: take a backup of that node (/db/backup), start in an empty \
-         directory, and load the backup there (/boot)",
-        file.display()
-    ))
-}
-
-fn database_options(config: &ClusterConfig) -> Options {
-    let defaults = Options::default();
-    Options {
-        foreign_keys: config.foreign_keys,
-        value_bytes_max: config.value_bytes_max,
-        value_bytes_max_name: "-max-value-bytes",
-        memory_bytes_max: config.memory_bytes_max,
-        memory_bytes_max_name: "-max-statement-memory",
-        read_queue_len_max: defaults.read_queue_len_max,
-        read_threads: config.reads_max.map_or(defaults.read_threads, |max| defaults.read_threads.min(max.max(1))),
-        ..defaults
-    }
-}
-
-fn log_addresses(config: &ClusterConfig, cluster: &ClusterContext) {
-    let url = cluster.api_url();
-    tracing::info!(target: "rqlited", "node HTTP API available at {url}");
-    if let Some((host, port)) = config::address::split_host_port(&config.http_adv_addr) {
-        tracing::info!(target: "rqlited", "connect using the command-line tool via 'rqlite -H {host} -p {port}'");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, header};
-use sqlhttp_core::Backend;
+use sqlhttp_core::{Backend, ReadLevel};
 use sqlhttp_ws4sqlite::{Refusal, Statements};
 
 use super::config::{DatabaseConfig, ServerConfig};
@@ -139,6 +139,7 @@ fn database(
         sql,
         write_wait: WriteWait::UntilDeadline,
         copies,
+        replication: None,
         last_backup,
         location: config.location.clone(),
         journal_mode: config.journal_mode,
@@ -259,7 +260,7 @@ impl<'a> DatabaseRequest<'a> {
     }
 
     async fn transaction(&self, body: &mut Option<Incoming>) -> HttpResponse {
-        let mut response = transaction::answer(&self.exchange(), body).await;
+        let mut response = transaction::answer(&self.exchange(), ReadLevel::Weak, body).await;
         compress(&mut response, &self.request.headers).await;
         response
     }

@@ -1,4 +1,4 @@
-//! A node of a cluster as a process (`sqlhttp-cluster`), started with rqlited's flags, and a few calls to its API.
+//! Nodes of a cluster as processes (`sqlhttp-cluster`), started with rqlited's flags, and a few calls to their API.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The command line of a node.
 #[derive(Debug, Clone)]
 pub struct Node {
+    name: String,
     flags: Vec<String>,
     directory: PathBuf,
     ports: (u16, u16),
@@ -64,7 +65,24 @@ fn ended(mut process: Process, words: &[String]) -> Exit {
 impl Node {
     /// A node with its data in this directory and with ports of its own, the same at each start.
     pub fn new(directory: &Path) -> Node {
-        Node { flags: Vec::new(), directory: directory.to_owned(), ports: (free_port(), free_port()), open_files: None }
+        let (name, flags, ports) = ("n1".to_owned(), Vec::new(), (free_port(), free_port()));
+        Node { name, flags, directory: directory.to_owned(), ports, open_files: None }
+    }
+
+    /// Sets the name, which is `n1` otherwise.
+    pub fn named(mut self, name: &str) -> Node {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// The address where other nodes reach this one.
+    pub fn raft_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.1)
+    }
+
+    /// The URL of the HTTP API.
+    pub fn api_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.0)
     }
 
     /// Adds words before the directory.
@@ -81,8 +99,8 @@ impl Node {
 
     /// The command line.
     pub fn words(&self) -> Vec<String> {
-        let (http, raft) = (format!("127.0.0.1:{}", self.ports.0), format!("127.0.0.1:{}", self.ports.1));
-        let words = ["-node-id", "n1", "-http-addr", &http, "-raft-addr", &raft].map(str::to_owned);
+        let (http, raft) = (format!("127.0.0.1:{}", self.ports.0), self.raft_address());
+        let words = ["-node-id", &self.name, "-http-addr", &http, "-raft-addr", &raft].map(str::to_owned);
         let directory = self.directory.to_string_lossy().into_owned();
         words.into_iter().chain(self.flags.iter().cloned()).chain([directory]).collect()
     }
@@ -105,7 +123,7 @@ impl Node {
     pub fn try_start(&self) -> Result<Server, Exit> {
         let server = self.spawn_server();
         let deadline = Instant::now() + PATIENCE;
-        while !self.is_ready() {
+        while !self.is_ready(&server) {
             if server.has_ended() {
                 return Err(server.wait());
             }
@@ -120,10 +138,12 @@ impl Node {
         Server::of_node(self.spawn(), self.ports.0, self.ports.1)
     }
 
-    fn is_ready(&self) -> bool {
+    /// Whether `/readyz` answers 200. If it requires credentials, whether the log says that the node serves requests.
+    fn is_ready(&self, server: &Server) -> bool {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], self.ports.0));
         let answer = Client::connect(address).and_then(|mut client| client.send(&Request::new("GET", "/readyz")));
-        answer.is_ok_and(|answer| [200, 401].contains(&answer.status))
+        let serves = || server.stderr().iter().any(|line| line.contains("node HTTP API available at"));
+        answer.is_ok_and(|answer| answer.status == 200 || answer.status == 401 && serves())
     }
 
     /// Starts the node and waits until it ends by itself.
@@ -166,5 +186,102 @@ impl Server {
     pub fn applied_index(&self) -> u64 {
         let index = self.get("/status?key=store.raft.applied_index").json();
         index.as_u64().unwrap_or_else(|| panic!("no index: {index}"))
+    }
+}
+
+/// The nodes of a cluster on this machine, `n1`, `n2` and so on. The first one has created the cluster; the others have
+/// joined it through the first one.
+pub struct Cluster {
+    nodes: Vec<Node>,
+    /// The processes of the nodes; `None` for a node that does not run.
+    servers: Vec<Option<Server>>,
+    dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts this number of voters, each with these flags, and waits until all are ready.
+    pub fn start(count: usize, flags: &[&str]) -> Cluster {
+        let mut cluster = Cluster { nodes: Vec::new(), servers: Vec::new(), dir: temp_dir() };
+        for _ in 0..count {
+            cluster.add(flags);
+        }
+        cluster
+    }
+
+    /// Starts a further node with these flags, and waits until it is ready. Returns its index.
+    pub fn add(&mut self, flags: &[&str]) -> usize {
+        let index = self.nodes.len();
+        let name = format!("n{}", index + 1);
+        let node = Node::new(&self.dir.path().join(&name)).named(&name).flags(flags.iter().copied());
+        let node = match self.nodes.first() {
+            Some(first) => node.flags(["-join", &first.raft_address(), "-join-interval", "250ms"]),
+            None => node,
+        };
+        self.servers.push(Some(node.start()));
+        self.nodes.push(node);
+        index
+    }
+
+    /// The command line of a node.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// The process of a node; panics if it does not run.
+    pub fn server(&self, index: usize) -> &Server {
+        self.servers[index].as_ref().unwrap_or_else(|| panic!("node {index} does not run"))
+    }
+
+    /// The indexes of the nodes that run.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|index| self.servers[*index].is_some()).collect()
+    }
+
+    /// Kills a node with SIGKILL.
+    pub fn kill(&mut self, index: usize) {
+        self.servers[index].take().expect("the node runs").crash();
+    }
+
+    /// Stops a node with SIGTERM, and returns its end.
+    pub fn stop(&mut self, index: usize) -> Exit {
+        self.servers[index].take().expect("the node runs").stop()
+    }
+
+    /// Starts a node again with its data and its addresses, without `-join`, and waits until it is ready.
+    pub fn restart(&mut self, index: usize) {
+        let mut node = self.nodes[index].clone();
+        if let Some(at) = node.flags.iter().position(|flag| flag == "-join") {
+            node.flags.drain(at..at + 2);
+        }
+        self.servers[index] = Some(node.start());
+    }
+
+    /// Waits until all nodes that run name the same leader, which runs, and are ready. Returns its index.
+    pub fn leader(&self) -> usize {
+        let mut leader = None;
+        super::eventually("all nodes have the same leader", || {
+            let running = self.running();
+            let named: Vec<String> = running.iter().map(|index| self.leader_named_by(*index)).collect();
+            leader = running.iter().copied().find(|index| named.iter().all(|name| *name == self.nodes[*index].name));
+            leader.is_some() && running.iter().all(|index| self.server(*index).get("/readyz").status == 200)
+        });
+        leader.expect("a leader")
+    }
+
+    /// The name of the leader in the status of a node; empty if the node knows of none.
+    pub fn leader_named_by(&self, index: usize) -> String {
+        let id = self.server(index).get("/status?key=store.leader.node_id").json();
+        id.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A running node that is not the leader.
+    pub fn follower(&self) -> usize {
+        let leader = self.leader();
+        self.running().into_iter().find(|index| *index != leader).expect("a follower")
+    }
+
+    /// The number of members, as a node reports it.
+    pub fn members_named_by(&self, index: usize) -> usize {
+        self.server(index).get("/nodes?nonvoters").json().as_object().map_or(0, serde_json::Map::len)
     }
 }

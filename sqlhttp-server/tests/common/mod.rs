@@ -13,7 +13,7 @@ pub mod server;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use cluster::Node;
+pub use cluster::{Cluster, Node};
 pub use http::{Client, Request, Response};
 pub use random::Random;
 pub use server::{Exit, Launch, Server, series};

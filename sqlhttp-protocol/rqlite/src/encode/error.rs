@@ -48,7 +48,7 @@ pub fn encode_error(error: &Error, shape: &ReplyShape, trailer: &Trailer) -> Rep
             encode_top_level_error(&text, shape, trailer)
         }
         Error::NoLeader | Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &text),
-        Error::Unauthorized => Reply::error(401, &text),
+        Error::Unauthorized => Reply::error(401, messages::unauthorized(shape.endpoint)),
         Error::Sqlite { .. } | Error::Io { .. } | Error::Poisoned(_) | Error::Unsupported(_) => {
             Reply::error(500, &text)
         }

@@ -24,6 +24,8 @@ pub struct NodeStatus {
     pub http: Http,
     /// The addresses of the node, to which other nodes and clients connect.
     pub cluster: Cluster,
+    /// Whether the traffic between nodes is encrypted.
+    pub node_tls: bool,
     /// The directory of the SQLite extensions.
     pub extensions_dir: String,
     /// The network interfaces of the host.
@@ -31,8 +33,25 @@ pub struct NodeStatus {
     /// The time of the last backup, in RFC 3339 with nanoseconds. `None` if there was no backup since the process
     /// started.
     pub last_backup_time: Option<String>,
-    /// The facts about the store: the Raft log and the database.
-    pub store: Store,
+    /// The search for the other nodes with DNS. `None` if the node does not search for them.
+    pub discovery: Option<Discovery>,
+    /// The facts about the store: the Raft log and the database. `None` if the store is not open yet.
+    pub store: Option<Store>,
+}
+
+/// The facts about the search for the other nodes with DNS that `/status` reports.
+#[derive(Debug, Clone, Default)]
+pub struct Discovery {
+    /// The host name that is looked up.
+    pub name: String,
+    /// The Raft port of the nodes at the addresses that are found.
+    pub port: u16,
+    /// The time of the last successful lookup, in RFC 3339 with nanoseconds. `None` if there was none.
+    pub last_contact: Option<String>,
+    /// The addresses that the last successful lookup has found.
+    pub last_addresses: Vec<String>,
+    /// The error of the last lookup. `None` if it was successful.
+    pub last_error: Option<String>,
 }
 
 /// The addresses at which other nodes and clients connect to a node.
@@ -57,11 +76,14 @@ impl NodeStatus {
             ("cluster", json!({ "addr": addr, "api_addr": api_addr, "https": https.to_string() })),
             ("extensions", json!({ "dir": self.extensions_dir, "names": [] })),
             ("http", self.http.document()),
-            ("mux", mux(addr)),
+            ("mux", mux(addr, self.node_tls)),
             ("network", json!({ "interfaces": network::document(&self.interfaces) })),
-            ("store", self.store.document()),
+            ("store", self.store.as_ref().map_or_else(|| json!({ "open": false }), Store::document)),
         ];
         all.extend(sections.map(|(name, section)| (name.to_owned(), section)));
+        if let Some(discovery) = &self.discovery {
+            all.insert("disco".to_owned(), discovery.document());
+        }
         if let Some(time) = &self.last_backup_time {
             all.insert("last_backup_time".to_owned(), json!(time));
         }
@@ -69,12 +91,26 @@ impl NodeStatus {
     }
 }
 
+impl Discovery {
+    fn document(&self) -> Value {
+        let mut disco = json!({ "mode": "dns", "name": self.name, "port": self.port });
+        if let Some(time) = &self.last_contact {
+            disco["last_contact"] = json!(time);
+            disco["last_addresses"] = json!(self.last_addresses);
+        }
+        if let Some(error) = &self.last_error {
+            disco["last_error"] = json!(error);
+        }
+        disco
+    }
+}
+
 /// Describes the port that the nodes use for all connections among themselves.
-fn mux(addr: &str) -> Value {
+fn mux(addr: &str, tls: bool) -> Value {
     json!({
         "addr": addr,
         "handlers": MUX_HANDLERS,
         "timeout": MUX_TIMEOUT,
-        "tls": "disabled",
+        "tls": if tls { "enabled" } else { "disabled" },
     })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use sqlhttp_text::duration;
 
 use super::size::friendly;
 
@@ -33,6 +34,8 @@ pub struct Raft {
     pub state: &'static str,
     /// Whether this node is the leader.
     pub leads: bool,
+    /// The time since this node has last received a message from the leader. `None` if it has not received any.
+    pub last_contact: Option<Duration>,
     /// The current Raft term.
     pub term: u64,
     /// The index of the last Raft log entry that is known to be committed.
@@ -99,7 +102,11 @@ impl Raft {
         raft["commit_index"] = json!(self.commit_index);
         raft["config"] = self.settings.document();
         raft["fsm_pending"] = json!(self.commit_index.saturating_sub(self.applied_index));
-        raft["last_contact"] = if self.leads { json!(0) } else { json!("never") };
+        raft["last_contact"] = match self.last_contact {
+            _ if self.leads => json!(0),
+            Some(time) => json!(duration::format(time)),
+            None => json!("never"),
+        };
         raft["last_log_index"] = json!(self.last_log_index);
         raft["last_log_term"] = json!(self.last_log_term);
         raft["last_snapshot_index"] = json!(self.snapshot_index);
@@ -107,10 +114,12 @@ impl Raft {
         raft["latest_configuration"] = json!(configuration(&self.members));
         raft["log_size"] = json!(self.log_bytes);
         raft["log_size_friendly"] = json!(friendly(self.log_bytes));
-        raft["num_peers"] = json!(self.voters().filter(|member| member.id != *node_id).count());
+        let is_voter = self.voters().any(|member| member.id == *node_id);
+        // A node that does not vote reports no peers.
+        raft["num_peers"] = json!(if is_voter { self.voters().count().saturating_sub(1) } else { 0 });
         raft["state"] = json!(self.state);
         raft["term"] = json!(self.term);
-        raft["voter"] = json!(self.voters().any(|member| member.id == *node_id));
+        raft["voter"] = json!(is_voter);
         raft
     }
 

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use hyper::StatusCode;
+use hyper::header::HeaderValue;
 use sqlhttp_core::{Answer, Ending, Error, Outcome, Part, PartStream};
 use sqlhttp_rqlite::{EncodeError, Endpoint, PartEncoder, Reply, ReplyShape, Trailer, encode, encode_error};
 
-use super::identity::ServerIdentity;
 use super::reply::{from_protocol, panicked, served_by};
 use crate::api::outcome::{is_small, log_error};
 use crate::api::streaming::{self, EncodedAnswer, StreamError};
@@ -16,6 +16,8 @@ use crate::http::reply::{self, HttpResponse, ReplyBody};
 pub(crate) struct ReplyContext {
     pub(crate) endpoint: Endpoint,
     pub(crate) shape: ReplyShape,
+    /// The value of the header with the node that has executed the statements; `None` for no header.
+    pub(crate) served_by: Option<HeaderValue>,
     /// The time at which the server received the request.
     pub(crate) started: Instant,
 }
@@ -29,25 +31,21 @@ impl ReplyContext {
 }
 
 /// Builds the response to a request with SQL statements from the result of its batch.
-pub(crate) async fn respond(
-    answer: Result<Answer, Error>,
-    context: ReplyContext,
-    identity: &ServerIdentity,
-) -> HttpResponse {
+pub(crate) async fn respond(answer: Result<Answer, Error>, mut context: ReplyContext) -> HttpResponse {
     match answer {
         Ok(Answer::Whole(outcome)) => {
             let served = !matches!(outcome.ending, Ending::NotCommitted(_));
-            let response = whole(outcome, context).await.map_or_else(panicked, from_protocol);
-            if served { served_by(response, identity) } else { response }
+            let address = context.served_by.take().filter(|_| served);
+            served_by(whole(outcome, context).await.map_or_else(panicked, from_protocol), address)
         }
         // Boxed, because this future is large and rarely needed.
-        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, context, identity)).await,
+        Ok(Answer::Parts(parts)) => Box::pin(in_parts(parts, context)).await,
         Err(error) => {
             log_error(&error);
             let response = from_protocol(encode_error(&error, &context.shape, &context.trailer(0)));
             // rqlite reports a timeout as an error of the statements. So its response has the header with the node that
             // ran them.
-            if matches!(error, Error::Timeout) { served_by(response, identity) } else { response }
+            served_by(response, context.served_by.filter(|_| matches!(error, Error::Timeout)))
         }
     }
 }
@@ -60,16 +58,16 @@ async fn whole(outcome: Outcome, context: ReplyContext) -> Option<Reply> {
     tokio::task::spawn_blocking(encoding).await.ok()
 }
 
-async fn in_parts(parts: Box<dyn PartStream>, context: ReplyContext, identity: &ServerIdentity) -> HttpResponse {
-    let ReplyContext { endpoint, shape, started } = context;
+async fn in_parts(parts: Box<dyn PartStream>, context: ReplyContext) -> HttpResponse {
+    let ReplyContext { endpoint, shape, served_by: address, started } = context;
     let media_type = endpoint.content_type().header();
     let raft_index = parts.log_index();
     let encoder = TimedEncoder { encoder: PartEncoder::new(shape.clone()), started, raft_index };
     match streaming::begin(parts, encoder).await {
         Ok(EncodedAnswer::Whole(body)) => {
-            served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), identity)
+            served_by(reply::with_type(StatusCode::OK, media_type, ReplyBody::Whole(body.into())), address)
         }
-        Ok(EncodedAnswer::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), identity),
+        Ok(EncodedAnswer::Stream(body)) => served_by(reply::with_type(StatusCode::OK, media_type, body), address),
         Err(StreamError::Encode(error)) => from_protocol(error.reply),
         Err(StreamError::Error(error)) => {
             log_error(&error);

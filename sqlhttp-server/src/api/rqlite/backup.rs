@@ -2,20 +2,21 @@
 //! removes it.
 
 use std::io;
+use std::time::Instant;
 
 use async_compression::tokio::bufread::GzipEncoder;
 use futures_util::StreamExt;
 use hyper::StatusCode;
-use sqlhttp_core::{Error, JournalMode, Location};
+use sqlhttp_core::{Deadline, Error, JournalMode, Location};
 use sqlhttp_rqlite::{BackupFormat, Params};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufRead, AsyncSeekExt, AsyncWriteExt, SeekFrom};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::copy::{DatabaseCopy, copy_error};
-use super::dump;
 use super::reply::error;
-use crate::api::exchange::Exchange;
+use super::{dump, redirect};
+use crate::api::exchange::{Exchange, with_deadline};
 use crate::http::reply::{self, ByteStream, EarlyResponse, HttpResponse, ReplyBody};
 
 /// The size of the chunks in which a file is sent, in bytes.
@@ -37,9 +38,9 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
     let Some(copies) = &exchange.database.copies else {
         return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be copied")));
     };
-    if !params.noleader && !copies.has_leader() {
-        exchange.context.counters.leader_not_found.add(1);
-        return Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found")));
+    if !params.noleader {
+        redirect::to_leader(exchange, &params, Some(media_type(params.backup_format))).await?;
+        catch_up(exchange, &params).await?;
     }
     exchange.context.counters.backups.add(1);
     let copy = DatabaseCopy::make(exchange, copies, params.vacuum).await?;
@@ -49,22 +50,50 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, params: Params) -> Result<Ht
         && !params.vacuum
         && exchange.database.journal_mode == JournalMode::Wal
         && matches!(exchange.database.location, Location::File(_));
-    let (media_type, body) = match params.backup_format {
+    let media_type = media_type(params.backup_format);
+    let body = match params.backup_format {
         BackupFormat::Sql => {
             let text = dump::stream(copy, params.tables).await.map_err(|why| copy_error(&why))?;
-            let body = if params.compress {
+            if params.compress {
                 gzipped(StreamReader::new(text))
             } else {
                 ReplyBody::Stream { stream: text, len: None }
-            };
-            ("application/sql", body)
+            }
         }
         BackupFormat::Binary | BackupFormat::Delete => {
             let sent = send(copy, wal, params.compress).await;
-            ("application/octet-stream", sent.map_err(|why| copy_error(&io_error(why)))?)
+            sent.map_err(|why| copy_error(&io_error(why)))?
         }
     };
     Ok(reply::with_type(StatusCode::OK, media_type, body))
+}
+
+fn media_type(format: BackupFormat) -> &'static str {
+    match format {
+        BackupFormat::Sql => "application/sql",
+        BackupFormat::Binary | BackupFormat::Delete => "application/octet-stream",
+    }
+}
+
+/// Waits until this node's database contains every write that was acknowledged before the request, so that a copy of it
+/// is as good as a copy of the leader's database.
+async fn catch_up(exchange: &Exchange<'_>, params: &Params) -> Result<(), EarlyResponse> {
+    let Some(replication) = &exchange.database.replication else { return Ok(()) };
+    let caught_up = if !replication.is_open() {
+        return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, "store not open")));
+    } else if replication.leader_address().is_none() {
+        Err(Error::NoLeader)
+    } else {
+        let deadline = Deadline::after(Instant::now(), params.timeout);
+        with_deadline(deadline, replication.catch_up(deadline)).await
+    };
+    caught_up.map_err(|why| match why {
+        Error::NoLeader => {
+            exchange.context.counters.leader_not_found.add(1);
+            Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))
+        }
+        why => copy_error(&why),
+    })
 }
 
 /// Builds a response body that sends a copy of the database. If `wal` is set, the header of the copy is changed to the

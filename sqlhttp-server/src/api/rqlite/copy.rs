@@ -50,9 +50,9 @@ pub(crate) fn copy_error(why: &Error) -> EarlyResponse {
         | Error::NoLeader
         | Error::Timeout
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
-        Error::Unauthorized => error(StatusCode::UNAUTHORIZED, &why.to_string()),
         // The path must not be shown to clients.
         Error::Io { action, source, .. } => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{action}: {source}")),
+        Error::Unauthorized => error(StatusCode::UNAUTHORIZED, "remote backup not authorized"),
         Error::LeadershipLost
         | Error::Unknown
         | Error::ReadOnly

@@ -11,6 +11,7 @@
 //! * `queue`: `/db/execute?queue`, which executes queued writes.
 //! * `queued_writes`: the trait for executing queued writes, and an implementation without a queue.
 //! * `readyz`: `/readyz` on the standalone server, and the checks that a cluster node also makes.
+//! * `redirect`: the parameter `redirect`, which redirects a client to the leader.
 //! * `reply`: functions that build responses in rqlite's format.
 //! * `resource`: the type whose variants are the endpoints.
 //! * `service`: the order of the checks of a request, on which clients depend. Each program supplies its paths and its
@@ -36,6 +37,7 @@ pub(crate) mod members;
 pub(crate) mod queue;
 pub(crate) mod queued_writes;
 pub(crate) mod readyz;
+pub(crate) mod redirect;
 pub(crate) mod reply;
 pub(crate) mod resource;
 pub(crate) mod service;

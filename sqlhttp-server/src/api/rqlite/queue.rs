@@ -22,6 +22,9 @@ pub(crate) async fn answer(
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
     let (endpoint, started) = (Endpoint::Queue, Instant::now());
+    if !params.noleader {
+        require_leader(exchange)?;
+    }
     let call = statements::read_call(exchange, endpoint, &params, body).await?;
     let (batch, shape) = call.into_batch(endpoint, &params).map_err(refused)?;
     let identity = &exchange.context.identity;
@@ -53,8 +56,20 @@ pub(crate) async fn answer(
     })?;
     counters.queued_executions_ok.add(1);
     identity.record_executed(number);
-    let context = ReplyContext { endpoint, shape, started };
+    let context = ReplyContext { endpoint, shape, served_by: None, started };
     Ok(from_protocol(encode_queued(number, &context.shape, &context.trailer(0))))
+}
+
+/// Refuses a queued write if no leader is known. Like rqlite, does not wait for one.
+fn require_leader(exchange: &Exchange<'_>) -> Result<(), EarlyResponse> {
+    let Some(replication) = &exchange.database.replication else { return Ok(()) };
+    if replication.is_leader() || replication.leader_address().is_some() {
+        return Ok(());
+    }
+    let counters = &exchange.context.counters;
+    counters.queued_executions.add(1);
+    counters.leader_not_found.add(1);
+    Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found")))
 }
 
 fn wait_timeout() -> EarlyResponse {

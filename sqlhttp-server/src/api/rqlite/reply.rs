@@ -4,7 +4,6 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
 use sqlhttp_rqlite::{Refusal, Reply};
 
-use super::identity::ServerIdentity;
 use crate::http::body::BodyError;
 use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
 
@@ -54,8 +53,8 @@ pub(crate) fn panicked() -> HttpResponse {
 }
 
 /// Adds to a response the header with the address of the node that has executed the statements.
-pub(crate) fn served_by(mut response: HttpResponse, identity: &ServerIdentity) -> HttpResponse {
-    if let Some(address) = identity.served_by() {
+pub(crate) fn served_by(mut response: HttpResponse, address: Option<HeaderValue>) -> HttpResponse {
+    if let Some(address) = address {
         response.headers_mut().insert(X_RQLITE_SERVED_BY, address);
     }
     response

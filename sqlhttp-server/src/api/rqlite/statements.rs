@@ -11,10 +11,11 @@ use hyper::{Method, StatusCode};
 use sqlhttp_core::{Answer, Batch, Deadline, Error, Outcome};
 use sqlhttp_rqlite::{
     Call, ContentType, Endpoint, Params, Refusal, ReplyShape, Trailer, decode, decode_query_string, encode_sql,
-    is_database_file,
+    encode_top_level_error, is_database_file,
 };
 
 use super::answer::{self, ReplyContext};
+use super::redirect;
 use super::reply::{body_error_with_hint, error, from_protocol, panicked, refused};
 use crate::api::exchange::{DECODED_INLINE_MAX, Exchange, with_deadline};
 use crate::api::outcome::log_error;
@@ -37,11 +38,57 @@ pub(crate) async fn answer(
     count_statements(exchange, endpoint, call.statements.len());
     let (batch, shape) =
         call.into_batch(endpoint, &params).map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
+    redirect_to_leader(exchange, endpoint, &params).await?;
+    let is_stale = is_stale(exchange, &params);
     let outcome = run(exchange, endpoint, batch, &params).await;
-    let mut response =
-        answer::respond(outcome, ReplyContext { endpoint, shape, started }, &exchange.context.identity).await;
+    if is_stale && outcome.as_ref().is_ok_and(only_reads) {
+        let trailer = Trailer { elapsed: started.elapsed(), raft_index: 0 };
+        return Ok(from_protocol(encode_top_level_error("stale read", &shape, &trailer)));
+    }
+    if matches!(outcome, Err(Error::NoLeader)) {
+        exchange.context.counters.leader_not_found.add(1);
+    }
+    let served_by = exchange.served_by(is_forwarded(endpoint, &outcome));
+    let mut response = answer::respond(outcome, ReplyContext { endpoint, shape, served_by, started }).await;
     compress(&mut response, &exchange.request.headers).await;
     Ok(response)
+}
+
+/// Returns the redirect to the leader as an error if the request must be redirected. A request at a level that this node
+/// answers without the leader is not redirected, unless its endpoint only writes.
+async fn redirect_to_leader(exchange: &Exchange<'_>, endpoint: Endpoint, params: &Params) -> Result<(), EarlyResponse> {
+    let writes = matches!(endpoint, Endpoint::Execute | Endpoint::Load);
+    if !params.redirect || (!writes && redirect::is_local_read(exchange, params.level)) {
+        return Ok(());
+    }
+    let media_type = Some(endpoint.content_type().header()).filter(|_| endpoint != Endpoint::Load);
+    redirect::to_leader(exchange, params, media_type).await
+}
+
+/// Returns whether a read of this request would return data that is older than the request allows. The limit applies
+/// only to reads from this node's database without the leader.
+fn is_stale(exchange: &Exchange<'_>, params: &Params) -> bool {
+    let (Some(replication), Some(freshness)) = (&exchange.database.replication, params.freshness) else {
+        return false;
+    };
+    replication.reads_locally(params.level) && replication.is_stale(freshness, params.freshness_strict)
+}
+
+/// Returns whether a batch has only read. A result in parts is always one of a batch that only reads.
+fn only_reads(answer: &Answer) -> bool {
+    match answer {
+        Answer::Whole(outcome) => outcome.info.iter().all(|info| info.reads),
+        Answer::Parts(_) => true,
+    }
+}
+
+/// Returns whether a node that is not the leader forwards the batch to the leader: all writes, but no reads.
+fn is_forwarded(endpoint: Endpoint, outcome: &Result<Answer, Error>) -> bool {
+    match endpoint {
+        Endpoint::Execute | Endpoint::Load => true,
+        Endpoint::Request => outcome.as_ref().is_ok_and(|answer| answer.log_index() > 0 && !only_reads(answer)),
+        Endpoint::Query | Endpoint::Queue | Endpoint::Sql => false,
+    }
 }
 
 /// Handles a request to `/db/sql`: returns the statements of the request without executing them.
@@ -62,7 +109,7 @@ async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: 
     let deadline = deadline(exchange, params.db_timeout).and(queue_deadline(params));
     // Loading SQL text may take a long time. So it has a time limit only if the request sets one.
     let deadline = if endpoint == Endpoint::Load { deadline.without_default() } else { deadline };
-    let backend = &exchange.database.backend;
+    let backend = exchange.backend();
     let observation = exchange.database.sql.begin(&batch);
     let work = match endpoint {
         Endpoint::Query => backend.query(batch, params.level, deadline),
@@ -107,6 +154,11 @@ async fn load_file(
     let Some(copies) = &exchange.database.copies else {
         return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be replaced")));
     };
+    if has_no_leader(exchange) {
+        // The response is that of rqlite, also with `redirect`.
+        return Err(failed("store not ready"));
+    }
+    redirect_to_leader(exchange, Endpoint::Load, params).await?;
     let file = copies.scratch_file();
     tokio::fs::write(file.path(), &bytes).await.map_err(|why| failed(&why.to_string()))?;
     drop(bytes);
@@ -115,16 +167,25 @@ async fn load_file(
     let shape = ReplyShape::new(Endpoint::Load, params, 0);
     match loaded {
         Ok(log_index) => {
-            let context = ReplyContext { endpoint: Endpoint::Load, shape, started };
+            let served_by = exchange.served_by(true);
+            let context = ReplyContext { endpoint: Endpoint::Load, shape, served_by, started };
             let outcome = Outcome { log_index, ..Outcome::default() };
-            Ok(answer::respond(Ok(Answer::Whole(outcome)), context, &exchange.context.identity).await)
+            Ok(answer::respond(Ok(Answer::Whole(outcome)), context).await)
         }
         Err(Error::NoLeader) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))),
+        Err(Error::Unauthorized) => Err(Box::new(error(StatusCode::UNAUTHORIZED, "remote load not authorized"))),
+        Err(Error::Closed) => Err(failed("store not open")),
         Err(why) => {
             log_error(&why);
             Err(failed(&why.to_string()))
         }
     }
+}
+
+/// Returns whether the database is replicated and no leader is known.
+fn has_no_leader(exchange: &Exchange<'_>) -> bool {
+    let replication = exchange.database.replication.as_ref();
+    replication.is_some_and(|it| it.is_open() && !it.is_leader() && it.leader_address().is_none())
 }
 
 /// Returns the deadline of a batch: the operator's time limit or `limit`, which the client has set, whichever ends

@@ -30,11 +30,17 @@ enum InlineAuthError {
 
 /// Handles a transaction: authenticates the client, reads and decodes the body, runs the batch, and encodes its
 /// outcome.
-pub(crate) async fn answer(exchange: &Exchange<'_>, body: &mut Option<Incoming>) -> HttpResponse {
-    run(exchange, body).await.unwrap_or_else(|early| *early)
+///
+/// `level` is the consistency level of a transaction that only reads.
+pub(crate) async fn answer(exchange: &Exchange<'_>, level: ReadLevel, body: &mut Option<Incoming>) -> HttpResponse {
+    run(exchange, level, body).await.unwrap_or_else(|early| *early)
 }
 
-async fn run(exchange: &Exchange<'_>, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
+async fn run(
+    exchange: &Exchange<'_>,
+    level: ReadLevel,
+    body: &mut Option<Incoming>,
+) -> Result<HttpResponse, EarlyResponse> {
     if let Some(auth) = auth_of(exchange, AuthMode::Http) {
         exchange.authenticate_header(auth).await.map_err(|error| Box::new(unauthenticated(exchange, auth, &error)))?;
     }
@@ -53,18 +59,18 @@ async fn run(exchange: &Exchange<'_>, body: &mut Option<Incoming>) -> Result<Htt
     }
     check_item_count(exchange, &call)?;
     let (batch, shape) = call.into_batch(&exchange.database.rules.statements).map_err(refused)?;
-    Ok(answer::respond(execute(exchange, batch).await, shape).await)
+    Ok(answer::respond(execute(exchange, level, batch).await, shape).await)
 }
 
 fn auth_of<'a>(exchange: &Exchange<'a>, mode: AuthMode) -> Option<&'a AuthConfig> {
     exchange.database.rules.auth.as_ref().filter(|auth| auth.mode == mode)
 }
 
-async fn execute(exchange: &Exchange<'_>, batch: Batch) -> Result<Answer, Error> {
+async fn execute(exchange: &Exchange<'_>, level: ReadLevel, batch: Batch) -> Result<Answer, Error> {
     let deadline = exchange.context.deadline();
     let database = exchange.database;
     let observation = database.sql.begin(&batch);
-    let work = database.backend.request(batch, ReadLevel::Weak, deadline);
+    let work = exchange.backend().request(batch, level, deadline);
     let answer = exchange.write_outcome(deadline, work).await;
     database.sql.end(observation, answer)
 }

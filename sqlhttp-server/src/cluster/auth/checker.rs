@@ -78,6 +78,20 @@ impl PasswordChecker {
         Ok(right)
     }
 
+    /// Like [`PasswordChecker::check`], but checks a password hash on this thread.
+    pub(crate) fn check_blocking(&self, secret: &Secret, credentials: &BasicCredentials) -> bool {
+        let Some(hash) = secret.hash() else { return secret.matches(&credentials.password) };
+        let cache_key = self.cache_key(hash, credentials);
+        if self.is_cached(&cache_key) {
+            return true;
+        }
+        let right = secret.matches(&credentials.password);
+        if right {
+            self.cache(cache_key);
+        }
+        right
+    }
+
     fn cache_key(&self, hash: &str, credentials: &BasicCredentials) -> CacheKey {
         let mut digest = Sha256::new();
         digest.update(self.key);

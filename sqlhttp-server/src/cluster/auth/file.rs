@@ -59,6 +59,11 @@ impl AuthFile {
         self.store.current().access(credentials, needed).await
     }
 
+    /// Returns whether each of the `needed` permissions is granted; see [`CredentialStore::access_blocking`].
+    pub fn access_blocking(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> bool {
+        self.store.current().access_blocking(credentials, needed)
+    }
+
     /// Returns the password of a user; `None` if the user does not exist, has no password, or the auth file contains
     /// only a hash of the password.
     pub fn clear_password(&self, username: &str) -> Option<String> {

@@ -62,7 +62,7 @@ impl CredentialStore {
     /// Returns whether each of the `needed` permissions is granted. A permission may be granted to all users or to the
     /// user of `credentials`. If all users have all `needed` permissions, the credentials are not checked.
     pub async fn access(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> Access {
-        let personal: Vec<_> = needed.iter().copied().filter(|needed| !self.all_users.include(*needed)).collect();
+        let personal = self.personal(needed);
         if personal.is_empty() {
             return Access::Granted;
         }
@@ -75,6 +75,28 @@ impl CredentialStore {
             Ok(Some(permissions)) if personal.into_iter().all(|needed| permissions.include(needed)) => Access::Granted,
             Ok(Some(_)) => Access::Denied,
         }
+    }
+
+    /// Like [`CredentialStore::access`], but blocks the thread while it checks a password. Returns whether the
+    /// permissions are granted.
+    pub fn access_blocking(&self, credentials: Option<&BasicCredentials>, needed: &[Permission]) -> bool {
+        let personal = self.personal(needed);
+        if personal.is_empty() {
+            return true;
+        }
+        let Some(credentials) = credentials.filter(|credentials| !credentials.username.is_empty()) else {
+            return false;
+        };
+        let user = self.users.get(&credentials.username);
+        let secret = user.and_then(|user| user.secret.as_ref());
+        let right = self.checker.check_blocking(secret.unwrap_or(&self.decoy), credentials);
+        right & secret.is_some()
+            && user.is_some_and(|user| personal.into_iter().all(|needed| user.permissions.include(needed)))
+    }
+
+    /// Returns the permissions of `needed` that not all users have.
+    fn personal(&self, needed: &[Permission]) -> Vec<Permission> {
+        needed.iter().copied().filter(|needed| !self.all_users.include(*needed)).collect()
     }
 
     /// Checks the password of a user. Returns the permissions of the user; `None` if the user does not exist or the

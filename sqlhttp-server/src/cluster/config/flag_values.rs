@@ -14,6 +14,13 @@ pub(crate) struct FlagValues {
     values: HashMap<&'static str, Value>,
 }
 
+/// The flags that have an effect only if the traffic between nodes is encrypted.
+const NODE_TLS: [&str; 4] =
+    ["node-no-verify", "node-verify-client", "node-verify-server-name", "node-verify-common-name"];
+
+/// The reason for which the flags in [`NODE_TLS`] have no effect, for the log.
+const NOT_ENCRYPTED: &str = "the traffic between nodes is not encrypted without -node-cert";
+
 impl FlagValues {
     /// Sets the value of a flag. If a flag is given several times, the last value applies.
     pub(crate) fn set(&mut self, name: &str, value: Value) {
@@ -43,15 +50,17 @@ impl FlagValues {
             Support::Supported | Support::Extension => false,
             Support::Ignored(_) => flag.name == EXTENSIONS_PATH && holds_extensions(&self.text(flag.name)),
             Support::NotYet => self.differs(flag),
-            Support::UpTo(max) => self.int(flag.name) > max,
+            Support::Only(values) => self.differs(flag) && !values.contains(&self.text(flag.name).as_str()),
         };
         TABLE.iter().find(requires).map(|flag| flag.name)
     }
 
     /// Returns the given flags that this program accepts but ignores, each with the reason.
     pub(crate) fn ignored(&self) -> Vec<(&'static str, &'static str)> {
+        let encrypts = self.text_opt("node-cert").is_some();
         let reason = |flag: &'static Flag| match flag.support {
             Support::Ignored(why) if self.differs(flag) => Some((flag.name, why)),
+            _ if self.differs(flag) && !encrypts && NODE_TLS.contains(&flag.name) => Some((flag.name, NOT_ENCRYPTED)),
             _ => None,
         };
         TABLE.iter().filter_map(reason).collect()

@@ -7,10 +7,10 @@ use tracing::Level;
 
 use super::flag_values::FlagValues;
 use super::validate::advertised_address;
-use super::{ClusterConfig, LogConfig, RaftConfig, WriteQueueConfig};
+use super::{ClusterConfig, DiscoveryConfig, FormationConfig, LogConfig, RaftConfig, WriteQueueConfig};
 use crate::process::flags::hosts;
 use crate::process::logging::LogFormat;
-use crate::process::tls::TlsFiles;
+use crate::process::tls::{PeerTlsOptions, TlsFiles};
 
 /// The values of Raft's timeouts if their flags are zero.
 const LEADER_LEASE: Duration = Duration::from_millis(500);
@@ -46,7 +46,9 @@ pub(crate) fn resolve(flags: &FlagValues, data_dir: &str) -> Result<ClusterConfi
         memory_bytes_max: flags.count("max-statement-memory"),
         raft_addr: flags.text("raft-addr"),
         raft_adv_addr,
+        node_tls: node_tls(flags),
         cluster_connect_timeout: flags.duration("cluster-connect-timeout"),
+        formation: formation(flags),
         foreign_keys: flags.bool("fk"),
         reads_max: Some(usize_of(flags.count("db-max-ro-conns"))).filter(|max| *max > 0),
         auto_vacuum_interval: flags.duration_opt("auto-vacuum-int"),
@@ -57,6 +59,21 @@ pub(crate) fn resolve(flags: &FlagValues, data_dir: &str) -> Result<ClusterConfi
         log: log(flags),
         ignored_flags: flags.ignored(),
     })
+}
+
+fn formation(flags: &FlagValues) -> FormationConfig {
+    let addresses = flags.text("join");
+    let discovery = flags.text_opt("disco-mode").map(|_| DiscoveryConfig { settings: flags.text_opt("disco-config") });
+    FormationConfig {
+        join: addresses.split(',').filter(|address| !address.is_empty()).map(str::to_owned).collect(),
+        join_attempts: flags.count("join-attempts").max(1),
+        join_interval: flags.duration("join-interval"),
+        join_as: flags.text_opt("join-as"),
+        bootstrap_expect: usize_of(flags.count("bootstrap-expect")),
+        bootstrap_expect_timeout: flags.duration("bootstrap-expect-timeout"),
+        discovery,
+        non_voter: flags.bool("raft-non-voter"),
+    }
 }
 
 fn log(flags: &FlagValues) -> LogConfig {
@@ -82,6 +99,8 @@ fn raft(flags: &FlagValues) -> Result<RaftConfig, String> {
         commit_timeout: flags.duration("raft-commit-timeout"),
         apply_timeout: flags.duration("raft-apply-timeout"),
         shutdown_on_remove: flags.bool("raft-remove-shutdown"),
+        leave_on_stop: flags.bool("raft-cluster-remove-shutdown"),
+        step_down_on_stop: flags.bool("raft-shutdown-stepdown"),
         reap_voter_timeout: flags.duration_opt("raft-reap-node-timeout"),
         reap_read_only_timeout: flags.duration_opt("raft-reap-read-only-node-timeout"),
     })
@@ -109,6 +128,17 @@ fn write_queue(flags: &FlagValues) -> WriteQueueConfig {
 
 fn http_tls(flags: &FlagValues) -> Option<TlsFiles> {
     Some(TlsFiles { cert: path(flags, "http-cert")?, key: path(flags, "http-key")? })
+}
+
+fn node_tls(flags: &FlagValues) -> Option<PeerTlsOptions> {
+    Some(PeerTlsOptions {
+        files: TlsFiles { cert: path(flags, "node-cert")?, key: path(flags, "node-key")? },
+        ca: path(flags, "node-ca-cert"),
+        no_verify: flags.bool("node-no-verify"),
+        verify_client: flags.bool("node-verify-client"),
+        server_name: flags.text_opt("node-verify-server-name"),
+        common_name: flags.text_opt("node-verify-common-name"),
+    })
 }
 
 fn path(flags: &FlagValues, name: &str) -> Option<PathBuf> {

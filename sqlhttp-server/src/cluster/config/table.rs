@@ -31,8 +31,9 @@ pub(crate) enum Support {
     Supported,
     /// A flag of rqlited for a feature that this program does not have yet. Any value except the default is rejected.
     NotYet,
-    /// An integer flag of rqlited that is supported up to this value. Larger values are rejected.
-    UpTo(i64),
+    /// A flag of rqlited of which this program supports only these values. Any other value except the default is
+    /// rejected.
+    Only(&'static [&'static str]),
     /// A flag of rqlited that is accepted but has no effect, for this reason.
     Ignored(&'static str),
     /// A flag that rqlited does not have.
@@ -66,9 +67,6 @@ impl Flag {
         Flag { alias, ..self }
     }
 }
-
-/// The reason for which flags about traffic between nodes have no effect, for the usage text and the log.
-const SINGLE_NODE: &str = "a cluster has one node for now, so there is no traffic between nodes";
 
 /// The reason for which flags about profiles have no effect, for the usage text and the log.
 const NO_PROFILE: &str = "this program writes no profiles";
@@ -113,44 +111,44 @@ pub(crate) const TABLE: &[Flag] = &[
     text("http-verify-common-name", "Require clients' certificates to have this Common Name"),
     supported("raft-addr", FlagKind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
     text("raft-adv-addr", "Advertised Raft address; -raft-addr if not set"),
-    ignored(
-        "node-cert",
-        FlagKind::Text,
-        "",
-        SINGLE_NODE,
-        "Encrypt the traffic between nodes with this certificate chain, a PEM file",
-    ),
-    ignored("node-key", FlagKind::Text, "", SINGLE_NODE, "The private key of -node-cert, a PEM file"),
-    text_not_yet("node-ca-cert", "Verify other nodes' certificates against this authority, a PEM file"),
-    ignored("node-no-verify", FlagKind::Bool, "false", SINGLE_NODE, "Do not verify other nodes' certificates"),
-    switch_not_yet("node-verify-client", "Require other nodes to have a valid certificate"),
-    text_not_yet("node-verify-server-name", "Host name that other nodes' certificates must have"),
-    text_not_yet("node-verify-common-name", "Require other nodes' certificates to have this Common Name"),
+    text("node-cert", "Encrypt the traffic between nodes with this certificate chain, a PEM file"),
+    text("node-key", "The private key of -node-cert, a PEM file"),
+    text("node-ca-cert", "Verify other nodes' certificates against this authority, a PEM file"),
+    switch("node-no-verify", "Do not verify other nodes' certificates"),
+    switch("node-verify-client", "Require other nodes to have a valid certificate"),
+    text("node-verify-server-name", "Host name that other nodes' certificates must have"),
+    text("node-verify-common-name", "Require other nodes' certificates to have this Common Name"),
     duration("cluster-connect-timeout", "30s", "Timeout of a connection to another node"),
     ignored(
         "compress-snap-transport",
         FlagKind::Bool,
         "false",
-        SINGLE_NODE,
+        "snapshots are sent uncompressed",
         "Compress snapshots that are sent between nodes",
     ),
-    text_not_yet("join", "Comma-separated Raft addresses (host:port) of nodes of the cluster to join"),
+    text("join", "Comma-separated Raft addresses (host:port) of nodes of the cluster to join"),
     supported("join-attempts", FlagKind::Int, "5", "How often to try the addresses of -join"),
     duration("join-interval", "3s", "How long to wait between two attempts to join"),
     text("join-as", "User of the -auth file with whose credentials this node joins"),
-    Flag {
-        name: "bootstrap-expect",
-        alias: "",
-        kind: FlagKind::Int,
-        default: "0",
-        support: Support::UpTo(1),
-        help: "Number of nodes that form a new cluster",
-    },
+    supported("bootstrap-expect", FlagKind::Int, "0", "Number of nodes that form a new cluster"),
     duration("bootstrap-expect-timeout", "2m", "Timeout of the formation of a new cluster"),
-    text_not_yet("disco-mode", "Find the cluster with consul-kv, etcd-kv, dns or dns-srv"),
-    ignored("disco-key", FlagKind::Text, "rqlite", SINGLE_NODE, "Prefix of the keys in the discovery service"),
-    text_not_yet("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
-    switch_not_yet("raft-non-voter", "Join as a read replica"),
+    Flag {
+        name: "disco-mode",
+        alias: "",
+        kind: FlagKind::Text,
+        default: "",
+        support: Support::Only(&["dns"]),
+        help: "Find the cluster with consul-kv, etcd-kv, dns or dns-srv",
+    },
+    ignored(
+        "disco-key",
+        FlagKind::Text,
+        "rqlite",
+        "the discovery service DNS has no keys",
+        "Prefix of the keys in the discovery service",
+    ),
+    text("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
+    switch("raft-non-voter", "Join as a read replica"),
     switch("fk", "Enforce foreign keys"),
     supported("db-max-ro-conns", FlagKind::Int, "256", "Greatest number of reads that run at once; 0 is no limit"),
     duration("auto-vacuum-int", "0s", "How often to run VACUUM; 0 is never"),

@@ -8,7 +8,7 @@ use tracing::Level;
 use super::table::{Support, TABLE};
 use super::*;
 use crate::process::logging::LogFormat;
-use crate::process::tls::TlsFiles;
+use crate::process::tls::{PeerTlsOptions, TlsFiles};
 
 fn parse_line(line: &str) -> Result<ClusterConfig, Exit> {
     let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
@@ -54,6 +54,8 @@ fn defaults_are_those_of_rqlited() {
         commit_timeout: Duration::from_millis(50),
         apply_timeout: Duration::from_secs(10),
         shutdown_on_remove: false,
+        leave_on_stop: false,
+        step_down_on_stop: true,
         reap_voter_timeout: None,
         reap_read_only_timeout: None,
     };
@@ -105,7 +107,61 @@ fn given_flags_are_resolved() {
     assert_eq!(config("-raft-leader-lease-timeout 1s").raft.leader_lease_timeout, Duration::from_secs(1));
     assert_eq!(config("-db-max-ro-conns 0 -auto-vacuum-int 1h -auto-optimize-int 0h").reads_max, None);
     assert_eq!(config("-http-addr localhost:http").http_addr, "localhost:http");
-    config("-bootstrap-expect 1");
+}
+
+#[test]
+fn the_traffic_between_nodes_is_encrypted_with_a_certificate() {
+    assert_eq!(config("").node_tls, None);
+    let given = config(
+        "-node-cert c -node-key k -node-ca-cert ca -node-verify-client -node-verify-server-name s \
+         -node-verify-common-name cn",
+    );
+    let tls = PeerTlsOptions {
+        files: TlsFiles { cert: "c".into(), key: "k".into() },
+        ca: Some("ca".into()),
+        no_verify: false,
+        verify_client: true,
+        server_name: Some("s".to_owned()),
+        common_name: Some("cn".to_owned()),
+    };
+    assert_eq!((given.node_tls, given.ignored_flags), (Some(tls), Vec::new()));
+    let idle = config("-node-no-verify -node-verify-client").ignored_flags;
+    assert_eq!(idle.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["node-no-verify", "node-verify-client"]);
+}
+
+#[test]
+fn the_formation_of_a_cluster_is_configured() {
+    let defaults = FormationConfig {
+        join: Vec::new(),
+        join_attempts: 5,
+        join_interval: Duration::from_secs(3),
+        join_as: None,
+        bootstrap_expect: 0,
+        bootstrap_expect_timeout: Duration::from_secs(120),
+        discovery: None,
+        non_voter: false,
+    };
+    assert_eq!(config("").formation, defaults);
+    let given = config(
+        "-join a:1,b:2 -join-attempts 7 -join-interval 1s -join-as u -bootstrap-expect 3 -bootstrap-expect-timeout 9s",
+    );
+    let wanted = FormationConfig {
+        join: vec!["a:1".to_owned(), "b:2".to_owned()],
+        join_attempts: 7,
+        join_interval: Duration::from_secs(1),
+        join_as: Some("u".to_owned()),
+        bootstrap_expect: 3,
+        bootstrap_expect_timeout: Duration::from_secs(9),
+        ..defaults.clone()
+    };
+    assert_eq!(given.formation, wanted);
+    let replica = config("-raft-non-voter -disco-mode dns -disco-config {}").formation;
+    let discovery = Some(DiscoveryConfig { settings: Some("{}".to_owned()) });
+    assert_eq!(replica, FormationConfig { non_voter: true, discovery, ..defaults.clone() });
+    let least = config("-join-attempts 0 -bootstrap-expect -1").formation;
+    assert_eq!((least.join_attempts, least.bootstrap_expect), (1, 0));
+    let raft = config("-raft-cluster-remove-shutdown -raft-shutdown-stepdown=false").raft;
+    assert_eq!((raft.leave_on_stop, raft.step_down_on_stop), (true, false));
 }
 
 #[test]
@@ -239,6 +295,7 @@ fn the_checks_of_rqlited_are_made() {
         ("-extensions-path ./none.so", "extension path does not exist: ./none.so"),
         ("-http-cert c", &both("http")),
         ("-node-key k", &both("node")),
+        ("-node-ca-cert c", "-node-ca-cert requires -node-cert and -node-key"),
         ("-otlp-endpoint h:1 -otlp-cert c", &both("otlp")),
         ("-http-verify-common-name x", "-http-verify-common-name requires -http-verify-client"),
         ("-node-verify-common-name x", "-node-verify-common-name requires -node-verify-client"),
@@ -310,10 +367,7 @@ fn invalid_values_are_refused() {
 /// Returns a command line that is valid and enables the feature to which the flag `name` belongs.
 fn enabling(name: &str) -> String {
     match name {
-        "node-verify-common-name" => "-node-verify-common-name x -node-verify-client".to_owned(),
         "disco-mode" => "-disco-mode etcd-kv".to_owned(),
-        "join" => "-join a:1".to_owned(),
-        "bootstrap-expect" => "-bootstrap-expect 3".to_owned(),
         "otlp-endpoint" => "-otlp-endpoint h:1".to_owned(),
         "otlp-interval" => "-otlp-endpoint h:1 -otlp-interval 1s".to_owned(),
         "otlp-cert" | "otlp-key" => "-otlp-endpoint h:1 -otlp-cert c -otlp-key k".to_owned(),
@@ -328,7 +382,7 @@ fn enabling(name: &str) -> String {
 
 #[test]
 fn unsupported_features_are_refused() {
-    for flag in TABLE.iter().filter(|flag| matches!(flag.support, Support::NotYet | Support::UpTo(_))) {
+    for flag in TABLE.iter().filter(|flag| matches!(flag.support, Support::NotYet | Support::Only(_))) {
         let flags = enabling(flag.name);
         // If a feature requires several flags, the error names the first of them.
         let named = fatal(&flags);
@@ -343,6 +397,8 @@ fn flags_that_enable_no_unsupported_feature_are_accepted() {
     for flags in [
         "-join= -join-attempts 2 -join-interval 1s -join-as u",
         "-bootstrap-expect 1 -bootstrap-expect-timeout 5s",
+        "-join http://nonsense -raft-non-voter",
+        "-disco-mode dns -bootstrap-expect 3",
         "-raft-non-voter=false -node-no-verify=false -compress-snap-transport=false",
         "-disco-key rqlite -disco-mode= -auto-backup= -extensions-path=",
         "-raft-reap-read-only-node-timeout 30m -cluster-connect-timeout 1s",
@@ -357,14 +413,12 @@ fn flags_without_effect_are_accepted_and_named() {
     std::fs::write(empty.path().join(".hidden"), "").unwrap();
     let path = empty.path().display();
     let idle = config(&format!(
-        "-disco-key k -cpu-profile c -mem-profile m -trace-profile t -node-cert c -node-key k -node-no-verify \
-         -compress-snap-transport -extensions-path {path}"
+        "-disco-key k -cpu-profile c -mem-profile m -trace-profile t -node-no-verify -compress-snap-transport \
+         -extensions-path {path}"
     ))
     .ignored_flags;
     let names: Vec<&str> = idle.iter().map(|(name, _)| *name).collect();
     let expected = [
-        "node-cert",
-        "node-key",
         "node-no-verify",
         "compress-snap-transport",
         "disco-key",

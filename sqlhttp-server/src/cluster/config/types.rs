@@ -7,7 +7,7 @@ use sqlhttp_text::duration;
 use tracing::Level;
 
 use crate::process::logging::LogFormat;
-use crate::process::tls::TlsFiles;
+use crate::process::tls::{PeerTlsOptions, TlsFiles};
 
 /// The settings of a node. Addresses are `host:port` or `[host]:port`, as given on the command line;
 /// [`super::address::split_host_port`] can split all of them.
@@ -52,8 +52,12 @@ pub struct ClusterConfig {
     pub raft_addr: String,
     /// The address of this node that is shown to other nodes. The port is a number.
     pub raft_adv_addr: String,
+    /// The encryption of the traffic between nodes; if `None`, it is not encrypted.
+    pub node_tls: Option<PeerTlsOptions>,
     /// The time within which a connection to another node must be established.
     pub cluster_connect_timeout: Duration,
+    /// How this node becomes a member of a cluster.
+    pub formation: FormationConfig,
     /// Whether SQLite enforces foreign keys.
     pub foreign_keys: bool,
     /// The maximum number of reads that run at the same time; `None` is no limit.
@@ -84,6 +88,42 @@ pub struct ClusterConfig {
     pub log: LogConfig,
     /// The given flags that have no effect, each with the reason.
     pub ignored_flags: Vec<(&'static str, &'static str)>,
+}
+
+impl ClusterConfig {
+    /// Returns the URL of the node's HTTP API, with the advertised address.
+    pub(crate) fn api_url(&self) -> String {
+        let scheme = if self.http_tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.http_adv_addr)
+    }
+}
+
+/// How a node becomes a member of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormationConfig {
+    /// The Raft addresses of the nodes through which this node joins a cluster; empty if none are given.
+    pub join: Vec<String>,
+    /// The number of times that the addresses of `join` are tried; at least 1.
+    pub join_attempts: u64,
+    /// The time between two attempts to join.
+    pub join_interval: Duration,
+    /// The user of the auth file with whose credentials this node joins and leaves a cluster.
+    pub join_as: Option<String>,
+    /// The number of voters that form a new cluster together; 0 if this node forms no cluster with others.
+    pub bootstrap_expect: usize,
+    /// The time within which a new cluster must have a leader.
+    pub bootstrap_expect_timeout: Duration,
+    /// How the other nodes are found if `join` is empty; `None` if they are not searched for.
+    pub discovery: Option<DiscoveryConfig>,
+    /// Whether this node never votes: it is a read replica.
+    pub non_voter: bool,
+}
+
+/// How a node finds the other nodes of its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoveryConfig {
+    /// The settings of the lookup: JSON, or the path of a file with JSON; `None` for the defaults.
+    pub settings: Option<String>,
 }
 
 /// The settings of log messages.
@@ -123,6 +163,10 @@ pub struct RaftConfig {
     pub apply_timeout: Duration,
     /// Whether Raft stops on this node when the node is removed from the cluster.
     pub shutdown_on_remove: bool,
+    /// Whether this node leaves the cluster when its process is stopped.
+    pub leave_on_stop: bool,
+    /// Whether this node, if it is the leader, transfers the leadership before it stops.
+    pub step_down_on_stop: bool,
     /// The time after which an unreachable voter is removed from the cluster; if `None`, voters are not removed.
     pub reap_voter_timeout: Option<Duration>,
     /// The time after which an unreachable read replica is removed from the cluster; if `None`, read replicas are not

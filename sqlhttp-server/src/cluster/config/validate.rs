@@ -10,9 +10,10 @@ use crate::process::flags::{memory_bytes_max, value_bytes_max};
 type Check = fn(&FlagValues) -> Result<(), String>;
 
 /// All checks. The first check that fails determines the error, so their order matters.
-const CHECKS: [Check; 15] = [
+const CHECKS: [Check; 16] = [
     extensions_exist,
     certificates_are_complete,
+    node_authority_has_a_certificate,
     common_names_are_checked,
     addresses_differ,
     http_addresses_are_valid,
@@ -57,6 +58,12 @@ fn certificates_are_complete(flags: &FlagValues) -> Result<(), String> {
             format!("either both -{cert} and -{key} must be set, or neither"),
         )
     })
+}
+
+/// Rejects an authority without a certificate. rqlited fails later, with an error that does not name the flag.
+fn node_authority_has_a_certificate(flags: &FlagValues) -> Result<(), String> {
+    let complete = flags.text_opt("node-ca-cert").is_none() || flags.text_opt("node-cert").is_some();
+    ensure(complete, "-node-ca-cert requires -node-cert and -node-key")
 }
 
 fn common_names_are_checked(flags: &FlagValues) -> Result<(), String> {

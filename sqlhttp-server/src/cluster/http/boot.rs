@@ -35,7 +35,7 @@ pub(crate) async fn answer(request: &Request<'_>, body: &mut Option<Incoming>) -
     if !is_database_file(&head) {
         return Err(Box::new(reply::closing(error(StatusCode::BAD_REQUEST, "invalid SQLite data"))));
     }
-    let node = &request.cluster.node;
+    let node = request.cluster.node().ok_or_else(|| unavailable("store not open"))?;
     node.may_boot().map_err(|why| unavailable(&why.to_string()))?;
     let file = ScratchFile::in_directory(node.directory(), Purpose::Boot);
     receive(&mut pieces, &head, file.path()).await.map_err(|why| match why {

@@ -1,59 +1,72 @@
-//! The endpoints about the members of the cluster, its leader, and the readiness of the node: `/nodes`, `/leader`,
-//! `/remove`, `/readyz`.
+//! The endpoints about the members of the cluster and its leader: `/nodes`, `/leader` and `/remove`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper::{StatusCode, header};
-use sqlhttp_core::Deadline;
-use sqlhttp_raft::NodeStatus;
-use sqlhttp_rqlite::{
-    NodeInfo, Params, Readiness, VERSION, decode_leader_target, decode_remove, encode_node, encode_nodes,
-    encode_readiness,
-};
+use sqlhttp_raft::{ClusterError, Member, Node, PeerInfo};
+use sqlhttp_rqlite::{ContentType, NodeInfo, Params, decode_leader_target, decode_remove, encode_node, encode_nodes};
 
 use super::request::Request;
 use super::route::NodeEndpoint;
-use crate::api::rqlite::readyz::{database_problem, first_damage};
+use crate::api::rqlite::redirect;
 use crate::api::rqlite::reply::{body_error, error, from_protocol, refused, served_by};
-use crate::cluster::context::ClusterContext;
 use crate::http::reply::{self, EarlyResponse, HttpResponse};
 
-/// Handles `/nodes`: lists all members of the cluster, or only the voters.
-pub(crate) fn nodes(request: &Request<'_>, params: &Params) -> HttpResponse {
-    let started = Instant::now();
-    let status = request.cluster.node.status();
-    let wanted = status.members.iter().filter(|member| member.voter || params.nonvoters);
-    let nodes: Vec<NodeInfo> = wanted.map(|member| describe(request.cluster, member, started)).collect();
-    from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty))
+/// Handles `/nodes`: lists all members of the cluster, or only the voters. Sends a request to each of them.
+pub(crate) async fn nodes(request: &Request<'_>, params: &Params) -> Result<HttpResponse, EarlyResponse> {
+    let Some(node) = request.cluster.node() else {
+        return Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "store nodes: store not open")));
+    };
+    let members = node.status().members;
+    let wanted = members.iter().filter(|member| member.voter || params.nonvoters);
+    let nodes = join_all(wanted.map(|member| describe(node, member, params))).await;
+    Ok(from_protocol(encode_nodes(&nodes, params.nodes_as_list, params.pretty)))
 }
 
 /// Handles `GET /leader`: returns which node is the leader.
-pub(crate) fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, EarlyResponse> {
-    let started = Instant::now();
-    let status = request.cluster.node.status();
-    let leader = status.leader().ok_or_else(|| request.no_leader())?;
-    Ok(from_protocol(encode_node(&describe(request.cluster, leader, started), params.pretty)))
+pub(crate) async fn leader(request: &Request<'_>, params: &Params) -> Result<HttpResponse, EarlyResponse> {
+    let not_found = || Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"));
+    let node = request.cluster.node().ok_or_else(not_found)?;
+    let leader = node.leader().ok_or_else(not_found)?;
+    Ok(from_protocol(encode_node(&describe(node, &leader, params).await, params.pretty)))
 }
 
-/// Describes a member of the cluster for `/nodes`. This node is reported as reachable, and every other node as
-/// unreachable, because for now a cluster has only one node.
-fn describe(cluster: &ClusterContext, member: &sqlhttp_raft::Member, started: Instant) -> NodeInfo {
-    let is_this = member.raft_address == cluster.config.raft_adv_addr;
-    NodeInfo {
-        id: member.name.clone(),
-        api_addr: is_this.then(|| cluster.api_url()),
-        addr: member.raft_address.clone(),
-        version: if is_this { VERSION.to_owned() } else { String::new() },
-        voter: member.voter,
-        reachable: is_this,
-        leader: member.leader,
-        time: is_this.then(|| started.elapsed().max(Duration::from_nanos(1))),
-        error: (!is_this).then(|| "this node cannot be reached from here".to_owned()),
+/// Describes a member of the cluster for `/nodes`, as it describes itself.
+async fn describe(node: &Node, member: &Member, params: &Params) -> NodeInfo {
+    let Member { name, raft_address, voter, leader } = member.clone();
+    let described = NodeInfo { id: name, addr: raft_address, voter, ..NodeInfo::default() };
+    match peer_info(node, &member.raft_address, params).await {
+        Ok(PeerInfo { api_url, version, round_trip }) => NodeInfo {
+            api_addr: Some(api_url),
+            version,
+            reachable: true,
+            leader,
+            time: Some(round_trip.max(Duration::from_nanos(1))),
+            ..described
+        },
+        Err(error) => NodeInfo { error: Some(error), ..described },
     }
 }
 
-/// Handles `POST /leader`: transfers the leadership, which always fails in a cluster of one node.
+/// Requests a node's description of itself. If the request fails, sends it again, up to `retries` times, within
+/// `timeout`. Fails with the error message for the client.
+pub(crate) async fn peer_info(node: &Node, raft_address: &str, params: &Params) -> Result<PeerInfo, String> {
+    let requests = async {
+        let mut retries_left = params.retries;
+        loop {
+            match node.peer_info(raft_address, params.timeout).await {
+                Err(_) if retries_left > 0 => retries_left -= 1,
+                result => return result.map_err(|error| error.to_string()),
+            }
+        }
+    };
+    let responded = tokio::time::timeout(params.timeout, requests).await;
+    responded.unwrap_or_else(|_| Err("timeout waiting for node to respond".to_owned()))
+}
+
+/// Handles `POST /leader`: transfers the leadership. Without `wait`, the response does not depend on the result.
 pub(crate) async fn step_down(
     request: &Request<'_>,
     params: &Params,
@@ -62,85 +75,97 @@ pub(crate) async fn step_down(
     let bytes = request.exchange.read(body).await.map_err(|why| body_error(&why))?;
     let content_type = request.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let target = decode_leader_target(content_type, &bytes).map_err(refused)?;
-    if !params.wait {
-        return Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), &request.context.identity));
+    let node = request.cluster.node();
+    if let (Some(node), Some(target)) = (node, target.as_deref()) {
+        check_target(node, target)?;
     }
-    let status = request.cluster.node.status();
-    let leader = status.leader().ok_or_else(|| request.no_leader())?;
-    let why = match target {
-        Some(target) if target == leader.name => "cannot step down to the current Leader",
-        Some(target) if !status.members.iter().any(|member| member.name == target) => "node not found in cluster",
-        _ => "cannot find peer",
-    };
-    Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, &format!("stepdown: {why}"))))
+    if params.wait {
+        return transfer(request, params, node, target).await;
+    }
+    if let Some(node) = node.filter(|node| node.is_leader()).cloned() {
+        tokio::spawn(async move {
+            if let Err(why) = node.transfer_leadership(target.as_deref(), None).await {
+                tracing::warn!(target: "http", "the leadership was not transferred: {why}");
+            }
+        });
+    }
+    Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), request.exchange.served_by(false)))
 }
 
-/// Handles `/remove`: removes a node from the cluster, which fails for the only voter.
+/// Checks whether the node that a client has named can become the leader.
+fn check_target(node: &Node, target: &str) -> Result<(), EarlyResponse> {
+    let members = node.status().members;
+    match members.iter().find(|member| member.name == target) {
+        None => Err(step_down_failed("node not found in cluster")),
+        Some(member) if member.leader => Err(step_down_failed("cannot step down to the current Leader")),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Transfers the leadership and waits for the result.
+async fn transfer(
+    request: &Request<'_>,
+    params: &Params,
+    node: Option<&Node>,
+    target: Option<String>,
+) -> Result<HttpResponse, EarlyResponse> {
+    let not_open = || Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "stepdown: store not open"));
+    let node = node.ok_or_else(not_open)?;
+    if target.as_ref() == Some(&request.cluster.config.node_id) {
+        // rqlite transfers the leadership to a node only if another node is asked.
+        return Err(step_down_failed("cannot transfer leadership to itself"));
+    }
+    redirect::to_leader(&request.exchange, params, Some(ContentType::Json.header())).await?;
+    if node.leader().is_none() {
+        return Err(request.no_leader());
+    }
+    // The leader changes, so its address is read before.
+    let address = request.exchange.served_by(true);
+    let transfer = node.transfer_leadership(target.as_deref(), request.credentials());
+    match within(params.timeout, transfer).await {
+        Ok(()) => Ok(served_by(NodeEndpoint::Leader.empty(StatusCode::OK), address)),
+        Err(ClusterError::NoLeader) => Err(request.no_leader()),
+        Err(ClusterError::Unauthorized) => {
+            Err(Box::new(error(StatusCode::UNAUTHORIZED, "remote stepdown not authorized")))
+        }
+        Err(why) => Err(step_down_failed(&why.to_string())),
+    }
+}
+
+fn step_down_failed(why: &str) -> EarlyResponse {
+    Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, &format!("stepdown: {why}")))
+}
+
+/// Waits for a change of the cluster, but at most for `timeout`.
+async fn within(timeout: Duration, change: impl Future<Output = Result<(), ClusterError>>) -> Result<(), ClusterError> {
+    let timed_out = |_| Err(ClusterError::Unknown("timeout waiting for the leader to respond".to_owned()));
+    tokio::time::timeout(timeout, change).await.unwrap_or_else(timed_out)
+}
+
+/// Handles `/remove`: removes a node from the cluster.
 pub(crate) async fn remove(
     request: &Request<'_>,
-    _params: &Params,
+    params: &Params,
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
     let bytes = request.exchange.read(body).await.map_err(|why| body_error(&why))?;
     let Some(id) = decode_remove(&bytes) else {
         return Err(Box::new(reply::empty(StatusCode::BAD_REQUEST)));
     };
-    let status = request.cluster.node.status();
-    if status.leader().is_none() {
+    let failed = |why: &str| Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, why));
+    let node = request.cluster.node().ok_or_else(|| failed("store not open"))?;
+    redirect::to_leader(&request.exchange, params, None).await?;
+    if node.leader().is_none() {
         return Err(request.no_leader());
     }
-    if status.members.iter().any(|member| member.name == id) {
-        // In a cluster of one node, the member with this name is the last voter, which cannot be removed.
-        let text = "need at least one voter in configuration: {[]}";
-        return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, text)));
-    }
-    Ok(served_by(reply::empty(StatusCode::OK), &request.context.identity))
-}
-
-/// Handles `/readyz`: returns whether the node can serve requests.
-pub(crate) async fn readyz(request: &Request<'_>, params: &Params) -> HttpResponse {
-    request.context.counters.num_readyz.add(1);
-    if params.noleader {
-        return from_protocol(encode_readiness(Readiness::Alive, false));
-    }
-    let status = request.cluster.node.status();
-    let problem = readiness_problem(request, params, &status).await;
-    let damage = first_damage(&request.exchange);
-    let readiness = match &problem {
-        _ if status.leader().is_none() => Readiness::NoLeader,
-        _ if request.context.is_stopping() => Readiness::StoreNotReady,
-        _ if !status.ready && status.applied_index < status.log.last_index => {
-            Readiness::Replaying { applied: status.applied_index, last: status.log.last_index }
+    // The leader may be the node that is removed, so its address is read before.
+    let address = request.exchange.served_by(true);
+    match within(params.timeout, node.remove_member(&id, request.credentials())).await {
+        Ok(()) => Ok(served_by(reply::empty(StatusCode::OK), address)),
+        Err(ClusterError::NoLeader) => Err(request.no_leader()),
+        Err(ClusterError::Unauthorized) => {
+            Err(Box::new(error(StatusCode::UNAUTHORIZED, "remote remove node not authorized")))
         }
-        _ if !status.ready => Readiness::StoreNotReady,
-        Some(ReadinessProblem::NotSynced) => Readiness::NotSynced,
-        Some(ReadinessProblem::Database(why)) => Readiness::DatabaseFails(why),
-        None => damage.as_deref().map_or(Readiness::Ready, Readiness::Damaged),
-    };
-    from_protocol(encode_readiness(readiness, params.sync))
-}
-
-/// The reason for which a node that has a leader cannot serve requests.
-enum ReadinessProblem {
-    /// The request contains `?sync`, and the node has not applied all committed entries of the Raft log within the
-    /// timeout.
-    NotSynced,
-    /// The database cannot serve requests, for this reason.
-    Database(String),
-}
-
-/// Checks whether the database of a node can serve requests. Returns `None` if it can, and also if the node is not
-/// ready, because `/readyz` has other messages for a node that is not ready.
-async fn readiness_problem(request: &Request<'_>, params: &Params, status: &NodeStatus) -> Option<ReadinessProblem> {
-    if !status.ready {
-        return None;
+        Err(why) => Err(failed(&why.to_string())),
     }
-    if params.sync {
-        let deadline = Deadline::after(Instant::now(), params.timeout);
-        let node = &request.cluster.node;
-        if !matches!(tokio::time::timeout(params.timeout, node.barrier(deadline)).await, Ok(Ok(_))) {
-            return Some(ReadinessProblem::NotSynced);
-        }
-    }
-    database_problem(&request.exchange, params).await.map(ReadinessProblem::Database)
 }

@@ -3,7 +3,8 @@
 //! * `boot`: the endpoint `/boot`.
 //! * `console`: the page `/console/`.
 //! * `licenses`: the endpoint `/licenses`.
-//! * `members`: the endpoints `/nodes`, `/leader`, `/remove` and `/readyz`.
+//! * `members`: the endpoints `/nodes`, `/leader` and `/remove`.
+//! * `readyz`: the endpoint `/readyz`.
 //! * `request`: one request to a node, with the context of its handler.
 //! * `route`: finds the endpoint of a path.
 //! * `service`: authorizes requests and dispatches them to endpoints.
@@ -15,6 +16,7 @@ pub(crate) mod boot;
 pub(crate) mod console;
 pub(crate) mod licenses;
 pub(crate) mod members;
+pub(crate) mod readyz;
 pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod service;

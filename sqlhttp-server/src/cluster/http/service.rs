@@ -6,16 +6,17 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use sqlhttp_rqlite::Params;
 
-use super::request::Request;
-use super::route::{NodeEndpoint, endpoint};
-use super::{boot, console, licenses, members, snapshots, status, vars};
+use super::request::{Request, basic_credentials};
+use super::route::NodeEndpoint;
+use super::{boot, console, licenses, members, readyz, snapshots, status, vars};
 use crate::api::exchange::TOO_MANY_FAILURES;
 use crate::api::login_delay::TooManyFailures;
 use crate::api::rqlite::reply::error;
-use crate::api::rqlite::{endpoints, service};
+use crate::api::rqlite::resource::Resource;
+use crate::api::rqlite::{endpoints, redirect, service};
 use crate::api::{metrics, ws4sqlite};
 use crate::cluster::auth::{Access, Permission};
-use crate::http::basic_auth::BasicCredentials;
+use crate::cluster::slot::LeaderPermissions;
 use crate::http::origin::{CROSS_SITE, is_cross_site};
 use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
 
@@ -33,13 +34,13 @@ impl service::Service for Request<'_> {
         if reads || !is_cross_site(self.head, |origin| self.cluster.allows_origin(origin)) {
             return Ok(());
         }
-        let is_ws4sqlite = self.endpoint() == Some(NodeEndpoint::Ws4sqlite);
+        let is_ws4sqlite = self.endpoint == Some(NodeEndpoint::Ws4sqlite);
         let refuse = if is_ws4sqlite { ws4sqlite::reply::error } else { error };
         Err(Box::new(refuse(StatusCode::FORBIDDEN, CROSS_SITE)))
     }
 
     fn endpoint(&self) -> Option<NodeEndpoint> {
-        endpoint(self.head.uri.path(), &self.cluster.config.db_name)
+        self.endpoint
     }
 
     async fn authorize(&self, endpoint: NodeEndpoint) -> Result<(), EarlyResponse> {
@@ -76,10 +77,10 @@ impl service::Service for Request<'_> {
     ) -> Result<HttpResponse, EarlyResponse> {
         match endpoint {
             NodeEndpoint::Data(resource) => endpoints::run(&self.exchange, resource, params, body).await,
-            NodeEndpoint::Readyz => Ok(members::readyz(self, &params).await),
+            NodeEndpoint::Readyz => Ok(readyz::answer(self, &params).await),
             NodeEndpoint::Status => Ok(status::answer(self, &params).await),
-            NodeEndpoint::Nodes => Ok(members::nodes(self, &params)),
-            NodeEndpoint::Leader if self.head.method == Method::GET => members::leader(self, &params),
+            NodeEndpoint::Nodes => members::nodes(self, &params).await,
+            NodeEndpoint::Leader if self.head.method == Method::GET => members::leader(self, &params).await,
             NodeEndpoint::Leader => members::step_down(self, &params, body).await,
             NodeEndpoint::Remove => members::remove(self, &params, body).await,
             NodeEndpoint::Boot => boot::answer(self, body).await,
@@ -88,7 +89,7 @@ impl service::Service for Request<'_> {
             NodeEndpoint::Licenses => Ok(licenses::answer()),
             NodeEndpoint::Vars => Ok(vars::answer(self, &params)),
             NodeEndpoint::Metrics => Ok(metrics::answer(self.context)),
-            NodeEndpoint::Ws4sqlite => Ok(ws4sqlite::transaction::answer(&self.exchange, body).await),
+            NodeEndpoint::Ws4sqlite => self.ws4sqlite(&params, body).await,
             NodeEndpoint::Root => Ok(self.redirect(StatusCode::FOUND)),
             NodeEndpoint::Console => Ok(self.redirect(StatusCode::MOVED_PERMANENTLY)),
             NodeEndpoint::ConsolePage => Ok(console::answer(self.context)),
@@ -101,12 +102,19 @@ impl service::Service for Request<'_> {
 }
 
 impl Request<'_> {
+    /// Handles a request in ws4sqlite's protocol. It takes rqlite's parameters `level` and `redirect`.
+    async fn ws4sqlite(&self, params: &Params, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
+        if !redirect::is_local_read(&self.exchange, params.level) {
+            redirect::to_leader(&self.exchange, params, None).await?;
+        }
+        Ok(ws4sqlite::transaction::answer(&self.exchange, params.level, body).await)
+    }
+
     /// Checks the credentials in the header `Authorization`. A failed login is logged, and this function returns only
     /// after a delay.
     async fn access(&self, needed: &[Permission]) -> Result<Access, TooManyFailures> {
         let Some(auth) = &self.cluster.auth else { return Ok(Access::Granted) };
-        let header = self.head.headers.get(header::AUTHORIZATION);
-        let Some(credentials) = header.and_then(|header| BasicCredentials::from_header(header.as_bytes())) else {
+        let Some(credentials) = basic_credentials(self.head) else {
             return Ok(auth.access(None, needed).await);
         };
         let (delays, address) = (&self.context.login_delays, self.exchange.peer.address);
@@ -139,7 +147,6 @@ impl Request<'_> {
 /// compile until the endpoint's permissions are given.
 impl NodeEndpoint {
     fn permissions(self) -> &'static [Permission] {
-        use crate::api::rqlite::resource::Resource;
         match self {
             NodeEndpoint::Data(Resource::Execute) => &[Permission::Execute],
             NodeEndpoint::Data(Resource::Query | Resource::Sql) => &[Permission::Query],
@@ -159,6 +166,18 @@ impl NodeEndpoint {
             NodeEndpoint::Remove => &[Permission::Remove],
             NodeEndpoint::Leader => &[Permission::LeaderOps],
             NodeEndpoint::Root | NodeEndpoint::Console | NodeEndpoint::ConsolePage => &[],
+        }
+    }
+
+    /// Returns the permissions that a batch of a request to this endpoint needs on the leader; `None` if the endpoint
+    /// runs no batches of clients.
+    pub(crate) fn leader_permissions(self) -> Option<LeaderPermissions> {
+        match self {
+            NodeEndpoint::Data(Resource::Execute) => Some(LeaderPermissions::Execute),
+            NodeEndpoint::Data(Resource::Query) => Some(LeaderPermissions::Query),
+            NodeEndpoint::Data(Resource::Request) | NodeEndpoint::Ws4sqlite => Some(LeaderPermissions::QueryAndExecute),
+            NodeEndpoint::Data(Resource::Load) => Some(LeaderPermissions::Load),
+            _ => None,
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::http::reply::{self, HttpResponse};
 pub(crate) async fn take(request: &Request<'_>, params: &Params) -> HttpResponse {
     request.context.counters.user_snapshots.add(1);
     let trailing = Some(params.trailing_logs).filter(|trailing| *trailing > 0);
-    match request.cluster.node.snapshot_by_request(trailing).await {
+    let Some(node) = request.cluster.node() else { return not_open() };
+    match node.snapshot_by_request(trailing).await {
         Ok(true) => reply::empty(StatusCode::OK),
         Ok(false) => reply::empty(StatusCode::NO_CONTENT),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
@@ -23,8 +24,13 @@ pub(crate) async fn take(request: &Request<'_>, params: &Params) -> HttpResponse
 /// this program has only one snapshot.
 pub(crate) async fn reap(request: &Request<'_>) -> HttpResponse {
     request.context.counters.user_reaps.add(1);
-    match request.cluster.node.checkpoint().await {
+    let Some(node) = request.cluster.node() else { return not_open() };
+    match node.checkpoint().await {
         Ok(had_wal) => from_protocol(encode_reaped(0, u64::from(had_wal))),
         Err(why) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
     }
+}
+
+fn not_open() -> HttpResponse {
+    error(StatusCode::INTERNAL_SERVER_ERROR, "store not open")
 }

@@ -27,9 +27,17 @@ fn command_line() -> Vec<String> {
 
 /// Collects the values of all counters.
 fn figures(request: &Request<'_>) -> Vec<Figure> {
-    let (counters, totals) = (&request.context.counters, request.cluster.node.status().totals);
+    let totals = request.cluster.node().map(|node| node.status().totals).unwrap_or_default();
+    let counters = &request.context.counters;
     let database = request.exchange.database.status().unwrap_or_default();
-    [http(counters), queue(counters, &request.cluster.written), store(counters, &totals), engine(&database)].concat()
+    [
+        http(counters),
+        queue(counters, &request.cluster.written),
+        store(counters, &totals),
+        members(&totals),
+        engine(&database),
+    ]
+    .concat()
 }
 
 /// Returns the counters of HTTP requests.
@@ -58,7 +66,12 @@ fn store(counters: &Counters, totals: &Totals) -> Vec<Figure> {
         of("num_auto_vacuums_failed", totals.vacuums_failed),
         of("num_backups", counters.backups.get()),
         of("num_boots", totals.boots),
+        of("num_ignored_joins", totals.joins_unchanged),
+        of("num_joins", totals.joins),
         of("num_loads", totals.loads),
+        of("num_removed_before_joins", totals.removed_before_joins),
+        of("num_restores", totals.snapshots_installed),
+        of("nodes_reaped_ok", totals.reaped_voters + totals.reaped_non_voters),
         of("num_snapshots", totals.snapshots),
         of("num_restores_start_skipped", u64::from(totals.started_on_existing)),
         of("num_snapshots_failed", totals.snapshots_failed),
@@ -67,6 +80,11 @@ fn store(counters: &Counters, totals: &Totals) -> Vec<Figure> {
         of("num_snapshot_persists", totals.snapshots),
         of("num_user_snapshots", totals.snapshots_by_request),
     ]
+}
+
+/// Returns the counters of the requests of other nodes.
+fn members(totals: &Totals) -> Vec<Figure> {
+    vec![Figure { group: "cluster", name: "num_join_req", value: totals.joins_requested }]
 }
 
 /// Returns the counters of the batches that the database has run.
@@ -87,6 +105,7 @@ mod tests {
             http(&counters),
             queue(&counters, &WrittenBatches::default()),
             store(&counters, &Totals::default()),
+            members(&Totals::default()),
             engine(&Status::default()),
         ]
         .concat();

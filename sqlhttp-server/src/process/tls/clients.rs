@@ -31,7 +31,7 @@ pub(crate) fn verifier(
     })
 }
 
-fn roots_in_file(path: &Path) -> Result<RootCertStore, TlsError> {
+pub(super) fn roots_in_file(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(read_certificates(path)?);
     if roots.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(roots) }
@@ -39,7 +39,7 @@ fn roots_in_file(path: &Path) -> Result<RootCertStore, TlsError> {
 
 /// Reads the certificate authorities that the host trusts. Certificates that cannot be read are skipped. Fails if none
 /// can be read.
-fn roots_of_host() -> Result<RootCertStore, TlsError> {
+pub(super) fn roots_of_host() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);

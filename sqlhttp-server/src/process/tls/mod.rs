@@ -4,6 +4,7 @@ mod clients;
 mod error;
 mod files;
 mod identity;
+pub(crate) mod peers;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use error::TlsError;
 pub use files::TlsFiles;
 use identity::Identity;
+pub use peers::PeerTlsOptions;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use serde::Serialize;

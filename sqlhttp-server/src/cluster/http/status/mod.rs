@@ -47,7 +47,13 @@ impl HostFacts {
 async fn collect(request: &Request<'_>, params: &Params) -> NodeStatus {
     let cluster = request.cluster;
     let host = HostFacts::read(cluster).await;
-    let sqlite = common::sqlite(&request.exchange, params).await;
+    let store = match cluster.node() {
+        Some(node) => {
+            let sqlite = common::sqlite(&request.exchange, params).await;
+            Some(store::store(request.context, cluster, node, host.directory_bytes, sqlite))
+        }
+        None => None,
+    };
     NodeStatus {
         process: common::process(&request.exchange),
         http: http(request.context, cluster),
@@ -56,10 +62,12 @@ async fn collect(request: &Request<'_>, params: &Params) -> NodeStatus {
             api_addr: cluster.config.http_adv_addr.clone(),
             https: cluster.config.http_tls.is_some(),
         },
+        node_tls: cluster.config.node_tls.is_some(),
         extensions_dir: cluster.config.data_dir.join("extensions").to_string_lossy().into_owned(),
         interfaces: host.interfaces,
         last_backup_time: request.context.identity.last_backup().map(common::rfc3339),
-        store: store::store(request.context, cluster, host.directory_bytes, sqlite),
+        discovery: cluster.discovery.as_ref().map(|discovery| discovery.status()),
+        store,
     }
 }
 

@@ -2,26 +2,34 @@
 
 use std::time::{Duration, SystemTime};
 
-use sqlhttp_raft::{NodeStatus, Role, SnapshotPolicy, Totals};
+use sqlhttp_raft::{Node, NodeStatus, Role, SnapshotPolicy, Totals};
 use sqlhttp_rqlite::status::{AutoVacuum, NEVER, Progress, Raft, RaftMember, RaftSettings, Settings, Sqlite, Store};
 
 use crate::api::context::AppContext;
 use crate::api::rqlite::status::rfc3339;
 use crate::cluster::config::ClusterConfig;
 use crate::cluster::context::ClusterContext;
+use crate::cluster::http::readyz::is_ready;
 
 /// `PRAGMA synchronous` of the connection that writes: NORMAL. The database file is synced at checkpoints only. That
 /// is sufficient, because a write is already durable in the Raft log.
 const WRITER_SYNCHRONOUS: u8 = 1;
 
 /// Collects the part of `/status` about the store. `sqlite` is its part about the database.
-pub(crate) fn store(context: &AppContext, cluster: &ClusterContext, directory_bytes: u64, sqlite: Sqlite) -> Store {
-    let (config, status) = (&cluster.config, cluster.node.status());
+pub(crate) fn store(
+    context: &AppContext,
+    cluster: &ClusterContext,
+    node: &Node,
+    directory_bytes: u64,
+    sqlite: Sqlite,
+) -> Store {
+    let (config, status) = (&cluster.config, node.status());
+    let ready = is_ready(node) && !context.is_stopping();
     let auto_vacuum =
         config.auto_vacuum_interval.map(|interval| auto_vacuum(interval, context.identity.started_at, &status.totals));
     Store {
         settings: settings(config),
-        progress: progress(&status, context.is_stopping(), directory_bytes),
+        progress: progress(&status, ready, directory_bytes),
         raft: raft(config, &status),
         sqlite: Sqlite { writer_synchronous: WRITER_SYNCHRONOUS, ..sqlite },
         auto_vacuum,
@@ -42,11 +50,11 @@ fn settings(config: &ClusterConfig) -> Settings {
     }
 }
 
-fn progress(status: &NodeStatus, stopping: bool, directory_bytes: u64) -> Progress {
+fn progress(status: &NodeStatus, ready: bool, directory_bytes: u64) -> Progress {
     Progress {
         write_index: status.write_index,
         command_index: status.command_index,
-        ready: status.ready && !stopping,
+        ready,
         dir_bytes: directory_bytes,
         snapshot_name: status.snapshot_name.clone(),
     }
@@ -56,6 +64,7 @@ fn raft(config: &ClusterConfig, status: &NodeStatus) -> Raft {
     Raft {
         state: status.role.name(),
         leads: status.role == Role::Leader,
+        last_contact: status.last_contact,
         term: status.term,
         commit_index: status.commit_index,
         applied_index: status.applied_index,
@@ -115,7 +124,7 @@ mod tests {
         let settings = settings(&config);
         assert_eq!((settings.apply_timeout, settings.trailing_logs), (Duration::from_secs(10), 10240));
         assert_eq!((settings.foreign_keys, settings.readers_max), (false, 256));
-        let progress = progress(&status, false, 69632);
+        let progress = progress(&status, true, 69632);
         assert_eq!((progress.command_index, progress.write_index, progress.ready), (7, 5, true));
         assert_eq!(progress.snapshot_name, "2-6-1700000000000");
         let raft = raft(&config, &status);
@@ -124,11 +133,6 @@ mod tests {
         assert_eq!(raft.settings.heartbeat_timeout, Duration::from_secs(1));
         let leader = raft.members.iter().find(|member| member.leader).unwrap();
         assert_eq!((leader.id.as_str(), leader.addr.as_str(), leader.voter), ("n1", "127.0.0.1:4002", true));
-    }
-
-    #[test]
-    fn a_stopping_node_is_not_ready() {
-        assert!(!progress(&status(), true, 0).ready);
     }
 
     #[test]
