@@ -13,6 +13,7 @@ use sqlhttp_core::{Ending, Error, Outcome, StepOutcome};
 use crate::node::{BACKGROUND_TIMEOUT, Counters, Node, NodeInner};
 use crate::observer::Event;
 use crate::raft::stopped;
+use crate::snapshots::InstallRecord;
 use crate::types::index_of;
 use openraft::async_runtime::WatchReceiver as _;
 
@@ -31,16 +32,34 @@ impl Node {
         if before.is_some_and(|taken| taken.index >= self.inner.database.progress().command_index) {
             return Ok(false);
         }
-        let result = self.take_snapshot(trailing.unwrap_or(self.inner.options.snapshots.trailing())).await;
+        let upto = match trailing {
+            Some(trailing) => self.inner.database.progress().index.saturating_sub(trailing),
+            None => self.purgeable(),
+        };
+        let result = self.take_snapshot(upto).await;
         let counters = &self.inner.counters;
         let counter = if result.is_ok() { &counters.snapshots } else { &counters.snapshots_failed };
         counter.fetch_add(1, Ordering::Relaxed);
         result.map(|()| true)
     }
 
-    /// Takes a snapshot, even if no entry has been applied since the last one, and purges the entries before it from
-    /// the Raft log, except for the last `trailing` ones.
-    pub(crate) async fn take_snapshot(&self, trailing: u64) -> Result<(), Error> {
+    /// Returns the index up to which entries may be purged from the Raft log after a periodic snapshot. The last entries
+    /// stay: a number of entries, and in a cluster of several nodes also a number of bytes, so that a follower that was
+    /// away for a minute receives entries instead of the whole database.
+    fn purgeable(&self) -> u64 {
+        let applied = self.inner.database.progress().index;
+        let upto = applied.saturating_sub(self.inner.options.snapshots.trailing());
+        if self.inner.leadership.is_sole() {
+            return upto;
+        }
+        let half = self.inner.database.status().file_bytes / 2;
+        let kept = half.clamp(KEPT_BYTES_MIN, LOG_BYTES_MAX);
+        upto.min(self.inner.log.index_keeping(kept))
+    }
+
+    /// Takes a snapshot, even if no entry has been applied since the last one, and purges the entries up to the index
+    /// `upto` from the Raft log.
+    pub(crate) async fn take_snapshot(&self, upto: u64) -> Result<(), Error> {
         let raft = &self.inner.raft;
         let wanted = self.inner.database.progress().index;
         let mut metrics = raft.data_metrics();
@@ -65,10 +84,13 @@ impl Node {
             }
         };
         tokio::time::timeout(BACKGROUND_TIMEOUT, taken).await.map_err(|_| Error::Timeout)??;
-        self.purge_log(wanted.saturating_sub(trailing)).await
+        self.purge_log(upto.min(wanted)).await
     }
 
     async fn purge_log(&self, upto: u64) -> Result<(), Error> {
+        // Entries after a snapshot that is being sent stay in the log, unless the log has become too long.
+        let kept = self.inner.exports.kept().map_or(u64::MAX, |export| export.progress.index);
+        let upto = if self.inner.log.status().bytes_on_disk > LOG_BYTES_MAX { upto } else { upto.min(kept) };
         if upto == 0 || self.inner.log.status().purged_index >= upto {
             return Ok(());
         }
@@ -104,6 +126,13 @@ impl Node {
 /// that ANALYZE reads. See <https://sqlite.org/pragma.html#pragma_optimize>.
 const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
 
+/// The interval at which the files of snapshots that are no longer needed are removed.
+const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(5);
+/// The minimum number of bytes of the last entries that stay in the Raft log of a cluster of several nodes.
+const KEPT_BYTES_MIN: u64 = 64 << 20;
+/// The length of the Raft log from which entries are purged although a follower may need them, in bytes.
+const LOG_BYTES_MAX: u64 = 2 << 30;
+
 /// The periodic tasks of a node.
 pub(crate) struct Maintenance {
     // A weak reference, so that the periodic tasks do not keep the node alive.
@@ -116,6 +145,7 @@ impl Maintenance {
         let options = &node.inner.options;
         let maintenance = || Maintenance { node: Arc::downgrade(&node.inner) };
         let runtime = &node.inner.runtime;
+        runtime.spawn(maintenance().clean_up());
         if !options.snapshots.interval.is_zero() {
             runtime.spawn(maintenance().take_snapshots(options.snapshots.interval));
         }
@@ -131,12 +161,31 @@ impl Maintenance {
         self.node.upgrade().map(|inner| Node { inner })
     }
 
+    /// Removes the files of snapshots that are no longer needed.
+    async fn clean_up(self) {
+        loop {
+            tokio::time::sleep(CLEAN_UP_INTERVAL).await;
+            let Some(node) = self.node() else { return };
+            let purged = node.inner.log.status().purged_index;
+            node.inner.exports.clean_up(purged);
+            let directory = node.inner.options.directory.clone();
+            // The log no longer ends before the installed snapshot.
+            let removed = tokio::task::spawn_blocking(move || {
+                let record = InstallRecord::read(&directory)?;
+                let is_done = record.is_some_and(|record| record.last_entry().map_or(0, |id| index_of(&id)) <= purged);
+                if is_done { InstallRecord::remove(&directory) } else { Ok(()) }
+            });
+            // Best effort: the next round, or the next start, removes the record.
+            let _ = removed.await;
+        }
+    }
+
     async fn take_snapshots(self, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
             let taken = if has_local_decision(&node) {
-                node.take_snapshot(0).await
+                node.take_snapshot(u64::MAX).await
             } else if is_due(&node) {
                 node.snapshot(None).await.map(drop)
             } else {

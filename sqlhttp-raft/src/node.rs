@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
-use sqlhttp_core::{Answer, Backend, Batch, BoxFuture, Database, Deadline, Ending, Error, Failure, ReadLevel};
+use sqlhttp_core::{Answer, Backend, Batch, BoxFuture, Database, Deadline, Error, ReadLevel};
 
 use crate::bootstrap::Notified;
-use crate::command::Operation;
 use crate::forward::{Caller, Credentials};
 use crate::identity::Identity;
 use crate::leadership::Leadership;
 use crate::log::LogStore;
-use crate::machine::StateMachine;
+use crate::machine::{DatabaseSnapshot, StateMachine, snapshot_at};
 use crate::members::Members;
 use crate::network::Peers;
 use crate::observer::Event;
@@ -24,6 +23,8 @@ use crate::raft::{Raft, stopped};
 use crate::read_index::ReadIndexes;
 use crate::reads::Authorized;
 use crate::runtime::Runtime;
+use crate::snapshots::{Exports, Receiver};
+use crate::types::Vote;
 
 /// A node of a cluster. Clones share the node.
 ///
@@ -45,6 +46,8 @@ pub(crate) struct NodeInner {
     pub(crate) leadership: Arc<Leadership>,
     pub(crate) members: Arc<Members>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) exports: Arc<Exports>,
+    pub(crate) receiver: Receiver,
     /// The read indexes for which the leader relies on its lease.
     pub(crate) leased_reads: ReadIndexes,
     /// The read indexes for which a quorum confirms the leadership.
@@ -72,7 +75,6 @@ pub(crate) struct Counters {
     pub(crate) optimizes: AtomicU64,
     pub(crate) optimizes_failed: AtomicU64,
     pub(crate) forwarded: AtomicU64,
-    pub(crate) snapshots_installed: AtomicU64,
 }
 
 impl std::fmt::Debug for Node {
@@ -86,31 +88,6 @@ impl Node {
     /// Raft log.
     pub fn database(&self) -> &Database {
         &self.inner.database
-    }
-
-    /// Replaces all content of the database with that of a database file, on every node at the same index of the Raft
-    /// log. Checks the file first, and removes it once it has been read. Returns the index.
-    ///
-    /// # Errors
-    /// * [`Error::Sqlite`]: the file is not a valid database; or this node is the only voter, and its disk has no space
-    ///   for the content.
-    /// * [`Error::Io`]: the database file cannot be read.
-    /// * The errors of [`Backend::execute`].
-    pub async fn load(&self, file: PathBuf) -> Result<u64, Error> {
-        self.inner.database.check_image(file.clone()).await?;
-        let read = tokio::task::spawn_blocking(move || {
-            let bytes = std::fs::read(&file);
-            // Best effort: a file that cannot be removed now is removed at the next start.
-            let _ = std::fs::remove_file(&file);
-            bytes.map_err(|source| io_error("read", &file, source))
-        });
-        let bytes = read.await.map_err(|_| Error::Closed)??;
-        let outcome = self.propose(Operation::Replace(bytes.into()), Deadline::NEVER).await?;
-        if let Ending::NotCommitted(Failure::Sql(source)) = outcome.ending {
-            return Err(Error::Sqlite { action: "load", source });
-        }
-        self.inner.counters.loads.fetch_add(1, Ordering::Relaxed);
-        Ok(outcome.log_index)
     }
 
     /// Replaces all content of the database of a single-node cluster with that of a database file of any size, which is
@@ -134,11 +111,12 @@ impl Node {
         // Entries in flight must be applied to the old content, not to the new one.
         self.barrier(Deadline::NEVER).await?;
         self.inner.database.replace(file.clone()).await?;
+        self.inner.exports.invalidate();
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
         // Applying the entries up to this barrier would not produce the new content. The snapshot purges them, so that
         // they are never applied again or sent to another node.
         self.barrier(Deadline::NEVER).await?;
-        self.take_snapshot(0).await?;
+        self.take_snapshot(u64::MAX).await?;
         self.inner.counters.boots.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -156,6 +134,38 @@ impl Node {
             return Err(BootError::NotSingleNode);
         }
         Ok(())
+    }
+
+    /// Checks and installs a snapshot that has been received completely from the leader with this vote. Returns the vote
+    /// of this node.
+    pub(crate) async fn install_received(&self, id: u128, vote: Vote) -> Result<Vote, String> {
+        let node = self.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let file = node.inner.receiver.finish(id).map_err(|error| error.to_string())?;
+            let checked = Database::check_snapshot(&file).inspect_err(|_| node.inner.receiver.end(&file));
+            checked.map(|progress| (progress, file)).map_err(|error| format!("the snapshot is not usable: {error}"))
+        });
+        let (progress, file) = checked.await.map_err(|error| error.to_string())??;
+        // openraft panics if a snapshot is newer than its leader. The database may already contain the entries of an
+        // older snapshot, which is not installed then.
+        let is_newer = progress.term > vote.leader_id.term;
+        let installed = if is_newer {
+            Err("the snapshot is newer than its leader".to_owned())
+        } else if progress.index <= self.inner.database.progress().index {
+            // An older entry at the same or a later index is not part of the leader's log. Only an unsafe recovery of a
+            // cluster can lead to this.
+            let is_same = self.inner.database.progress().term >= progress.term;
+            if is_same { Ok(vote) } else { Err("this node contains entries that the cluster does not".to_owned()) }
+        } else {
+            let snapshot = snapshot_at(&progress, DatabaseSnapshot::Received(file.clone()));
+            let snapshot = snapshot.map_err(|error| error.to_string())?;
+            let installed = self.inner.raft.install_full_snapshot(vote, snapshot).await;
+            installed.map(|response| response.vote).map_err(|error| error.to_string())
+        };
+        // An installation has renamed the file.
+        let node = self.clone();
+        let _ = tokio::task::spawn_blocking(move || node.inner.receiver.end(&file)).await;
+        installed
     }
 
     /// Stops the node. Syncs the database, so that the next start has few entries to apply; waits for the entries that
@@ -225,6 +235,16 @@ impl Node {
 pub struct NodeUser {
     node: Node,
     caller: Caller,
+}
+
+impl NodeUser {
+    /// Replaces all content of the database, like [`Node::load`].
+    ///
+    /// # Errors
+    /// Those of [`Node::load`], and [`Error::Unauthorized`].
+    pub async fn load(&self, file: PathBuf) -> Result<u64, Error> {
+        self.node.load_for(&self.caller, file).await
+    }
 }
 
 impl Backend for NodeUser {

@@ -125,7 +125,17 @@ pub enum Event<'a> {
         /// The index of the last entry that the database has applied or skipped.
         applied_index: u64,
     },
-    /// A snapshot cannot be taken at the moment. The node tries again.
+    /// The node has replaced the cluster membership by that in `raft/peers.json`, and has renamed the file.
+    ClusterRecovered {
+        /// The former path of the file.
+        file: &'a Path,
+    },
+    /// A snapshot of the leader has replaced the database of this node.
+    SnapshotInstalled {
+        /// The index of the last Raft log entry that the snapshot contains.
+        index: u64,
+    },
+    /// A snapshot cannot be taken or installed at the moment. The node tries again.
     SnapshotDelayed {
         /// Why the snapshot cannot be taken yet.
         reason: &'a str,

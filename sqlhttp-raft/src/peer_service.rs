@@ -1,5 +1,6 @@
 //! Responds to the requests of other nodes.
 
+use std::io;
 use std::sync::{Arc, Weak};
 
 use serde::Serialize;
@@ -9,12 +10,14 @@ use crate::bootstrap::{NotifyCall, PromiseCall};
 use crate::cluster::{InfoCall, InfoReply, StepDownCall};
 use crate::forward::{AuthorizeCall, ForwardCall, WireError};
 use crate::leadership::Leadership;
+use crate::loads::{LoadCall, UploadCall, append_upload};
 use crate::members::{JoinCall, MembershipReply, RemoveCall};
-use crate::network::message::{self, APPEND, AppendReply, TransferCall, TransferReply, VoteCall, VoteReply};
+use crate::network::message::{self, APPEND, AppendReply, TransferCall, TransferReply, VoteCall, VoteReply, WireVote};
 use crate::network::{Handled, Request, Service};
 use crate::node::{Node, NodeInner};
 use crate::raft::Raft;
 use crate::read_index::{ReadIndexCall, ReadIndexReply};
+use crate::snapshots::{BeginCall, ChunkCall, InstallCall};
 
 /// The permission to add a node that votes, and one that does not, as rqlite names them.
 const JOIN: &str = "join";
@@ -108,6 +111,33 @@ impl PeerService {
         Ok(node.step_down_here(call.to.as_deref()).await)
     }
 
+    async fn begin_snapshot(&self, call: BeginCall) -> Result<<BeginCall as Request>::Response, String> {
+        let node = self.node()?;
+        run_blocking(move || node.inner.receiver.begin(call.id, call.bytes)).await
+    }
+
+    async fn append_chunk(&self, call: ChunkCall) -> Result<<ChunkCall as Request>::Response, String> {
+        let node = self.node()?;
+        run_blocking(move || node.inner.receiver.append(call.id, call.offset, &call.bytes)).await
+    }
+
+    async fn install_snapshot(&self, call: InstallCall) -> Result<<InstallCall as Request>::Response, String> {
+        let node = self.node()?;
+        // The connection may break; the installation then goes on.
+        run_detached(async move { node.install_received(call.id, call.vote.into()).await.map(WireVote::from) }).await
+    }
+
+    async fn upload(&self, call: UploadCall) -> Result<<UploadCall as Request>::Response, String> {
+        let node = self.node()?;
+        run_blocking(move || append_upload(node.directory(), &call.0)).await
+    }
+
+    async fn load(&self, call: LoadCall) -> Result<<LoadCall as Request>::Response, String> {
+        let node = self.node()?;
+        // The connection may break; the file is loaded anyway.
+        run_detached(async move { node.load_uploaded(call).await.map_err(WireError::from) }).await
+    }
+
     async fn notify(&self, call: NotifyCall) -> Result<<NotifyCall as Request>::Response, String> {
         Ok(self.node()?.notified(call))
     }
@@ -132,6 +162,11 @@ impl Service for PeerService {
             JoinCall::KIND => answer(&body, |call| self.join(call)).await,
             RemoveCall::KIND => answer(&body, |call| self.remove(call)).await,
             StepDownCall::KIND => answer(&body, |call| self.step_down(call)).await,
+            BeginCall::KIND => answer(&body, |call| self.begin_snapshot(call)).await,
+            ChunkCall::KIND => answer(&body, |call| self.append_chunk(call)).await,
+            InstallCall::KIND => answer(&body, |call| self.install_snapshot(call)).await,
+            UploadCall::KIND => answer(&body, |call| self.upload(call)).await,
+            LoadCall::KIND => answer(&body, |call| self.load(call)).await,
             NotifyCall::KIND => answer(&body, |call| self.notify(call)).await,
             PromiseCall::KIND => answer(&body, |call| self.promise(call)).await,
             other => Err(format!("this node does not support messages of kind {other}; it may be an older version")),
@@ -165,6 +200,12 @@ fn encode(reply: &impl Serialize) -> Handled {
 
 async fn run_detached<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
     tokio::spawn(future).await.map_err(to_text)
+}
+
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<Result<T, String>, String> {
+    tokio::task::spawn_blocking(work).await.map(|done| done.map_err(to_text)).map_err(to_text)
 }
 
 fn to_text(error: impl ToString) -> String {

@@ -26,8 +26,10 @@ use crate::propose::{ProposeSettings, Proposer};
 use crate::raft::Raft;
 use crate::read_index::{ReadIndexes, RoundContext};
 use crate::reads::Authorized;
+use crate::recovery;
 use crate::runtime::Runtime;
 use crate::skip::{self, SkipFile};
+use crate::snapshots::{EXPORT_PREFIX, Exports, InstallRecord, Receiver};
 use crate::timer::CoarseTimer;
 use crate::types::id_at;
 use crate::waiters::Waiters;
@@ -59,9 +61,14 @@ pub enum StartError {
         /// The error that the database returned.
         source: Error,
     },
-    /// The file `raft/peers.json` exists. It requests a recovery of the cluster, which is not supported yet.
-    #[error("{0} asks for a recovery, which is not supported yet; remove it to start without")]
-    Recovery(PathBuf),
+    /// The recovery of the cluster that the file `raft/peers.json` requests is not possible.
+    #[error("the recovery that {file} asks for is not possible: {source}")]
+    Recovery {
+        /// The path of `raft/peers.json`.
+        file: PathBuf,
+        /// Why the recovery is not possible.
+        source: io::Error,
+    },
     /// `raft/skip.json` names an entry to skip, but there are other voters, which would apply that entry.
     #[error("{0} asks to pass over an entry, which is refused where there are other voters; remove it")]
     SkipFile(PathBuf),
@@ -84,9 +91,10 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(options: NodeOptions) -> Result<Node, StartError> {
-        let own = options.clone();
-        let opened = tokio::task::spawn_blocking(move || open(&own)).await;
-        let Opened { log, database, identity } = opened.map_err(|error| StartError::Raft(error.to_string()))??;
+        if recovery::path(&options.directory).exists() {
+            recover(&options).await?;
+        }
+        let Opened { log, database, identity } = open_files(&options).await?;
         let skip = read_skip(&options, &database)?;
         let start_thread = |name: &str| {
             Runtime::start(name).map_err(|source| io_error("start the thread of", &options.directory, source))
@@ -95,7 +103,16 @@ impl Node {
         let timer = runtime.run(async { CoarseTimer::start(REPORT_AFTER) }).await;
         let timer = timer.map_err(|error| StartError::Raft(error.to_string()))?;
         let waiters = Waiters::default();
-        let machine = StateMachine::new(database.clone(), &options, skip, timer, waiters.clone(), log.durable_index());
+        let exports = Arc::new(Exports::new(database.clone(), &options.directory));
+        let machine = StateMachine::new(
+            database.clone(),
+            &options,
+            skip,
+            timer,
+            waiters.clone(),
+            log.durable_index(),
+            exports.clone(),
+        );
         let addresses = Arc::new(AddressBook::default());
         let dialer = Arc::new(Dialer {
             identity: identity.clone(),
@@ -103,8 +120,10 @@ impl Node {
             security: options.security.clone(),
             connect_timeout: options.connect_timeout,
         });
-        let peers = Arc::new(Peers::new(dialer, runtime.handle().clone(), slow_runtime.handle().clone()));
-        let parts = Parts { options: options.clone(), database, log, identity, machine, peers, addresses, waiters };
+        let peers =
+            Arc::new(Peers::new(dialer, exports.clone(), runtime.handle().clone(), slow_runtime.handle().clone()));
+        let parts =
+            Parts { options: options.clone(), database, log, identity, machine, peers, exports, addresses, waiters };
         let started = runtime.run(start_raft(parts)).await;
         let started = started.map_err(|error| StartError::Raft(error.to_string()))??;
         let inner = started.into_inner(options, runtime, slow_runtime);
@@ -133,6 +152,30 @@ fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFi
     }
 }
 
+/// Recovers the cluster as `raft/peers.json` requests: see [`recovery`].
+async fn recover(options: &NodeOptions) -> Result<(), StartError> {
+    let Opened { log, database, .. } = open_files(options).await?;
+    let timer = CoarseTimer::start(REPORT_AFTER);
+    let exports = Arc::new(Exports::new(database.clone(), &options.directory));
+    let (skip, durable) = (read_skip(options, &database)?, log.durable_index());
+    let machine = StateMachine::new(database.clone(), options, skip, timer, Waiters::default(), durable, exports);
+    let recovered = recovery::recover(&options.directory, &log, &database, &machine).await;
+    let file = recovery::path(&options.directory);
+    recovered.map_err(|source| StartError::Recovery { file: file.clone(), source })?;
+    let closed = database.close().await;
+    closed.map_err(|source| StartError::Database { file: options.directory.join("db.sqlite"), source })?;
+    let closed = tokio::task::spawn_blocking(move || log.close()).await;
+    closed.map_err(|error| StartError::Raft(error.to_string()))?;
+    options.observer.event(&Event::ClusterRecovered { file: &file });
+    Ok(())
+}
+
+async fn open_files(options: &NodeOptions) -> Result<Opened, StartError> {
+    let options = options.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&options)).await;
+    opened.map_err(|error| StartError::Raft(error.to_string()))?
+}
+
 /// The open files of a node.
 struct Opened {
     log: LogStore,
@@ -143,10 +186,6 @@ struct Opened {
 /// Opens and checks the Raft log, then the database. Checks that they belong together.
 fn open(options: &NodeOptions) -> Result<Opened, StartError> {
     let directory = log_directory(options);
-    let peers = options.directory.join("raft").join("peers.json");
-    if peers.exists() {
-        return Err(StartError::Recovery(peers));
-    }
     std::fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
     let mut log_options = LogOptions::new(&directory);
     log_options.observer = options.observer.clone();
@@ -160,19 +199,23 @@ fn open(options: &NodeOptions) -> Result<Opened, StartError> {
     // The lock on the log's directory is held from here, so no other process uses these files.
     remove_leftovers(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
     let file = options.directory.join("db.sqlite");
+    let record = finish_install(options, &file)?;
     let database = Database::open(file.clone(), database_options(options))
         .map_err(|source| StartError::Database { file, source })?;
     // An entry is applied only after this node has synced it. The Raft log of a healthy node therefore contains every
     // applied entry that has not been purged.
     let progress = database.progress();
-    let log = checked.open(id_at(progress.term, progress.index), None).map_err(refused)?;
+    let installed = record.as_ref().and_then(InstallRecord::last_entry);
+    let log = checked.open(id_at(progress.term, progress.index), installed).map_err(refused)?;
     if let Some(identity) = log.identity() {
         let known = database.progress().log;
-        if known != 0 && known != identity {
+        // A snapshot that has just become the database may contain the identity of another node's log.
+        if record.is_none() && known != 0 && known != identity {
             return Err(StartError::Mixed(options.directory.join("db.sqlite"), directory));
         }
         database.set_log(identity);
     }
+    InstallRecord::remove(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
     let is_empty = log.status().last_index == 0 && database.progress().index == 0;
     let state = match options.formation {
         _ if !is_empty => DirectoryState::Existing,
@@ -182,6 +225,18 @@ fn open(options: &NodeOptions) -> Result<Opened, StartError> {
     let identity = Identity::open(&options.directory, state)
         .map_err(|source| io_error("open the identity in", &options.directory, source))?;
     Ok(Opened { log, database, identity: Arc::new(identity) })
+}
+
+/// Completes the installation of a snapshot that was interrupted when this node ended. Returns the record of the
+/// installation, if there is one.
+fn finish_install(options: &NodeOptions, database: &Path) -> Result<Option<InstallRecord>, StartError> {
+    let directory = &options.directory;
+    let failed = |source| io_error("install the snapshot in", directory, source);
+    let record = InstallRecord::read(directory).map_err(failed)?;
+    if let Some(record) = &record {
+        Database::finish_install(database, &record.snapshot_file(directory)).map_err(failed)?;
+    }
+    Ok(record)
 }
 
 fn database_options(options: &NodeOptions) -> sqlhttp_core::Options {
@@ -205,8 +260,7 @@ fn remove_leftovers(directory: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let scratch =
-            ["restore-", "boot-", "load-", "db.sqlite-download-"].iter().any(|prefix| name.starts_with(prefix));
+        let scratch = ["restore-", "boot-", "load-", EXPORT_PREFIX].iter().any(|prefix| name.starts_with(prefix));
         if scratch && entry.file_type()?.is_file() {
             std::fs::remove_file(entry.path())?;
         }
@@ -226,6 +280,7 @@ struct Parts {
     identity: Arc<Identity>,
     machine: StateMachine,
     peers: Arc<Peers>,
+    exports: Arc<Exports>,
     addresses: Arc<AddressBook>,
     waiters: Waiters,
 }
@@ -245,7 +300,7 @@ struct Started {
 /// Starts openraft, the proposer and the tracking of leadership, on the current runtime.
 async fn start_raft(parts: Parts) -> Result<Started, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
-    let Parts { options, database, log, identity, machine, peers, addresses, waiters } = &parts;
+    let Parts { options, database, log, identity, machine, peers, addresses, waiters, .. } = &parts;
     let config = config(options).map_err(|error| failed(&error))?;
     log.forget_committed();
     let id = identity.node();
@@ -284,7 +339,8 @@ impl Started {
     /// Completes the node, and begins to accept the connections of other nodes.
     fn into_inner(self, options: NodeOptions, runtime: Runtime, slow_runtime: Runtime) -> Arc<NodeInner> {
         let Started { parts, raft, proposer, leadership, members, leased_reads, confirmed_reads, listener } = self;
-        let Parts { database, log, identity, machine, peers, .. } = parts;
+        let Parts { database, log, identity, machine, peers, exports, .. } = parts;
+        let receiver = Receiver::new(&options.directory);
         let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
         Arc::new_cyclic(|node| {
             if let Some(listener) = listener {
@@ -316,6 +372,8 @@ impl Started {
                 leadership,
                 members,
                 peers,
+                exports,
+                receiver,
                 leased_reads,
                 confirmed_reads,
                 authorized: Authorized::default(),

@@ -139,6 +139,10 @@ pub struct Totals {
     pub forwarded: u64,
     /// The number of snapshots of other nodes that this node has installed.
     pub snapshots_installed: u64,
+    /// The number of transfers of a snapshot to this node that continued after an interruption.
+    pub snapshot_resumes: u64,
+    /// The number of bytes of snapshots that this node has received.
+    pub snapshot_bytes_received: u64,
     /// The number of requests to join the cluster that this node has received.
     pub joins_requested: u64,
     /// The number of nodes that this node has added to the cluster, or whose address it has updated.
@@ -205,7 +209,12 @@ impl Node {
                 sync_time: Duration::from_nanos(log.fsync_nanos_total),
                 entries: log.appended_entries,
             },
-            totals: totals(&inner.counters, &inner.members.counters),
+            totals: Totals {
+                snapshots_installed: inner.machine.installed(),
+                snapshot_resumes: inner.receiver.resumed.load(Ordering::Relaxed),
+                snapshot_bytes_received: inner.receiver.bytes.load(Ordering::Relaxed),
+                ..totals(&inner.counters, &inner.members.counters)
+            },
             stopped,
         }
     }
@@ -279,7 +288,6 @@ fn totals(counters: &Counters, members: &MembershipCounters) -> Totals {
         optimizes: of(&counters.optimizes),
         optimizes_failed: of(&counters.optimizes_failed),
         forwarded: of(&counters.forwarded),
-        snapshots_installed: of(&counters.snapshots_installed),
         joins_requested: of(&members.joins_requested),
         joins: of(&members.joins),
         joins_unchanged: of(&members.joins_unchanged),
@@ -287,5 +295,6 @@ fn totals(counters: &Counters, members: &MembershipCounters) -> Totals {
         removals: of(&members.removals),
         reaped_voters: of(&members.reaped_voters),
         reaped_non_voters: of(&members.reaped_non_voters),
+        ..Totals::default()
     }
 }

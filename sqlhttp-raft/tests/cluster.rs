@@ -300,3 +300,117 @@ async fn garbage_on_the_port_for_nodes_is_closed() {
     write(&nodes[0].node, "CREATE TABLE t(a)").await;
     close(nodes).await;
 }
+
+#[tokio::test]
+async fn a_node_that_needs_purged_entries_receives_a_snapshot() {
+    let nodes = cluster(2).await;
+    write(&nodes[0].node, "CREATE TABLE t(a, b)").await;
+    for number in 0..10 {
+        let insert = format!(
+            "INSERT INTO t WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
+             SELECT {number}, hex(randomblob(500)) FROM n"
+        );
+        write(&nodes[0].node, &insert).await;
+    }
+    for running in &nodes {
+        running.node.snapshot(Some(0)).await.unwrap();
+    }
+    let late = start("n3", Formation::Await).await;
+    late.node.join(&[nodes[1].address.clone()], None).await.unwrap();
+    eventually("n3 votes", || late.node.status().voter).await;
+    assert_eq!(late.node.status().totals.snapshots_installed, 1);
+    for number in 0..10 {
+        write(&late.node, &format!("INSERT INTO t VALUES ({number}, 'x')")).await;
+    }
+    assert_eq!(count(&late.node, ReadLevel::Linearizable).await.unwrap(), 1010);
+    // The snapshot is the content of the node after a restart, too, and the log continues after it.
+    let Running { node, directory, .. } = late;
+    node.close().await.unwrap();
+    drop(node);
+    write(&nodes[0].node, "INSERT INTO t VALUES (0, 'y')").await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = Node::start(options(directory.path(), "n3", Formation::Await, listener)).await.unwrap();
+    node.join(&[nodes[0].address.clone()], None).await.unwrap();
+    assert_eq!(count(&node, ReadLevel::Linearizable).await.unwrap(), 1011);
+    assert_eq!(node.status().totals.snapshots_installed, 0);
+    node.close().await.unwrap();
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_was_away_for_long_receives_a_snapshot() {
+    let mut nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a, b)").await;
+    let Running { node, directory, .. } = nodes.pop().unwrap();
+    node.close().await.unwrap();
+    drop(node);
+    for number in 0..50 {
+        write(&nodes[0].node, &format!("INSERT INTO t VALUES ({number}, 'x')")).await;
+    }
+    for running in &nodes {
+        running.node.snapshot(Some(0)).await.unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = Node::start(options(directory.path(), "n3", Formation::Await, listener)).await.unwrap();
+    node.join(&[nodes[0].address.clone()], None).await.unwrap();
+    assert_eq!(count(&node, ReadLevel::Linearizable).await.unwrap(), 50);
+    assert_eq!(node.status().totals.snapshots_installed, 1);
+    write(&nodes[0].node, "INSERT INTO t VALUES (99, 'x')").await;
+    assert_eq!(count(&node, ReadLevel::Strong).await.unwrap(), 51);
+    node.close().await.unwrap();
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_quorum_is_recovered_by_peers_json() {
+    let mut nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    write(&nodes[0].node, "INSERT INTO t VALUES (1)").await;
+    eventually("n2 has applied everything", || {
+        nodes[1].node.status().applied_index == nodes[0].node.status().applied_index
+    })
+    .await;
+    close(vec![nodes.pop().unwrap()]).await;
+    let remaining: Vec<_> = nodes.drain(..).map(|running| (running.node, running.directory)).collect();
+    let mut directories = Vec::new();
+    for (node, directory) in remaining {
+        node.close().await.unwrap();
+        directories.push(directory);
+    }
+    let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    let peers = format!(r#"[{{"id":"n1","address":"{}"}},{{"id":"n2","address":"{}"}}]"#, addresses[0], addresses[1]);
+    let mut recovered = Vec::new();
+    for ((directory, listener), name) in directories.into_iter().zip(listeners).zip(["n1", "n2"]) {
+        std::fs::write(directory.path().join("raft/peers.json"), &peers).unwrap();
+        let node = Node::start(options(directory.path(), name, Formation::Create, listener)).await.unwrap();
+        assert!(directory.path().join("raft/peers.info").exists());
+        assert!(!directory.path().join("raft/install.json").exists());
+        recovered.push((node, directory));
+    }
+    write(&recovered[1].0, "INSERT INTO t VALUES (2)").await;
+    assert_eq!(count(&recovered[0].0, ReadLevel::Linearizable).await.unwrap(), 2);
+    let names: Vec<_> = recovered[0].0.status().members.into_iter().map(|member| member.name).collect();
+    assert_eq!(names, ["n1", "n2"]);
+    for (node, _) in recovered {
+        node.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_database_file_is_loaded_through_any_node() {
+    let nodes = cluster(3).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("loaded.db");
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    connection.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1), (2), (3)").unwrap();
+    connection.close().unwrap();
+    nodes[1].node.load(file.clone()).await.unwrap();
+    assert!(!file.exists());
+    for running in &nodes {
+        assert_eq!(count(&running.node, ReadLevel::Linearizable).await.unwrap(), 3);
+    }
+    std::fs::write(&file, "not a database").unwrap();
+    assert!(nodes[2].node.load(file).await.is_err());
+    close(nodes).await;
+}

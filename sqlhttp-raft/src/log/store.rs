@@ -146,7 +146,6 @@ impl LogStore {
     ///
     /// A follower that was away needs the entries that it missed. A number of entries is a bad limit for that, because
     /// the length of an entry is between 34 bytes and many megabytes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the snapshot policy still counts entries"))]
     pub(crate) fn index_keeping(&self, bytes: u64) -> u64 {
         self.shared.memory().index_keeping(bytes)
     }

@@ -12,24 +12,26 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::entry::{EntryPayload, RaftEntry as _};
-use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftLogReader as _, RaftSnapshotBuilder as _, RaftStateMachine};
 use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
 use tokio::sync::watch;
 
-pub(crate) use snapshot::{DatabaseSnapshot, SnapshotBuilder};
+pub(crate) use snapshot::{DatabaseSnapshot, Snapshot, SnapshotBuilder, snapshot_at};
 
-use self::snapshot::{Snapshot, SnapshotMeta};
+use self::snapshot::SnapshotMeta;
 
 use crate::command::{Command, Operation};
-use crate::log::DurableIndex;
+use crate::log::{DurableIndex, LogStore};
 use crate::membership;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
 use crate::skip::SkipFile;
+use crate::snapshots::{Exports, InstallRecord};
 use crate::timer::CoarseTimer;
 use crate::types::{Entry, EntryOutcomes, LogId, StoredMembership, TypeConfig, id_at, index_of};
 use crate::waiters::Waiters;
@@ -51,6 +53,8 @@ pub(crate) struct StateMachine {
     applied: Arc<watch::Sender<u64>>,
     /// The last entry that is durable on this node's disk.
     durable: Arc<DurableIndex>,
+    exports: Arc<Exports>,
+    installed: Arc<AtomicU64>,
 }
 
 impl StateMachine {
@@ -61,6 +65,7 @@ impl StateMachine {
         timer: CoarseTimer,
         waiters: Waiters,
         durable: Arc<DurableIndex>,
+        exports: Arc<Exports>,
     ) -> Self {
         let (directory, observer) = (options.directory.clone(), options.observer.clone());
         let applied = Arc::new(watch::Sender::new(database.progress().index));
@@ -74,12 +79,55 @@ impl StateMachine {
             waiters,
             applied,
             durable,
+            exports,
+            installed: Arc::default(),
         }
     }
 
     /// Returns a receiver of the index of the last entry that has been applied, counted from 1.
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
+    }
+
+    /// Checks that the database of this node contains the entries of a snapshot of itself.
+    fn check_applied(&self, meta: &SnapshotMeta) -> io::Result<()> {
+        let wanted = meta.last_log_id.map_or(0, |id| index_of(&id));
+        if self.database.progress().index >= wanted {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the database does not contain its own snapshot at index {wanted}")))
+    }
+
+    /// Replaces the database by a snapshot that this node has received. If the process ends before this is complete, the
+    /// next start completes it.
+    async fn install(&self, meta: &SnapshotMeta, file: PathBuf) -> io::Result<()> {
+        let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, index_of(&id)));
+        let (directory, record) = (self.directory.clone(), InstallRecord::new(&file, term, index));
+        run_blocking(move || record.write(&directory)).await?;
+        let progress = loop {
+            match self.database.install(file.clone()).await {
+                Ok(progress) => break progress,
+                Err(Error::Unavailable(why)) => self.observer.event(&Event::SnapshotDelayed { reason: &why }),
+                Err(error) => {
+                    if !matches!(error, Error::Poisoned(_)) {
+                        let directory = self.directory.clone();
+                        run_blocking(move || InstallRecord::remove(&directory)).await?;
+                    }
+                    return Err(io::Error::other(error));
+                }
+            }
+            tokio::time::sleep(INSTALL_RETRY_AFTER).await;
+        };
+        self.snapshots.set(snapshot_at(&progress, DatabaseSnapshot::Live)?);
+        self.applied.send_replace(progress.index);
+        self.installed.fetch_add(1, Ordering::Relaxed);
+        self.observer.event(&Event::SnapshotInstalled { index: progress.index });
+        Ok(())
+    }
+
+    /// The number of snapshots of other nodes that this node has installed since it was started.
+    pub(crate) fn installed(&self) -> u64 {
+        self.installed.load(Ordering::Relaxed)
     }
 
     /// Returns whether `raft/skip.json` names the entry at `index`, which contains `command`.
@@ -154,6 +202,18 @@ impl StateMachine {
             if let Some(responder) = responder {
                 responder.send(EntryOutcomes { outcomes });
             }
+        }
+        Ok(())
+    }
+
+    /// Applies all entries of the Raft log, whether or not they are committed.
+    pub(crate) async fn apply_all(&self, log: &LogStore) -> io::Result<()> {
+        let next = self.database.progress().index;
+        let mut log = log.clone();
+        let entries = log.entries_stream(next..).await;
+        let mut entries = pin!(entries.map_ok(|entry| (entry, None)));
+        while let Some(chunk) = next_chunk(&mut entries).await? {
+            self.apply_chunk(chunk).await?;
         }
         Ok(())
     }
@@ -233,6 +293,13 @@ where
     Ok((!chunk.is_empty()).then_some(chunk))
 }
 
+/// The interval between attempts to install a snapshot while that is not possible for a temporary reason.
+const INSTALL_RETRY_AFTER: Duration = Duration::from_millis(200);
+
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
 async fn write_file(file: &Path, bytes: Arc<[u8]>) -> io::Result<()> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || std::fs::write(file, bytes)).await.map_err(io::Error::other)?
@@ -274,10 +341,21 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Self::SnapshotData) -> io::Result<()> {
-        snapshot.install(&self.database, meta).await
+        match snapshot {
+            DatabaseSnapshot::Live => self.check_applied(meta),
+            DatabaseSnapshot::Received(file) => self.install(meta, file).await,
+        }
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        Ok(self.snapshots.snapshot())
+        // A transfer that was interrupted continues only if the follower is sent the same copy again.
+        if let Some(export) = self.exports.kept() {
+            return snapshot_at(&export.progress, DatabaseSnapshot::Live).map(Some);
+        }
+        match self.snapshots.snapshot() {
+            Some(snapshot) => Ok(Some(snapshot)),
+            // openraft stops the node if there is no snapshot although entries have been purged.
+            None => self.get_snapshot_builder().await.build_snapshot().await.map(Some),
+        }
     }
 }

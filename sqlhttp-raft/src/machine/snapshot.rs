@@ -1,41 +1,41 @@
 //! Raft snapshots. A snapshot is the database itself, synced up to an index of the Raft log.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use openraft::storage::RaftSnapshotBuilder;
-use sqlhttp_core::{Database, Error};
+use sqlhttp_core::{Database, Error, Progress};
 
 use crate::membership;
 use crate::observer::{Event, Observer};
 use crate::types::{TypeConfig, id_at, index_of};
 
-pub(super) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
-pub(super) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, DatabaseSnapshot>;
+pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+pub(crate) type Snapshot = openraft::alias::SnapshotOf<TypeConfig, DatabaseSnapshot>;
 
 /// The interval between attempts to sync the database while syncing is not possible because no file descriptor is
 /// available.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The contents of a Raft snapshot: only a handle to the live database. No bytes are copied, because a cluster has one
-/// node and no other node receives the snapshot.
+/// The contents of a Raft snapshot.
 #[derive(Debug, Clone)]
-pub(crate) struct DatabaseSnapshot {
-    database: Database,
+pub(crate) enum DatabaseSnapshot {
+    /// The database of this node. No bytes are copied to compact the Raft log; a copy is made only when another node
+    /// needs a snapshot.
+    Live,
+    /// A checked file that this node has received from the leader.
+    Received(PathBuf),
 }
 
-impl DatabaseSnapshot {
-    /// Installs a snapshot in `database`. A snapshot of this node's own database requires no work. Snapshots of other
-    /// nodes are not supported yet, and return an error.
-    pub(super) async fn install(self, database: &Database, meta: &SnapshotMeta) -> io::Result<()> {
-        let wanted = meta.last_log_id.map_or(0, |id| index_of(&id));
-        let (own, here) = (self.database.progress().index, database.progress().index);
-        if own >= wanted && here >= wanted {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::Unsupported, "a snapshot of another node cannot be installed"))
-    }
+/// Returns a snapshot with the contents that a database has at this position.
+pub(crate) fn snapshot_at(progress: &Progress, contents: DatabaseSnapshot) -> io::Result<Snapshot> {
+    let meta = SnapshotMeta {
+        last_log_id: id_at(progress.term, progress.index),
+        last_membership: membership::decode(&progress.membership)?,
+    };
+    Ok(Snapshot { meta, snapshot: contents })
 }
 
 /// The term, the index and the time of the last snapshot.
@@ -62,7 +62,7 @@ impl LatestSnapshot {
         Some(SnapshotInfo { term: id.leader_id.term, index: index_of(&id), at: *at })
     }
 
-    fn set(&self, snapshot: Snapshot) {
+    pub(super) fn set(&self, snapshot: Snapshot) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((snapshot, SystemTime::now()));
     }
 }
@@ -94,11 +94,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             }
             tokio::time::sleep(RETRY_AFTER).await;
         };
-        let meta = SnapshotMeta {
-            last_log_id: id_at(progress.term, progress.index),
-            last_membership: membership::decode(&progress.membership)?,
-        };
-        let snapshot = Snapshot { meta, snapshot: DatabaseSnapshot { database: self.database.clone() } };
+        let snapshot = snapshot_at(&progress, DatabaseSnapshot::Live)?;
         self.latest.set(snapshot.clone());
         Ok(snapshot)
     }

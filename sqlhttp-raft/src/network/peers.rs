@@ -19,12 +19,13 @@ use openraft::raft::{
 use tokio::runtime::Handle;
 
 use super::append::AppendLink;
-use super::client::{CallError, RpcClient};
+use super::client::{AbortOnDrop, CallError, RpcClient};
 use super::dialer::{Dialer, Target};
 use super::hello::Purpose;
 use super::message::{self, APPEND, AppendReply, Request, TransferCall, VoteCall};
-use crate::machine::DatabaseSnapshot;
-use crate::types::{MemberInfo, TypeConfig, Vote};
+use crate::machine::{DatabaseSnapshot, Snapshot};
+use crate::snapshots::{self, Exports, SendError};
+use crate::types::{MemberInfo, TypeConfig, Vote, index_of};
 
 /// The minimum time within which a node must respond to a vote request, a heartbeat or a transfer of the leadership.
 /// openraft drops the call earlier if the response would come too late.
@@ -35,6 +36,7 @@ pub(crate) struct Peers {
     dialer: Arc<Dialer>,
     /// The replication thread.
     raft_runtime: Handle,
+    exports: Arc<Exports>,
     /// The runtime for forwarded requests and snapshots.
     slow_runtime: Handle,
     clients: Mutex<HashMap<(Target, Purpose), Arc<RpcClient>>>,
@@ -45,8 +47,8 @@ pub(crate) struct Peers {
 const CLIENTS_MAX: usize = 1024;
 
 impl Peers {
-    pub(crate) fn new(dialer: Arc<Dialer>, raft_runtime: Handle, slow_runtime: Handle) -> Peers {
-        Peers { dialer, raft_runtime, slow_runtime, clients: Mutex::default() }
+    pub(crate) fn new(dialer: Arc<Dialer>, exports: Arc<Exports>, raft_runtime: Handle, slow_runtime: Handle) -> Peers {
+        Peers { dialer, exports, raft_runtime, slow_runtime, clients: Mutex::default() }
     }
 
     fn client(&self, target: Target, purpose: Purpose) -> Arc<RpcClient> {
@@ -92,6 +94,19 @@ impl Peers {
     ) -> Result<R::Response, CallError> {
         self.client(target, Purpose::Forward).call_until(request, end).await
     }
+
+    /// Sends a request of a snapshot's transfer, and waits for the response.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(crate) async fn bulk<R: Request>(
+        &self,
+        target: Target,
+        request: &R,
+        timeout: Duration,
+    ) -> Result<R::Response, CallError> {
+        self.client(target, Purpose::Bulk).call(request, timeout).await
+    }
 }
 
 /// Creates the connections that openraft uses.
@@ -109,6 +124,21 @@ impl Connection {
     async fn control<R: Request>(&self, request: &R, option: &RPCOption) -> Result<R::Response, CallError> {
         self.peers.call(Target::Node(self.node), request, option.hard_ttl().max(RESPONSE_TIME_MIN)).await
     }
+}
+
+/// Sends a copy of the database that contains the entries up to `index_min` to a node. Returns the node's vote.
+async fn send_copy(peers: &Peers, node: u64, vote: Vote, index_min: u64) -> Result<Vote, StreamingError<TypeConfig>> {
+    let unreachable = |why: String| StreamingError::from(Unreachable::from_string(why));
+    let export = peers.exports.get(index_min).await.map_err(|error| unreachable(error.to_string()))?;
+    if export.progress.term > vote.leader_id.term {
+        // This node has been deposed meanwhile, and the copy contains entries of the next leader.
+        return Err(ReplicationClosed::new("the copy belongs to a later term").into());
+    }
+    let sent = snapshots::send(peers, Target::Node(node), &export, vote.into()).await;
+    sent.map(Vote::from).map_err(|error| match error {
+        SendError::Follower(why) => unreachable(why),
+        SendError::Copy(error) => unreachable(error.to_string()),
+    })
 }
 
 fn rpc_error(error: CallError) -> RPCError<TypeConfig> {
@@ -192,12 +222,24 @@ impl RaftNetworkV2<TypeConfig> for Connection {
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: openraft::alias::SnapshotOf<TypeConfig, DatabaseSnapshot>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(Unreachable::from_string("snapshots").into())
+        let (peers, node) = (self.peers.clone(), self.node);
+        let index = snapshot.meta.last_log_id.map_or(0, |id| index_of(&id));
+        // The file is read on another thread than that of replication.
+        let sending = self.peers.slow_runtime.spawn(async move { send_copy(&peers, node, vote, index).await });
+        let mut sending = AbortOnDrop(sending);
+        tokio::select! {
+            sent = &mut sending => match sent {
+                Ok(Ok(vote)) => Ok(SnapshotResponse::new(vote)),
+                Ok(Err(error)) => Err(error),
+                Err(error) => Err(NetworkError::new(&error).into()),
+            },
+            closed = cancel => Err(closed.into()),
+        }
     }
 
     async fn transfer_leader(

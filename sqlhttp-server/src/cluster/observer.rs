@@ -81,6 +81,12 @@ impl Observer for RqliteLog {
                 "{} names entry {index}, and the database has applied entry {applied_index}: remove the file",
                 file.display()
             ),
+            Event::ClusterRecovered { file } => {
+                tracing::warn!(target: "store", "the cluster was recovered as {} asks", file.display());
+            }
+            Event::SnapshotInstalled { index } => {
+                tracing::info!(target: "store", "the database was replaced by the leader's snapshot at index {index}");
+            }
             Event::SnapshotDelayed { reason } => {
                 tracing::warn!(target: "snapshot-store", "the snapshot is delayed: {reason}");
             }

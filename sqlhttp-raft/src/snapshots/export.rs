@@ -1,0 +1,101 @@
+//! The copy of the database that a leader sends to its followers.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlhttp_core::{Database, Error, Progress};
+
+use super::EXPORT_PREFIX;
+use crate::identity::random_u128;
+
+/// The time for which a copy is kept after its last use. A follower that is started again within this time continues
+/// its transfer.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+
+/// A copy of the database. The file is removed when the last reference is dropped.
+#[derive(Debug)]
+pub(crate) struct Export {
+    /// A random number that identifies the copy, so that an interrupted transfer continues only with the same one.
+    pub(crate) id: u128,
+    pub(crate) file: PathBuf,
+    pub(crate) bytes: u64,
+    /// The position of the copy in the Raft log, and the membership at that position.
+    pub(crate) progress: Progress,
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        // Best effort: a file that cannot be removed now is removed at the next start.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// Creates copies of the database, and keeps the last one while followers may need it.
+pub(crate) struct Exports {
+    database: Database,
+    directory: PathBuf,
+    /// Held while a copy is made, so that followers share it.
+    making: tokio::sync::Mutex<()>,
+    last: Mutex<Option<Kept>>,
+}
+
+struct Kept {
+    export: Arc<Export>,
+    used_at: Instant,
+}
+
+impl Exports {
+    pub(crate) fn new(database: Database, directory: &Path) -> Exports {
+        Exports { database, directory: directory.to_owned(), making: Default::default(), last: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the last copy if it contains the entries up to `index_min`; otherwise makes a new copy.
+    ///
+    /// # Errors
+    /// The errors of [`Database::export`]; [`Error::Io`] if the length of the copy cannot be read.
+    pub(crate) async fn get(&self, index_min: u64) -> Result<Arc<Export>, Error> {
+        let _making = self.making.lock().await;
+        if let Some(kept) = self.lock().as_mut().filter(|kept| kept.export.progress.index >= index_min) {
+            kept.used_at = Instant::now();
+            return Ok(kept.export.clone());
+        }
+        self.lock().take();
+        let id = random_u128();
+        let file = self.directory.join(format!("{EXPORT_PREFIX}{id:032x}.sqlite"));
+        let progress = self.database.export(file.clone()).await?;
+        let mut export = Export { id, file, bytes: 0, progress };
+        let length = std::fs::metadata(&export.file).map(|metadata| metadata.len());
+        export.bytes = length.map_err(|source| crate::node::io_error("measure", &export.file, source))?;
+        let export = Arc::new(export);
+        *self.lock() = Some(Kept { export: export.clone(), used_at: Instant::now() });
+        Ok(export)
+    }
+
+    /// Returns the copy that is being kept for followers. The entries after it should stay in the Raft log, or a follower
+    /// that has received it would need another snapshot.
+    pub(crate) fn kept(&self) -> Option<Arc<Export>> {
+        self.lock().as_ref().map(|kept| kept.export.clone())
+    }
+
+    /// Forgets the copy, because its content is no longer that of the database at its index.
+    pub(crate) fn invalidate(&self) {
+        self.lock().take();
+    }
+
+    /// Removes the copy if no follower has used it for some time, or if the entries after it have been purged up to
+    /// `purged_index`.
+    pub(crate) fn clean_up(&self, purged_index: u64) {
+        let mut last = self.lock();
+        let Some(kept) = last.as_mut() else { return };
+        if Arc::strong_count(&kept.export) > 1 {
+            kept.used_at = Instant::now();
+        } else if kept.used_at.elapsed() > KEPT_FOR || kept.export.progress.index < purged_index {
+            last.take();
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Sends a snapshot to a follower.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+use super::CHUNK_BYTES;
+use super::export::Export;
+use crate::network::message::WireVote;
+use crate::network::{CallError, Peers, Request, Target};
+
+/// The maximum speed of a transfer, in bytes per second. A faster one would slow down the writes of the leader.
+const BYTES_PER_SECOND_MAX: u64 = 64 << 20;
+/// The time within which the follower must respond to a chunk.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time within which the follower must check and install a snapshot, for each started gibibyte.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Announces a snapshot to a follower.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BeginCall {
+    pub(crate) id: u128,
+    pub(crate) bytes: u64,
+}
+
+/// The response is the number of bytes that the follower has already.
+impl Request for BeginCall {
+    const KIND: u8 = 24;
+    type Response = Result<u64, String>;
+}
+
+/// A part of a snapshot.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChunkCall {
+    pub(crate) id: u128,
+    pub(crate) offset: u64,
+    #[serde(with = "bytes")]
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The response is empty once the follower has written the chunk.
+impl Request for ChunkCall {
+    const KIND: u8 = 25;
+    type Response = Result<(), String>;
+}
+
+/// Asks the follower to install a snapshot that it has received completely.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct InstallCall {
+    pub(crate) id: u128,
+    pub(crate) vote: WireVote,
+}
+
+/// The response is the vote of the follower.
+impl Request for InstallCall {
+    const KIND: u8 = 26;
+    type Response = Result<WireVote, String>;
+}
+
+/// Why a snapshot could not be sent.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The follower cannot be reached, or refuses the snapshot.
+    Follower(String),
+    /// The copy cannot be read.
+    Copy(io::Error),
+}
+
+impl From<CallError> for SendError {
+    fn from(error: CallError) -> Self {
+        SendError::Follower(error.to_string())
+    }
+}
+
+/// Sends a snapshot to a follower, and waits until the follower has installed it. Returns the vote of the follower.
+pub(crate) async fn send(
+    peers: &Peers,
+    target: Target,
+    export: &Arc<Export>,
+    vote: WireVote,
+) -> Result<WireVote, SendError> {
+    let begin = BeginCall { id: export.id, bytes: export.bytes };
+    let mut offset = peers.bulk(target.clone(), &begin, CHUNK_TIMEOUT).await?.map_err(SendError::Follower)?;
+    let mut file = File::open(&export.file).await.map_err(SendError::Copy)?;
+    file.seek(io::SeekFrom::Start(offset)).await.map_err(SendError::Copy)?;
+    let (begun, first) = (Instant::now(), offset);
+    while offset < export.bytes {
+        let mut bytes = Vec::with_capacity(CHUNK_BYTES);
+        (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut bytes).await.map_err(SendError::Copy)?;
+        if bytes.is_empty() {
+            return Err(SendError::Copy(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let len = bytes.len() as u64;
+        let chunk = ChunkCall { id: export.id, offset, bytes };
+        peers.bulk(target.clone(), &chunk, CHUNK_TIMEOUT).await?.map_err(SendError::Follower)?;
+        offset += len;
+        let due = Duration::from_millis((offset - first) * 1000 / BYTES_PER_SECOND_MAX);
+        tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
+    }
+    let gibibytes = u32::try_from(export.bytes >> 30).unwrap_or(u32::MAX).saturating_add(1);
+    let install = InstallCall { id: export.id, vote };
+    peers.bulk(target, &install, INSTALL_TIMEOUT.saturating_mul(gibibytes)).await?.map_err(SendError::Follower)
+}
+
+/// Encodes bytes as one piece. serde's implementation for vectors encodes each byte by itself.
+mod bytes {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
