@@ -236,7 +236,9 @@ fn backups_in_every_form() {
         assert_eq!((response.status, response.text().as_str()), (500, "invalid backup format\n"));
     }
     common::eventually("the copies are removed", || {
-        names(&dir.path().join("data")).iter().all(|name| name == "raft" || name.starts_with("db.sqlite"))
+        let is_permanent =
+            |name: &String| ["raft", "node.json"].contains(&name.as_str()) || name.starts_with("db.sqlite");
+        names(&dir.path().join("data")).iter().all(is_permanent)
     });
     assert!(server.get("/status?key=last_backup_time").json().is_string());
 }

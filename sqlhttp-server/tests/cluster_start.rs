@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use common::cluster::{free_port, run};
-use common::{Exit, Node, Server, names, temp_dir, write};
+use common::{Exit, Node, Random, Server, names, temp_dir, write};
 use serde_json::json;
 
 /// A node with a fresh data directory.
@@ -235,12 +235,19 @@ fn a_flipped_bit_in_the_log_is_reported_with_its_offset() {
     assert_eq!(node.start().db_query("SELECT count(*) FROM t"), json!([[40]]));
 }
 
-/// Removes the last seven written bytes of a segment: the file ends there, or zeros follow.
+/// The statement that inserts a row whose log entry has several sectors of 512 bytes.
+fn insert_of_sectors() -> String {
+    let mut random = Random::new(1);
+    let text: String = (0..200).map(|_| format!("{:016x}", random.next())).collect();
+    format!("INSERT INTO t VALUES('{text}')")
+}
+
+/// Removes the last 1200 written bytes of a segment, so that a sector is missing: the file ends there, or zeros follow.
 fn tear(segment: &Path, written: usize, zeros: bool) {
     let mut content = std::fs::read(segment).unwrap();
     let size = content.len();
-    content.truncate(written - 7);
-    content.resize(if zeros { size } else { written - 7 }, 0);
+    content.truncate(written - 1200);
+    content.resize(if zeros { size } else { written - 1200 }, 0);
     std::fs::write(segment, content).unwrap();
 }
 
@@ -256,7 +263,7 @@ fn killed_while_writing(node: &Node, data: &Path) {
     killed_after(node, 19);
     let server = node.start();
     let before = database_files(data);
-    server.db_execute(json!(["INSERT INTO t VALUES(19)"]));
+    server.db_execute(json!([insert_of_sectors()]));
     server.crash();
     for path in database_files(data).keys() {
         std::fs::remove_file(path).unwrap();
@@ -292,6 +299,9 @@ fn a_torn_tail_is_truncated_and_reported_in_one_line() {
 fn a_log_that_ends_before_the_database_is_refused() {
     let (dir, node) = fresh();
     killed_after(&node, 20);
+    let server = node.start();
+    server.db_execute(json!([insert_of_sectors()]));
+    server.crash();
     let (segment, written) = last_segment(&dir.path().join("data"));
     // The cut goes through the last entry, after which the log may have written the commit index.
     tear(&segment, written - 60, true);

@@ -146,6 +146,16 @@ fn writes_survive_the_death_of_the_leader() {
 }
 
 #[test]
+fn a_write_during_a_failover_waits_for_the_next_leader() {
+    let mut cluster = three();
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    cluster.kill(leader);
+    cluster.server(follower).db_execute(json!(["INSERT INTO t(b) VALUES('x')"]));
+    assert_eq!(cluster.server(follower).db_query("SELECT b FROM t"), json!([["x"]]));
+    assert_eq!(counter(&cluster, follower, "http", "leader_not_found"), 0);
+}
+
+#[test]
 fn without_a_quorum_nothing_is_acknowledged() {
     let mut cluster = Cluster::start(2, &[]);
     let (leader, follower) = (cluster.leader(), cluster.follower());
@@ -233,6 +243,22 @@ fn a_leader_that_is_stopped_hands_over() {
 }
 
 #[test]
+fn no_write_fails_while_the_leader_is_stopped() {
+    let mut cluster = three();
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let server = cluster.take(leader);
+    let client = cluster.server(follower);
+    server.signal("TERM");
+    let mut written = 0;
+    while !server.has_ended() {
+        client.db_execute(json!(["INSERT INTO t(b) VALUES('x')"]));
+        written += 1;
+    }
+    assert_eq!(client.db_query("SELECT count(*) FROM t"), json!([[written]]));
+    assert_eq!(server.wait().code, Some(0));
+}
+
+#[test]
 fn a_node_that_is_stopped_leaves_the_cluster_if_configured() {
     let mut cluster = Cluster::start(3, &["-raft-cluster-remove-shutdown=true"]);
     let leader = cluster.leader();
@@ -274,6 +300,21 @@ fn a_member_with_new_addresses_replaces_its_old_entry() {
     assert_eq!(counter(&cluster, leader, "store", "num_removed_before_joins"), 1);
     assert_eq!(cluster.server(leader).get("/nodes").json()["n3"]["addr"], json!(moved.raft_address()));
     server.db_execute(json!(["CREATE TABLE t(a)"]));
+}
+
+#[test]
+fn a_member_with_an_emptied_directory_replaces_its_old_entry() {
+    let cluster = three();
+    let (dir, leader) = (temp_dir(), cluster.leader());
+    let data = dir.path().join("data");
+    let node = Node::new(&data).named("n4").flags(["-join", &cluster.node(leader).raft_address()]);
+    cluster.server(leader).db_execute(json!(["INSERT INTO t(b) VALUES('x')"]));
+    node.start().crash();
+    std::fs::remove_dir_all(&data).unwrap();
+    let server = node.start();
+    server.wait_stderr("successfully joined cluster at");
+    assert_eq!(cluster.members_named_by(leader), 4);
+    assert_eq!(server.db_query("SELECT b FROM t"), json!([["x"]]));
 }
 
 #[test]
@@ -390,6 +431,8 @@ fn queued_writes_loads_and_backups_work_on_a_follower() {
     assert_eq!(loaded.results()[0]["rows_affected"], 1, "{}", loaded.text());
     let backup = server.get("/db/backup?fmt=sql");
     assert!(backup.text().contains("'q'") && backup.text().contains("'l'"), "{}", backup.text());
+    let compressed = server.get("/db/backup?compress");
+    assert_eq!((compressed.status, &compressed.body[..2]), (200, &[0x1f, 0x8b][..]));
     let file = server.get("/db/backup").body;
     server.db_execute(json!(["DELETE FROM t"]));
     let replaced = server.post_bytes("/db/load", file.clone());
@@ -401,8 +444,8 @@ fn queued_writes_loads_and_backups_work_on_a_follower() {
     assert_eq!((boot.status, boot.text().as_str()), (503, "not single-node\n"));
 }
 
-/// Starts two nodes with auth files of their own. The user `both` may do everything on both nodes; the user `one` only on
-/// the second one, which follows.
+/// Starts two nodes with auth files of their own. The user `both` may do everything on both nodes; the user `one` only
+/// on the second one, which follows.
 fn two_with_users() -> (tempfile::TempDir, Vec<common::Server>) {
     let dir = temp_dir();
     let user = |name: &str| json!({ "username": name, "password": "secret", "perms": ["all"] });
@@ -499,4 +542,19 @@ fn the_traffic_between_nodes_is_encrypted() {
         let text = format!("failed to join via node at {join}: ");
         assert!(exit.code == Some(1) && exit.stderr.iter().any(|line| line.contains(&text)), "{exit:#?}");
     }
+}
+
+#[test]
+fn a_cluster_without_a_quorum_is_recovered_with_a_file() {
+    let mut cluster = three();
+    let leader = cluster.leader();
+    cluster.server(leader).db_execute(json!(["INSERT INTO t(b) VALUES('x')"]));
+    (0..3).filter(|index| *index != leader).collect::<Vec<_>>().into_iter().for_each(|index| cluster.kill(index));
+    cluster.kill(leader);
+    let peers = json!([{ "id": format!("n{}", leader + 1), "address": cluster.node(leader).raft_address() }]);
+    let file = common::write(cluster.node(leader).directory(), "raft/peers.json", peers.to_string());
+    cluster.restart(leader);
+    assert_eq!(cluster.server(leader).db_query("SELECT b FROM t"), json!([["x"]]));
+    assert_eq!(cluster.members_named_by(leader), 1);
+    assert!(!file.exists() && file.with_extension("info").exists());
 }

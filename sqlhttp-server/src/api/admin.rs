@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sqlhttp_core::{BoxFuture, Error};
 
+use crate::http::basic_auth::BasicCredentials;
 use crate::process::scratch::ScratchFile;
 
 /// Copies a database to a file, and replaces its content with the content of a file. rqlite's `/db/backup` and
@@ -20,8 +21,9 @@ pub(crate) trait Copies: Send + Sync {
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Checks a database file, replaces the whole content of the database with the file's content, and removes the
-    /// file. Returns the index of the Raft log entry that contains the replacement; 0 if there is no Raft log.
-    fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>>;
+    /// file. Returns the index of the Raft log entry that contains the replacement; 0 if there is no Raft log. If the
+    /// leader of a cluster carries out the replacement, it checks the credentials of the client.
+    fn load_file(&self, file: PathBuf, credentials: Option<BasicCredentials>) -> BoxFuture<'_, Result<u64, Error>>;
 
     /// Returns an unused path at which a file that is to be loaded can be stored. It is on the same file system as the
     /// database.

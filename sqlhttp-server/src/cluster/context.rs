@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 use sqlhttp_core::{BoxFuture, Database, Error};
-use sqlhttp_raft::Node;
+use sqlhttp_raft::{Credentials, Node};
 
 use super::auth::AuthFile;
 use super::config::ClusterConfig;
 use super::formation::discovery::DnsDiscovery;
-use super::slot::NodeSlot;
+use super::slot::{LeaderPermissions, NodeSlot};
 use super::write_queue::WrittenBatches;
 use crate::api::admin::Copies;
+use crate::api::rqlite::counters::Counter;
+use crate::http::basic_auth::BasicCredentials;
 use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::TlsDescription;
 use crate::process::tls::peers::PeerTls;
@@ -41,14 +43,35 @@ pub(crate) struct ClusterContext {
     pub(crate) node_tls: Option<Arc<PeerTls>>,
     /// The search for the other nodes; `None` if the node does not search for them.
     pub(crate) discovery: Option<Arc<DnsDiscovery>>,
+    /// The counters of requests that this node has forwarded to the leader.
+    pub(crate) forwarded: ForwardedCounters,
     /// The counters of the batches that the queue of queued writes has written.
     pub(crate) written: Arc<WrittenBatches>,
+}
+
+/// The counters of requests that this node has forwarded to the leader, as rqlite names them.
+#[derive(Debug, Default)]
+pub(crate) struct ForwardedCounters {
+    pub(crate) remote_executions: Counter,
+    pub(crate) remote_requests: Counter,
+    pub(crate) remote_loads: Counter,
+    pub(crate) remote_remove_node: Counter,
+    pub(crate) remote_stepdowns: Counter,
 }
 
 impl ClusterContext {
     pub(crate) fn new(slot: Arc<NodeSlot>, settings: NodeSettings, written: Arc<WrittenBatches>) -> Self {
         let NodeSettings { config, auth, tls, node_tls, discovery } = settings;
-        ClusterContext { slot, config, auth, tls, node_tls, discovery, written }
+        ClusterContext {
+            slot,
+            config,
+            auth,
+            tls,
+            node_tls,
+            discovery,
+            forwarded: ForwardedCounters::default(),
+            written,
+        }
     }
 
     /// Returns the node; `None` if it is not open yet.
@@ -62,6 +85,12 @@ impl ClusterContext {
             allowed == "*" || origin.is_some_and(|origin| origin.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
         })
     }
+}
+
+/// Returns the credentials of a request in the form in which a node sends them to the leader.
+pub(crate) fn to_leader(credentials: BasicCredentials) -> Credentials {
+    let BasicCredentials { username, password } = credentials;
+    Credentials { username, password }
 }
 
 /// Returns the path with `suffix` appended to its file name.
@@ -101,8 +130,12 @@ impl Copies for NodeCopies {
         })
     }
 
-    fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
-        Box::pin(async { self.0.node().ok_or(Error::Closed)?.load(file).await })
+    fn load_file(&self, file: PathBuf, credentials: Option<BasicCredentials>) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async {
+            let node = self.0.node().ok_or(Error::Closed)?;
+            let user = node.on_behalf_of(credentials.map(to_leader), LeaderPermissions::Load.names());
+            user.load(file).await
+        })
     }
 
     fn scratch_file(&self) -> ScratchFile {

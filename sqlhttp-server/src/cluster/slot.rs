@@ -36,7 +36,7 @@ impl LeaderPermissions {
     ];
 
     /// Returns the names of the permissions in the auth file.
-    fn names(self) -> &'static [&'static str] {
+    pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
             LeaderPermissions::Execute => &["execute"],
             LeaderPermissions::Query => &["query"],

@@ -1,5 +1,5 @@
-//! The preparations for the stop of a node, while it still serves requests: it hands over the leadership, and leaves the
-//! cluster if it is configured to.
+//! The preparations for the stop of a node, while it still serves requests: it hands over the leadership, and leaves
+//! the cluster if it is configured to.
 
 use std::time::Duration;
 

@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
 
 /// The base64 decoder for Basic credentials: standard alphabet. Padding is optional, because some HTTP clients omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -20,6 +22,11 @@ pub struct BasicCredentials {
 }
 
 impl BasicCredentials {
+    /// Returns the credentials in the header `Authorization`; `None` if there are none.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        Self::from_header(headers.get(AUTHORIZATION)?.as_bytes())
+    }
+
     /// Reads the value of an `Authorization` header. Returns `None` if its scheme is not Basic or the credentials
     /// cannot be decoded.
     pub fn from_header(header: &[u8]) -> Option<Self> {

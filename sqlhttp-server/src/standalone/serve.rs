@@ -17,6 +17,7 @@ use super::schedule::{self, DirectoryBackupError, MacroError, ReportFailure, Sys
 use super::startup::{self, Console, Invocation, OpenDatabase, StartOutcome, StartedService};
 use crate::api::admin::{AdminError, Copies, Macros};
 use crate::http;
+use crate::http::basic_auth::BasicCredentials;
 use crate::process::logging::RequestLines;
 use crate::process::scratch::{Purpose, ScratchFile};
 use crate::process::tls::Tls;
@@ -200,7 +201,7 @@ impl Copies for DatabaseAdmin {
         Box::pin(copy(&self.0.database, to, vacuumed))
     }
 
-    fn load_file(&self, file: PathBuf) -> BoxFuture<'_, Result<u64, Error>> {
+    fn load_file(&self, file: PathBuf, _: Option<BasicCredentials>) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
             self.0.database.check_image(file.clone()).await?;
             self.0.database.replace(file).await?;

@@ -80,6 +80,11 @@ impl Node {
         format!("127.0.0.1:{}", self.ports.1)
     }
 
+    /// The data directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The URL of the HTTP API.
     pub fn api_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.0)
@@ -237,14 +242,19 @@ impl Cluster {
         (0..self.nodes.len()).filter(|index| self.servers[*index].is_some()).collect()
     }
 
+    /// Takes the process of a node out of the cluster, which then counts as not running.
+    pub fn take(&mut self, index: usize) -> Server {
+        self.servers[index].take().unwrap_or_else(|| panic!("node {index} does not run"))
+    }
+
     /// Kills a node with SIGKILL.
     pub fn kill(&mut self, index: usize) {
-        self.servers[index].take().expect("the node runs").crash();
+        self.take(index).crash();
     }
 
     /// Stops a node with SIGTERM, and returns its end.
     pub fn stop(&mut self, index: usize) -> Exit {
-        self.servers[index].take().expect("the node runs").stop()
+        self.take(index).stop()
     }
 
     /// Starts a node again with its data and its addresses, without `-join`, and waits until it is ready.

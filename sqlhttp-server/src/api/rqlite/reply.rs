@@ -7,7 +7,8 @@ use sqlhttp_rqlite::{Refusal, Reply};
 use crate::http::body::BodyError;
 use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
 
-const X_RQLITE_SERVED_BY: HeaderName = HeaderName::from_static("x-rqlite-served-by");
+/// The header with the address of the node that has executed the statements of a request.
+pub(crate) const X_RQLITE_SERVED_BY: HeaderName = HeaderName::from_static("x-rqlite-served-by");
 
 /// Converts a reply of the protocol crate to an HTTP response.
 pub(crate) fn from_protocol(protocol: Reply) -> HttpResponse {

@@ -19,6 +19,7 @@ use super::redirect;
 use super::reply::{body_error_with_hint, error, from_protocol, panicked, refused};
 use crate::api::exchange::{DECODED_INLINE_MAX, Exchange, with_deadline};
 use crate::api::outcome::log_error;
+use crate::http::basic_auth::BasicCredentials;
 use crate::http::compress::compress;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 use crate::http::request_log;
@@ -54,8 +55,8 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// Returns the redirect to the leader as an error if the request must be redirected. A request at a level that this node
-/// answers without the leader is not redirected, unless its endpoint only writes.
+/// Returns the redirect to the leader as an error if the request must be redirected. A request at a level that this
+/// node answers without the leader is not redirected, unless its endpoint only writes.
 async fn redirect_to_leader(exchange: &Exchange<'_>, endpoint: Endpoint, params: &Params) -> Result<(), EarlyResponse> {
     let writes = matches!(endpoint, Endpoint::Execute | Endpoint::Load);
     if !params.redirect || (!writes && redirect::is_local_read(exchange, params.level)) {
@@ -162,7 +163,8 @@ async fn load_file(
     let file = copies.scratch_file();
     tokio::fs::write(file.path(), &bytes).await.map_err(|why| failed(&why.to_string()))?;
     drop(bytes);
-    let loaded = copies.load_file(file.path().to_owned()).await;
+    let credentials = BasicCredentials::of(&exchange.request.headers);
+    let loaded = copies.load_file(file.path().to_owned(), credentials).await;
     drop(file);
     let shape = ReplyShape::new(Endpoint::Load, params, 0);
     match loaded {

@@ -72,8 +72,8 @@ fn way(config: &FormationConfig, status: &NodeStatus) -> Result<Way, String> {
     Ok(Way::Join)
 }
 
-/// Returns the credentials with which this node joins and leaves a cluster; `None` if `-join-as` is not given, or if the
-/// auth file does not contain the password of that user in clear text.
+/// Returns the credentials with which this node joins and leaves a cluster; `None` if `-join-as` is not given, or if
+/// the auth file does not contain the password of that user in clear text.
 pub(crate) fn credentials(config: &FormationConfig, auth: Option<&AuthFile>) -> Option<Credentials> {
     let username = config.join_as.clone()?;
     let password = auth.and_then(|auth| auth.clear_password(&username));

@@ -1,14 +1,14 @@
 //! One request to a node, with the context of its handler.
 
+use hyper::StatusCode;
 use hyper::http::request::Parts;
-use hyper::{StatusCode, header};
 use sqlhttp_raft::Credentials;
 
 use super::route::{NodeEndpoint, endpoint};
 use crate::api::context::AppContext;
 use crate::api::exchange::Exchange;
 use crate::api::rqlite::reply::error;
-use crate::cluster::context::ClusterContext;
+use crate::cluster::context::{ClusterContext, to_leader};
 use crate::http::basic_auth::BasicCredentials;
 use crate::http::peer::Peer;
 use crate::http::reply::EarlyResponse;
@@ -54,11 +54,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Returns the credentials in the header `Authorization`; `None` if there are none.
-pub(crate) fn basic_credentials(head: &Parts) -> Option<BasicCredentials> {
-    BasicCredentials::from_header(head.headers.get(header::AUTHORIZATION)?.as_bytes())
-}
-
 fn credentials(head: &Parts) -> Option<Credentials> {
-    basic_credentials(head).map(|BasicCredentials { username, password }| Credentials { username, password })
+    BasicCredentials::of(&head.headers).map(to_leader)
 }

@@ -6,17 +6,18 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use sqlhttp_rqlite::Params;
 
-use super::request::{Request, basic_credentials};
+use super::request::Request;
 use super::route::NodeEndpoint;
 use super::{boot, console, licenses, members, readyz, snapshots, status, vars};
 use crate::api::exchange::TOO_MANY_FAILURES;
 use crate::api::login_delay::TooManyFailures;
-use crate::api::rqlite::reply::error;
+use crate::api::rqlite::reply::{X_RQLITE_SERVED_BY, error};
 use crate::api::rqlite::resource::Resource;
 use crate::api::rqlite::{endpoints, redirect, service};
 use crate::api::{metrics, ws4sqlite};
 use crate::cluster::auth::{Access, Permission};
 use crate::cluster::slot::LeaderPermissions;
+use crate::http::basic_auth::BasicCredentials;
 use crate::http::origin::{CROSS_SITE, is_cross_site};
 use crate::http::reply::{self, EarlyResponse, HttpResponse, ReplyBody};
 
@@ -75,6 +76,23 @@ impl service::Service for Request<'_> {
         params: Params,
         body: &mut Option<Incoming>,
     ) -> Result<HttpResponse, EarlyResponse> {
+        let response = self.dispatch(endpoint, params, body).await?;
+        self.count_forwarded(endpoint, &response);
+        Ok(response)
+    }
+
+    fn takes_credentials(&self) -> bool {
+        self.cluster.auth.is_some()
+    }
+}
+
+impl Request<'_> {
+    async fn dispatch(
+        &self,
+        endpoint: NodeEndpoint,
+        params: Params,
+        body: &mut Option<Incoming>,
+    ) -> Result<HttpResponse, EarlyResponse> {
         match endpoint {
             NodeEndpoint::Data(resource) => endpoints::run(&self.exchange, resource, params, body).await,
             NodeEndpoint::Readyz => Ok(readyz::answer(self, &params).await),
@@ -96,12 +114,24 @@ impl service::Service for Request<'_> {
         }
     }
 
-    fn takes_credentials(&self) -> bool {
-        self.cluster.auth.is_some()
+    /// Counts a request that this node has forwarded to the leader. Its response names the leader.
+    fn count_forwarded(&self, endpoint: NodeEndpoint, response: &HttpResponse) {
+        let by = response.headers().get(X_RQLITE_SERVED_BY);
+        if by.is_none() || by == self.exchange.served_by(false).as_ref() {
+            return;
+        }
+        let forwarded = &self.cluster.forwarded;
+        let counter = match endpoint {
+            NodeEndpoint::Data(Resource::Execute) => &forwarded.remote_executions,
+            NodeEndpoint::Data(Resource::Request) => &forwarded.remote_requests,
+            NodeEndpoint::Data(Resource::Load) => &forwarded.remote_loads,
+            NodeEndpoint::Remove => &forwarded.remote_remove_node,
+            NodeEndpoint::Leader => &forwarded.remote_stepdowns,
+            _ => return,
+        };
+        counter.add(1);
     }
-}
 
-impl Request<'_> {
     /// Handles a request in ws4sqlite's protocol. It takes rqlite's parameters `level` and `redirect`.
     async fn ws4sqlite(&self, params: &Params, body: &mut Option<Incoming>) -> Result<HttpResponse, EarlyResponse> {
         if !redirect::is_local_read(&self.exchange, params.level) {
@@ -114,7 +144,7 @@ impl Request<'_> {
     /// after a delay.
     async fn access(&self, needed: &[Permission]) -> Result<Access, TooManyFailures> {
         let Some(auth) = &self.cluster.auth else { return Ok(Access::Granted) };
-        let Some(credentials) = basic_credentials(self.head) else {
+        let Some(credentials) = BasicCredentials::of(&self.head.headers) else {
             return Ok(auth.access(None, needed).await);
         };
         let (delays, address) = (&self.context.login_delays, self.exchange.peer.address);

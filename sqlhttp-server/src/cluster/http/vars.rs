@@ -7,8 +7,9 @@ use sqlhttp_rqlite::vars::{Figure, Vars};
 use sqlhttp_rqlite::{ContentType, Params};
 
 use super::request::Request;
-use crate::api::rqlite::counters::Counters;
+use crate::api::rqlite::counters::{Counter, Counters};
 use crate::api::rqlite::status::process;
+use crate::cluster::context::ForwardedCounters;
 use crate::cluster::write_queue::WrittenBatches;
 use crate::http::reply::{self, HttpResponse, ReplyBody};
 
@@ -35,6 +36,7 @@ fn figures(request: &Request<'_>) -> Vec<Figure> {
         queue(counters, &request.cluster.written),
         store(counters, &totals),
         members(&totals),
+        proxy(&request.cluster.forwarded),
         engine(&database),
     ]
     .concat()
@@ -87,6 +89,18 @@ fn members(totals: &Totals) -> Vec<Figure> {
     vec![Figure { group: "cluster", name: "num_join_req", value: totals.joins_requested }]
 }
 
+/// Returns the counters of requests that this node has forwarded to the leader.
+fn proxy(forwarded: &ForwardedCounters) -> Vec<Figure> {
+    let of = |name, counter: &Counter| Figure { group: "proxy", name, value: counter.get() };
+    vec![
+        of("remote_executions", &forwarded.remote_executions),
+        of("remote_loads", &forwarded.remote_loads),
+        of("remote_remove_node", &forwarded.remote_remove_node),
+        of("remote_requests", &forwarded.remote_requests),
+        of("remote_stepdowns", &forwarded.remote_stepdowns),
+    ]
+}
+
 /// Returns the counters of the batches that the database has run.
 fn engine(database: &Status) -> Vec<Figure> {
     let of = |name, value| Figure { group: "db", name, value };
@@ -106,6 +120,7 @@ mod tests {
             queue(&counters, &WrittenBatches::default()),
             store(&counters, &Totals::default()),
             members(&Totals::default()),
+            proxy(&ForwardedCounters::default()),
             engine(&Status::default()),
         ]
         .concat();

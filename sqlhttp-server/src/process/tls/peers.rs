@@ -1,5 +1,5 @@
-//! TLS for the connections between nodes. A node is a TLS server for the connections that it accepts and a TLS client for
-//! those that it opens; it presents the same certificate in both roles.
+//! TLS for the connections between nodes. A node is a TLS server for the connections that it accepts and a TLS client
+//! for those that it opens; it presents the same certificate in both roles.
 
 use std::io;
 use std::path::PathBuf;
