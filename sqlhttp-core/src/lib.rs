@@ -66,7 +66,8 @@
 //!   is open.
 //! * If the largest rowid (2^63-1) is in use, SQLite picks a free one with its own random generator, not with the
 //!   stamp's seed. In a database that applies a log, such an insert is refused.
-//! * `'localtime'` depends on the time zone of the process.
+//! * `'localtime'` depends on the time zone of the process, unless [`Options::time_zone`] is set or the database applies
+//!   a log.
 
 #[cfg(feature = "engine")]
 pub mod engine;
@@ -77,7 +78,7 @@ pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss, StatementObserver, obse
 #[cfg(feature = "engine")]
 pub use engine::{
     CheckOptions, Classified, Conditions, Database, Feature, IntegrityReport, JournalMode, Location, LogEntry, LogWork,
-    OnApplied, Options, Progress, STACK_BYTES, Status, Writes, install_allocator, missing_features, new_stamp,
-    sqlite_version,
+    NamedZone, OnApplied, Options, Progress, STACK_BYTES, Status, TimeZone, UnknownTimeZone, Writes, install_allocator,
+    missing_features, new_stamp, sqlite_version,
 };
 pub use model::*;

@@ -97,7 +97,7 @@ fn entries() -> Vec<LogEntry> {
         let batch = Batch { stamp, atomicity, ..Batch::transaction(steps) };
         LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: STEPS_MAX }
     };
-    let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 1 << 20 });
+    let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 1 << 20, time_zone: None });
     let entry = |(index, text): (u64, &String)| LogEntry { term: 1, index, conditions, work: vec![work(text)] };
     (1..).zip(&texts()).map(entry).collect()
 }
@@ -188,7 +188,8 @@ fn the_only_voter_limits_a_write_by_time() {
         let stamp = Some(Stamp { unix_ms: 0, seed: 1 });
         let batch = Batch { stamp, ..Batch::one(Step::execute(text, ())) };
         let work = vec![LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 1_000_000 }];
-        let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 64 << 20 });
+        let conditions =
+            Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 64 << 20, time_zone: None });
         LogEntry { term: 1, index, conditions, work }
     };
     let outcomes =

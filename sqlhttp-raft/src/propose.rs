@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openraft::errors::{ClientWriteError, RaftError};
-use sqlhttp_core::{Conditions, Database, Deadline, Error, Outcome};
+use sqlhttp_core::{Conditions, Database, Deadline, Error, NamedZone, Outcome, TimeZone};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::command::{Command, DATABASE, EncodedOperation};
@@ -84,14 +84,21 @@ pub(crate) struct ProposeSettings {
     apply_timeout: Duration,
     foreign_keys: bool,
     value_bytes_max: u64,
+    /// The time zone of local times; `None` for UTC.
+    time_zone: Option<NamedZone>,
     observer: Arc<dyn Observer>,
 }
 
 impl ProposeSettings {
     pub(crate) fn of(options: &NodeOptions) -> ProposeSettings {
         let NodeOptions { apply_timeout, database, observer, .. } = options;
-        let (foreign_keys, value_bytes_max) = (database.foreign_keys, database.value_bytes_max);
-        ProposeSettings { apply_timeout: *apply_timeout, foreign_keys, value_bytes_max, observer: observer.clone() }
+        ProposeSettings {
+            apply_timeout: *apply_timeout,
+            foreign_keys: database.foreign_keys,
+            value_bytes_max: database.value_bytes_max,
+            time_zone: if let TimeZone::Named(zone) = database.time_zone { Some(zone) } else { None },
+            observer: observer.clone(),
+        }
     }
 }
 
@@ -318,8 +325,8 @@ struct ProposeContext {
 impl ProposeContext {
     /// Returns the conditions of an entry that is proposed now: its time, and the settings that apply to its SQL.
     fn conditions(&self) -> Conditions {
-        let ProposeSettings { foreign_keys, value_bytes_max, .. } = self.settings;
-        Conditions { unix_ms: self.clock.next(now_unix_ms()), foreign_keys, value_bytes_max }
+        let ProposeSettings { foreign_keys, value_bytes_max, time_zone, .. } = self.settings;
+        Conditions { unix_ms: self.clock.next(now_unix_ms()), foreign_keys, value_bytes_max, time_zone }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -119,6 +120,7 @@ impl Node {
             addresses: addresses.clone(),
             security: options.security.clone(),
             connect_timeout: options.connect_timeout,
+            reconnects: AtomicU64::new(0),
         });
         let peers =
             Arc::new(Peers::new(dialer, exports.clone(), runtime.handle().clone(), slow_runtime.handle().clone()));

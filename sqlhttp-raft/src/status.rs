@@ -137,6 +137,8 @@ pub struct Totals {
     pub optimizes_failed: u64,
     /// The number of requests that this node has forwarded to the leader.
     pub forwarded: u64,
+    /// The number of times that a connection for forwarded requests was opened because the one before had broken.
+    pub reconnects: u64,
     /// The number of snapshots of other nodes that this node has installed.
     pub snapshots_installed: u64,
     /// The number of transfers of a snapshot to this node that continued after an interruption.
@@ -210,6 +212,7 @@ impl Node {
                 entries: log.appended_entries,
             },
             totals: Totals {
+                reconnects: inner.peers.reconnects(),
                 snapshots_installed: inner.machine.installed(),
                 snapshot_resumes: inner.receiver.resumed.load(Ordering::Relaxed),
                 snapshot_bytes_received: inner.receiver.bytes.load(Ordering::Relaxed),

@@ -161,3 +161,13 @@ fn alter_table_returns_no_rows() {
     let answer = server.db_execute(json!(["ALTER TABLE p ADD CHECK (id > 0)", "ALTER TABLE p ADD COLUMN x"]));
     assert!(answer.iter().all(|result| result.get("columns").is_none()), "{answer:?}");
 }
+
+#[test]
+fn local_time_is_that_of_the_flag_in_reads_and_writes() {
+    let local = "datetime('2024-07-15 12:00', 'localtime')";
+    for (flags, time) in [(&["-time-zone", "Europe/Rome"][..], "2024-07-15 14:00:00"), (&[], "2024-07-15 12:00:00")] {
+        let server = Server::node(flags);
+        server.db_execute(json!([format!("CREATE TABLE t(a DEFAULT ({local}))"), "INSERT INTO t DEFAULT VALUES"]));
+        assert_eq!(server.db_query(&format!("SELECT a, {local} FROM t")), json!([[time, time]]));
+    }
+}

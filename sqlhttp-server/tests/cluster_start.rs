@@ -95,6 +95,7 @@ fn contradictory_flags_are_refused() {
             "advertised Raft address is not routable (0.0.0.0), specify it via -raft-addr or -raft-adv-addr",
         ),
         ("-raft-reap-node-timeout 0s", "-raft-reap-node-timeout must be greater than 0"),
+        ("-time-zone Europe/Atlantis", "-time-zone: unknown time zone Europe/Atlantis"),
     ] {
         let words: Vec<&str> = flags.split(' ').chain(["/nonexistent/d"]).collect();
         assert_fatal(&words, message);

@@ -246,7 +246,7 @@ pub(crate) fn is_vacuum(sessions: &Sessions, sql: &str) -> bool {
 /// SQLite does not report whether a VACUUM has an INTO. But on a read-only connection VACUUM INTO succeeds, and VACUUM
 /// fails with SQLITE_READONLY.
 pub(crate) fn vacuum_into(shared: &SharedState, sql: &str) -> Option<Result<(), SqlError>> {
-    let _stamped = Stamped::new(stamps::new());
+    let _stamped = Stamped::new(stamps::new(), shared.config.options.zone());
     let mut session = Session::open(&shared.config, Role::Copier).ok()?;
     let mut script = Script::new(&mut session, sql, Author::Owner).ok()?;
     let mut prepared = script.next(&mut session).ok()??;

@@ -11,8 +11,10 @@ use super::error::sql_error;
 use super::options::{JournalMode, Location, Options};
 use super::rowids::Rowids;
 use super::sqlite::clock;
+use super::sqlite::local_time;
 use super::sqlite::memory::{self, MemoryDatabase};
 use super::sqlite::probe;
+use super::time_zone::TimeZone;
 use super::watch::WatchedConnection;
 use crate::model::SqlError;
 
@@ -153,6 +155,10 @@ impl ConnectionConfig {
     }
 
     fn connect_unregistered(&self, role: Role) -> Result<Connection, SqlError> {
+        if self.options.zone() != TimeZone::Process && !local_time::install() {
+            let message = "this build of SQLite cannot use another time zone than that of the process";
+            return Err(probe::error_of_code(rusqlite::ffi::SQLITE_ERROR, Some(message)));
+        }
         let (vfs, base) = match &self.storage {
             Storage::File(_) => (clock::vfs_name(self.options.vfs.as_deref()), self.options.vfs.as_deref()),
             Storage::Memory(_) => (memory::vfs_name(), None),

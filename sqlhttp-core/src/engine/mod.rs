@@ -29,6 +29,7 @@
 //! | `background` | starts threads |
 //! | `backup` | copies a database while writes continue |
 //! | `integrity`, `file_watch` | find damage in the database; detect removed and replaced files |
+//! | `time_zone` | the time zone of `localtime` and `utc` |
 //! | `stamps` | makes the timestamps and random seeds of batches |
 //! | `watch`, `supervisor` | the limits of the run of a batch; the thread that enforces deadlines |
 //! | `error` | converts SQLite's errors |
@@ -69,6 +70,7 @@ mod stamps;
 mod statement_info;
 mod supervisor;
 mod text;
+mod time_zone;
 mod watch;
 mod work_limits;
 mod writer;
@@ -86,3 +88,4 @@ pub use sqlite::heap::install_allocator;
 #[cfg(feature = "fault-injection")]
 pub use sqlite::observer::{StatementObserver, observe_statements};
 pub use stamps::new as new_stamp;
+pub use time_zone::{NamedZone, TimeZone, UnknownTimeZone};

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::time_zone::TimeZone;
+
 /// Where a database is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
@@ -74,6 +76,9 @@ pub struct Options {
     pub journal_mode: JournalMode,
     /// Enforces foreign keys.
     pub foreign_keys: bool,
+    /// The time zone of the modifiers `localtime` and `utc` in reads, and in writes that do not come from a log. In
+    /// writes that come from a log, it is that of [`crate::Conditions::time_zone`].
+    pub time_zone: TimeZone,
     /// Allows clients to ATTACH other files. The files are detached when the batch ends.
     pub allow_attach: bool,
     /// How long SQLite waits for a lock that another process holds, before it fails with SQLITE_BUSY.
@@ -122,6 +127,16 @@ pub struct Options {
     pub vfs: Option<String>,
 }
 
+impl Options {
+    /// Returns the time zone of `localtime`: see [`TimeZone::Process`].
+    pub(crate) fn zone(&self) -> TimeZone {
+        match (self.writes, self.time_zone) {
+            (Writes::Log, TimeZone::Process) => TimeZone::Utc,
+            (_, zone) => zone,
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options {
@@ -130,6 +145,7 @@ impl Default for Options {
             create: true,
             journal_mode: JournalMode::Wal,
             foreign_keys: false,
+            time_zone: TimeZone::Process,
             allow_attach: false,
             busy_timeout: Duration::from_secs(5),
             read_threads: std::thread::available_parallelism().map_or(2, usize::from).max(2),

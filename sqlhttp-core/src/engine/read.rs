@@ -30,7 +30,7 @@ pub(crate) fn read(
     if transaction {
         session.begin()?;
     }
-    let _stamped = Stamped::new(stamp);
+    let _stamped = Stamped::new(stamp, options.zone());
     session.begin_batch();
     let result = run_batch(session, batch, mode, sink);
     if transaction {

@@ -32,7 +32,12 @@ const WAYS: [Way; 4] = [Way::AtOnce, Way::OneByOne, Way::Reopened, Way::Copied];
 pub(crate) type Content = Vec<(String, Vec<Vec<Value>>)>;
 
 pub(crate) fn open(file: &Path) -> Database {
-    let options = Options { writes: Writes::Log, read_threads: 1, ..Options::default() };
+    open_with(file, Options::default())
+}
+
+/// Opens a database that applies a log.
+pub(crate) fn open_with(file: &Path, options: Options) -> Database {
+    let options = Options { writes: Writes::Log, read_threads: 1, ..options };
     Database::open(file, options).expect("open the database")
 }
 
@@ -59,7 +64,7 @@ pub(crate) fn log_of(batches: &[Batch]) -> Vec<LogEntry> {
         let batch = Batch { stamp, ..batch.clone() };
         let exclusive = leader.classify_blocking(batch.clone()).expect("a class").exclusive;
         let unix_ms = 1_700_000_000_000 + i64::try_from(number).expect("small") * 1000;
-        let conditions = Some(Conditions { unix_ms, foreign_keys: true, value_bytes_max: 64 << 20 });
+        let conditions = Some(Conditions { unix_ms, foreign_keys: true, value_bytes_max: 64 << 20, time_zone: None });
         let work = vec![LogWork::Batch { batch: Arc::new(batch), exclusive, steps_max: 50_000_000 }];
         let entry = LogEntry { term: 1, index: number, conditions, work };
         block_on(leader.apply(vec![entry.clone()])).expect("outcomes");

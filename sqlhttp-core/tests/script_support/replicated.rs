@@ -103,6 +103,7 @@ impl LogRunner {
             unix_ms: 1_700_000_000_000,
             foreign_keys,
             value_bytes_max: 1 << 20,
+            time_zone: None,
         });
         self.entries.push(LogEntry { term, index: self.entries.len() as u64 + 1, conditions, work: Vec::new() });
     }

@@ -1,17 +1,19 @@
 //! The contents of a Raft log entry, in the form in which they are written to the log, sent to other nodes and applied.
 //!
 //! ```text
-//! version     1 byte, now 2
+//! version     1 byte, 2 or 3
 //! checksum    4 bytes, little-endian: CRC-32 of everything after it
 //! database    the name of the database
 //! conditions  the time, whether foreign keys are enforced, the maximum length of a value; absent in version 1
+//! time zone   the name of the time zone of local times; absent in versions 1 and 2, which means UTC
 //! operations  the list of operations
 //! ```
 //!
-//! The last three parts are in the encoding of postcard (<https://postcard.jamesmunns.com/wire-format>).
+//! The last four parts are in the encoding of postcard (<https://postcard.jamesmunns.com/wire-format>).
 //!
-//! Version 1 can still be read. Its batches contain their own time, and run with the options of the node that applies
-//! them.
+//! A command without a time zone is written in version 2, so that nodes with an older program can read it during an
+//! upgrade. Version 1 can still be read. Its batches contain their own time, and run with the options of the node that
+//! applies them.
 //!
 //! New variants of the encoded enums are added only at the end, so that a newer program can read what an older one has
 //! written. The node that proposes an entry encodes it once; the same bytes are written to the Raft log and sent to
@@ -39,7 +41,10 @@ use self::wire::{WireConditions, encode, read_body};
 /// more.
 pub(crate) const DATABASE: &str = "main";
 
-const VERSION: u8 = 2;
+/// The newest version of the encoding, with a time zone.
+const VERSION: u8 = 3;
+/// The version of commands without a time zone.
+const VERSION_WITHOUT_ZONE: u8 = 2;
 /// The oldest version of the encoding that can be read.
 const VERSION_MIN: u8 = 1;
 const HEAD_BYTES: usize = 5;
@@ -74,12 +79,14 @@ impl Command {
         let length =
             operations.iter().map(|operation| operation.bytes.len()).sum::<usize>() + database.len() + HEAD_BYTES + 40;
         let mut bytes = Vec::with_capacity(length);
-        bytes.extend([VERSION, 0, 0, 0, 0]);
+        bytes.extend([if conditions.time_zone.is_some() { VERSION } else { VERSION_WITHOUT_ZONE }, 0, 0, 0, 0]);
+        bytes = encode(&(database, WireConditions::from(&conditions)), bytes)?;
+        if let Some(zone) = conditions.time_zone {
+            bytes = encode(&zone.name(), bytes)?;
+        }
         // postcard encodes a sequence as its length followed by its elements, so encoded operations can be
         // concatenated.
-        let Conditions { unix_ms, foreign_keys, value_bytes_max } = conditions;
-        let written = WireConditions { unix_ms, foreign_keys, value_bytes_max };
-        bytes = encode(&(database, written, operations.len()), bytes)?;
+        bytes = encode(&operations.len(), bytes)?;
         operations.iter().for_each(|operation| bytes.extend_from_slice(&operation.bytes));
         let checksum = crc32fast::hash(&bytes[HEAD_BYTES..]);
         bytes[1..HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());

@@ -8,7 +8,8 @@ use sqlhttp_core::{Batch, Bindings, Conditions, Failure, Stamp, Step, Value};
 use super::wire::WireOperation;
 use super::{Command, DATABASE, EncodedOperation, HEAD_BYTES, Operation, VERSION};
 
-const CONDITIONS: Conditions = Conditions { unix_ms: 1_700_000_000_123, foreign_keys: true, value_bytes_max: 64 << 20 };
+const CONDITIONS: Conditions =
+    Conditions { unix_ms: 1_700_000_000_123, foreign_keys: true, value_bytes_max: 64 << 20, time_zone: None };
 
 fn command() -> Command {
     let steps = vec![
@@ -47,11 +48,32 @@ fn the_format_does_not_change() {
         stamp: Some(Stamp { unix_ms: 1, seed: 2 }),
         ..Batch::one(Step::execute("x", Bindings::positional([1_i64])))
     });
-    let operation = EncodedOperation::new(Operation::Batch { batch, exclusive: false, steps_max: 0 }).unwrap();
-    let command = Command::new(DATABASE, CONDITIONS, vec![operation]).unwrap();
+    let operation = Operation::Batch { batch, exclusive: false, steps_max: 0 };
+    let encoded = || EncodedOperation::new(operation.clone()).unwrap();
+    let command = Command::new(DATABASE, CONDITIONS, vec![encoded()]).unwrap();
     let conditions = [4, b'm', b'a', b'i', b'n', 246, 161, 171, 254, 249, 98, 1, 128, 128, 128, 32];
     let operations = [1, 4, 1, 0, 1, b'x', 1, 0, 1, 2, 0, 1, 0, 0, 1, 2, 2, 0, 0, 0];
+    assert_eq!(command.bytes()[0], 2);
     assert_eq!(command.bytes()[HEAD_BYTES..], [&conditions[..], &operations].concat());
+    let rome = Conditions { time_zone: Some("Europe/Rome".parse().unwrap()), ..CONDITIONS };
+    let command = Command::new(DATABASE, rome, vec![encoded()]).unwrap();
+    assert_eq!(command.bytes()[0], 3);
+    let zone = [&[11][..], b"Europe/Rome"].concat();
+    assert_eq!(command.bytes()[HEAD_BYTES..], [&conditions[..], &zone, &operations].concat());
+    assert_eq!(Command::from_bytes(command.bytes().to_vec()).unwrap().conditions(), Some(rome));
+}
+
+#[test]
+fn an_unknown_time_zone_is_refused() {
+    let rome = Conditions { time_zone: Some("Europe/Rome".parse().unwrap()), ..CONDITIONS };
+    let command = Command::new(DATABASE, rome, vec![EncodedOperation::new(Operation::Barrier).unwrap()]).unwrap();
+    let mut bytes = command.bytes().to_vec();
+    let at = bytes.windows(4).position(|window| window == b"Rome").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"Oslx");
+    let checksum = crc32fast::hash(&bytes[HEAD_BYTES..]).to_le_bytes();
+    bytes[1..HEAD_BYTES].copy_from_slice(&checksum);
+    let error = Command::from_bytes(bytes).unwrap_err();
+    assert!(error.to_string().contains("unknown time zone Europe/Oslx"), "{error}");
 }
 
 #[test]
@@ -70,7 +92,7 @@ fn a_newer_version_is_refused() {
     let mut bytes = command().bytes().to_vec();
     bytes[0] = VERSION + 1;
     let error = Command::from_bytes(bytes).unwrap_err();
-    assert!(error.to_string().contains("version 3"), "{error}");
+    assert!(error.to_string().contains("version 4"), "{error}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sqlhttp_core::{Action, Batch, Conditions, Step};
+use sqlhttp_core::{Action, Batch, Conditions, NamedZone, Step};
 
 use super::operation::Operation;
 
@@ -60,12 +60,26 @@ pub(super) enum WireOperation<'a> {
     },
 }
 
-/// The encoded form of [`Conditions`].
+/// The encoded form of [`Conditions`], except the time zone.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireConditions {
     pub(super) unix_ms: i64,
     pub(super) foreign_keys: bool,
     pub(super) value_bytes_max: u64,
+}
+
+impl From<&Conditions> for WireConditions {
+    fn from(conditions: &Conditions) -> Self {
+        let Conditions { unix_ms, foreign_keys, value_bytes_max, time_zone: _ } = *conditions;
+        WireConditions { unix_ms, foreign_keys, value_bytes_max }
+    }
+}
+
+impl WireConditions {
+    fn with_zone(self, time_zone: Option<NamedZone>) -> Conditions {
+        let WireConditions { unix_ms, foreign_keys, value_bytes_max } = self;
+        Conditions { unix_ms, foreign_keys, value_bytes_max, time_zone }
+    }
 }
 
 impl From<&Operation> for WireOperation<'_> {
@@ -162,12 +176,22 @@ fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
 /// The parts of an encoded command after its checksum: the name of the database, the conditions and the operations.
 pub(super) type Body<'b> = (&'b str, Option<Conditions>, Vec<WireOperation<'b>>);
 
-pub(super) fn read_body(version: u8, body: &[u8]) -> postcard::Result<Body<'_>> {
-    if version == 1 {
-        let (database, operations) = postcard::from_bytes(body)?;
-        return Ok((database, None, operations));
+pub(super) fn read_body(version: u8, body: &[u8]) -> io::Result<Body<'_>> {
+    match version {
+        1 => {
+            let (database, operations) = postcard::from_bytes(body).map_err(io::Error::other)?;
+            Ok((database, None, operations))
+        }
+        2 => {
+            let (database, written, operations): (_, WireConditions, _) =
+                postcard::from_bytes(body).map_err(io::Error::other)?;
+            Ok((database, Some(written.with_zone(None)), operations))
+        }
+        _ => {
+            let (database, written, zone, operations): (_, WireConditions, &str, _) =
+                postcard::from_bytes(body).map_err(io::Error::other)?;
+            let zone = zone.parse().map_err(io::Error::other)?;
+            Ok((database, Some(written.with_zone(Some(zone))), operations))
+        }
     }
-    let (database, written, operations): (&str, WireConditions, _) = postcard::from_bytes(body)?;
-    let WireConditions { unix_ms, foreign_keys, value_bytes_max } = written;
-    Ok((database, Some(Conditions { unix_ms, foreign_keys, value_bytes_max }), operations))
 }

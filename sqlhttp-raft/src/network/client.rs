@@ -146,7 +146,9 @@ impl RpcClient {
         if let Some(open) = current.as_ref().filter(|open| !open.closed.load(Ordering::Acquire)) {
             return Ok(open.clone());
         }
-        *current = None;
+        if current.take().is_some() && self.purpose == Purpose::Forward {
+            self.dialer.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
         let (dialer, target, purpose) = (self.dialer.clone(), self.target.clone(), self.purpose);
         // The connection is opened on the runtime that will read and write it.
         let opening = self.runtime.spawn(async move { open(&dialer, &target, purpose).await });

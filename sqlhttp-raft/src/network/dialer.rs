@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub(crate) struct Dialer {
     pub(crate) security: Option<Arc<dyn PeerSecurity>>,
     /// The time within which a connection must be established, the hello excluded.
     pub(crate) connect_timeout: Duration,
+    /// The number of times that a connection for forwarded requests was opened because the one before had broken.
+    pub(crate) reconnects: AtomicU64,
 }
 
 impl Dialer {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,11 @@ const CLIENTS_MAX: usize = 1024;
 impl Peers {
     pub(crate) fn new(dialer: Arc<Dialer>, exports: Arc<Exports>, raft_runtime: Handle, slow_runtime: Handle) -> Peers {
         Peers { dialer, exports, raft_runtime, slow_runtime, clients: Mutex::default() }
+    }
+
+    /// The number of times that a connection for forwarded requests was opened because the one before had broken.
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.dialer.reconnects.load(Ordering::Relaxed)
     }
 
     fn client(&self, target: Target, purpose: Purpose) -> Arc<RpcClient> {

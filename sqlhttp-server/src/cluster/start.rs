@@ -181,6 +181,7 @@ fn database_options(config: &ClusterConfig) -> Options {
     let defaults = Options::default();
     Options {
         foreign_keys: config.foreign_keys,
+        time_zone: config.time_zone,
         value_bytes_max: config.value_bytes_max,
         value_bytes_max_name: "-max-value-bytes",
         memory_bytes_max: config.memory_bytes_max,

@@ -30,6 +30,7 @@ use crate::engine::sinks::BufferedSink;
 use crate::engine::sqlite::clock::Stamped;
 use crate::engine::sqlite::full;
 use crate::engine::statement_info::Author;
+use crate::engine::time_zone::TimeZone;
 use crate::engine::watch::{Limits, LogLimits};
 use crate::engine::writer::driver::{Isolation, MemberResult, StepResult, one_step, single_step};
 use crate::engine::writer::queue::LogTask;
@@ -228,7 +229,8 @@ impl Writer<'_> {
         };
         self.reset_session(item)?;
         let unix_ms = item.conditions.map_or(stamp.unix_ms, |conditions| conditions.unix_ms);
-        Ok(Stamped::new(Stamp { unix_ms, ..stamp }))
+        let zone = item.conditions.and_then(|conditions| conditions.time_zone);
+        Ok(Stamped::new(Stamp { unix_ms, ..stamp }, zone.map_or(TimeZone::Utc, TimeZone::Named)))
     }
 
     /// Gives the session the state that a batch of a log entry begins with, under the conditions of the entry.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::engine::time_zone::NamedZone;
 use crate::model::{Batch, Outcome};
 
 /// An entry of the Raft log. The same entries in the same order produce the same database, on every node and at any
@@ -30,6 +31,8 @@ pub struct Conditions {
     pub foreign_keys: bool,
     /// The maximum size of a value or a row, in bytes: see [`crate::Options::value_bytes_max`].
     pub value_bytes_max: u64,
+    /// The time zone of the modifiers `localtime` and `utc`; `None` for UTC.
+    pub time_zone: Option<NamedZone>,
 }
 
 /// An operation of a log entry.

@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::ffi;
 
-use super::full;
+use super::{full, local_time};
+use crate::engine::time_zone::TimeZone;
 use crate::model::Stamp;
 
 /// Milliseconds from the Julian epoch (noon, 24 November 4714 BC) to the Unix epoch
@@ -29,16 +30,17 @@ thread_local! {
     static SEED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A guard that makes SQLite on this thread take the time and random numbers from a stamp. Dropping the guard restores
-/// the previous time and random numbers.
+/// A guard that makes SQLite on this thread take the time and random numbers from a stamp, and use a time zone for local
+/// times. Dropping the guard restores the previous time, random numbers and time zone.
 pub(crate) struct Stamped {
     outer: (Option<i64>, u64, u64),
+    outer_zone: TimeZone,
 }
 
 impl Stamped {
-    pub(crate) fn new(stamp: Stamp) -> Self {
+    pub(crate) fn new(stamp: Stamp, zone: TimeZone) -> Self {
         let outer = (UNIX_MS.replace(Some(stamp.unix_ms)), RANDOM_STATE.replace(stamp.seed), SEED.replace(stamp.seed));
-        Stamped { outer }
+        Stamped { outer, outer_zone: local_time::replace_zone(zone) }
     }
 }
 
@@ -47,6 +49,7 @@ impl Drop for Stamped {
         UNIX_MS.set(self.outer.0);
         RANDOM_STATE.set(self.outer.1);
         SEED.set(self.outer.2);
+        local_time::replace_zone(self.outer_zone);
     }
 }
 

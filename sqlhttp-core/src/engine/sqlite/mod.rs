@@ -4,6 +4,7 @@
 //! * [`statement`]: prepared statements that do not borrow their connection, and that report where the statement ends
 //!   in its SQL text.
 //! * [`clock`]: a VFS that takes the current time from the stamp of the batch that runs on the calling thread.
+//! * [`local_time`]: the time zone of `localtime` and `utc`.
 //! * [`full`]: records whether a disk was full, and keeps a reserve of free space on the disk.
 //! * [`log_tail`]: truncates a write-ahead log after its last commit.
 //! * `faulty`, `observer` (with the feature `fault-injection`): for tests: a simulated disk; a callback for each
@@ -31,6 +32,7 @@ mod file;
 pub(crate) mod full;
 pub(crate) mod functions;
 pub(crate) mod heap;
+pub(crate) mod local_time;
 mod locks;
 pub(crate) mod log_tail;
 mod math;

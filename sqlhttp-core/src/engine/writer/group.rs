@@ -226,7 +226,7 @@ impl Writer<'_> {
     /// requires that.
     fn run_steps(&mut self, job: &Job) -> Result<Outcome, Error> {
         let mut outcome = Outcome::default();
-        let _stamped = Stamped::new(job.stamp);
+        let _stamped = Stamped::new(job.stamp, self.shared.config.options.zone());
         self.session.begin_batch();
         for index in 0..job.batch.steps.len() {
             let batch = one_step(&job.batch, index);
@@ -269,7 +269,7 @@ impl Writer<'_> {
         if let Some(reason) = job.limits.exceeded_in_queue() {
             return MemberResult::GivenUp(stop_error(reason));
         }
-        let _stamped = Stamped::new(job.stamp);
+        let _stamped = Stamped::new(job.stamp, self.shared.config.options.zone());
         self.session.begin_batch();
         let mode = Mode { grouped: isolation == Isolation::Grouped, ..self.mode() };
         let sink = self.sink(&job.batch);

@@ -122,7 +122,7 @@ impl Writer<'_> {
     /// Runs the statements of a script. A statement that is not in a transaction of the script is committed on its own.
     /// Statements that configure the connection are recorded, and run on every connection that is opened later.
     fn statements(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
-        let _stamped = Stamped::new(stamps::new());
+        let _stamped = Stamped::new(stamps::new(), self.shared.config.options.zone());
         let mut script = Script::new(&mut self.session, sql, author).map_err(sql_failure)?;
         let mut from = 0;
         while let Some(mut prepared) = script.next(&mut self.session).map_err(sql_failure)? {

@@ -29,7 +29,7 @@ pub(super) fn command(term: u64, index: u64, bytes: usize) -> Entry {
         .map(|mixed| ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40) as u8 | 1)
         .collect();
     let operation = EncodedOperation::new(Operation::Replace(Arc::from(content))).unwrap();
-    let conditions = Conditions { unix_ms: 0, foreign_keys: false, value_bytes_max: 1 };
+    let conditions = Conditions { unix_ms: 0, foreign_keys: false, value_bytes_max: 1, time_zone: None };
     let command = Command::new(DATABASE, conditions, vec![operation]).unwrap();
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(command) }
 }

@@ -50,6 +50,7 @@ pub(crate) fn resolve(flags: &FlagValues, data_dir: &str) -> Result<ClusterConfi
         cluster_connect_timeout: flags.duration("cluster-connect-timeout"),
         formation: formation(flags),
         foreign_keys: flags.bool("fk"),
+        time_zone: flags.text("time-zone").parse().map_err(|why| format!("-time-zone: {why}"))?,
         reads_max: Some(usize_of(flags.count("db-max-ro-conns"))).filter(|max| *max > 0),
         auto_vacuum_interval: flags.duration_opt("auto-vacuum-int"),
         auto_optimize_interval: flags.duration_opt("auto-optimize-int"),

@@ -265,6 +265,12 @@ pub(crate) const TABLE: &[Flag] = &[
     extension("max-value-bytes", FlagKind::Size, "64MiB", "Largest text or BLOB, and largest row"),
     extension("query-timeout", FlagKind::Duration, "0s", "Time limit of a read without db_timeout; 0 is no limit"),
     extension(
+        "time-zone",
+        FlagKind::Text,
+        "UTC",
+        "Time zone of 'localtime' in SQL: UTC, or a name such as Europe/Rome; the same on all nodes",
+    ),
+    extension(
         "write-steps-max",
         FlagKind::Count,
         "20000000000",

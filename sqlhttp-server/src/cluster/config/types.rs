@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sqlhttp_core::TimeZone;
 use sqlhttp_text::duration;
 use tracing::Level;
 
@@ -60,6 +61,8 @@ pub struct ClusterConfig {
     pub formation: FormationConfig,
     /// Whether SQLite enforces foreign keys.
     pub foreign_keys: bool,
+    /// The time zone of the modifiers `localtime` and `utc` of SQL.
+    pub time_zone: TimeZone,
     /// The maximum number of reads that run at the same time; `None` is no limit.
     pub reads_max: Option<usize>,
     /// The time between two runs of `VACUUM`; if `None`, it is never run.

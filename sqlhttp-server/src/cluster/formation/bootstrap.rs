@@ -45,12 +45,12 @@ pub(crate) async fn run(
 }
 
 /// Makes one attempt to form a cluster with the nodes at the targets, or to join their cluster. A read replica can only
-/// join.
+/// join. So can a node that is a member according to its own files: it may have been removed while it was stopped.
 async fn attempt(node: &Node, config: &FormationConfig, targets: &[String], credentials: Option<&Credentials>) {
-    if node.is_member() || targets.is_empty() {
+    if targets.is_empty() {
         return;
     }
-    if config.non_voter {
+    if config.non_voter || node.is_member() {
         join::once(node, targets, credentials).await;
         return;
     }

@@ -86,7 +86,8 @@ fn store(counters: &Counters, totals: &Totals) -> Vec<Figure> {
 
 /// Returns the counters of the requests of other nodes.
 fn members(totals: &Totals) -> Vec<Figure> {
-    vec![Figure { group: "cluster", name: "num_join_req", value: totals.joins_requested }]
+    let of = |name, value| Figure { group: "cluster", name, value };
+    vec![of("num_join_req", totals.joins_requested), of("num_client_force_new_conn", totals.reconnects)]
 }
 
 /// Returns the counters of requests that this node has forwarded to the leader.
