@@ -1,7 +1,7 @@
 //! The state that the threads of one database share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::connection_config::{ConnectionConfig, Role};
 use super::error::{engine_error, sql_error};
@@ -34,13 +34,10 @@ pub(crate) struct SharedState {
     /// Why the writer waits before it retries a log entry (a full disk, a lock of another process); `None` while it
     /// does not wait.
     waits_for: Mutex<Option<Arc<str>>>,
-    /// Whether this node is the only voter of its cluster. Then no other node has to compute the same results. A
+    /// Whether this node is the only node of its cluster. Then no other node has to compute the same results. A
     /// statement that fails for a reason that only this node has (a full disk, a damaged page) may then have this
     /// failure as its result: see [`super::replicated::node_failure`].
-    sole: AtomicBool,
-    /// The index of the last log entry whose outcome contains a failure that only this node had (a full disk, a damaged
-    /// page), which this node may decide only as the sole voter; 0 if there is none.
-    decision: AtomicU64,
+    sole: Mutex<bool>,
     /// The last report of an integrity check, and whether a check is running.
     pub(crate) checks: Checks,
     /// The identities of the database's files when it was opened.
@@ -69,8 +66,7 @@ impl SharedState {
             interrupted: Cancel::default(),
             progress: Mutex::default(),
             waits_for: Mutex::default(),
-            sole: AtomicBool::new(false),
-            decision: AtomicU64::new(0),
+            sole: Mutex::default(),
             checks: Checks::default(),
             files: FileWatch::default(),
         }
@@ -85,24 +81,18 @@ impl SharedState {
         *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    /// Returns whether this node is the only voter of its cluster.
+    /// Returns whether this node is the only node of its cluster.
     pub(crate) fn is_sole(&self) -> bool {
-        self.sole.load(Ordering::Relaxed)
+        *self.lock_sole()
     }
 
     pub(crate) fn set_sole(&self, sole: bool) {
-        self.sole.store(sole, Ordering::Relaxed);
+        *self.lock_sole() = sole;
     }
 
-    /// Returns the index of the last log entry whose outcome contains a failure that only this node had; 0 if there is
-    /// none.
-    pub(crate) fn decision_index(&self) -> u64 {
-        self.decision.load(Ordering::Relaxed)
-    }
-
-    /// Records that the outcome of the log entry at this index contains a failure that only this node had.
-    pub(crate) fn note_decision(&self, index: u64) {
-        self.decision.fetch_max(index, Ordering::Relaxed);
+    /// Returns whether this node is the only node of its cluster. The answer does not change while the guard exists.
+    pub(crate) fn lock_sole(&self) -> MutexGuard<'_, bool> {
+        self.sole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The position of the database in the log that it applies, as of the last commit on the database.

@@ -128,12 +128,12 @@ pub(crate) struct LogLimits {
     /// The number of virtual-machine steps that the run has left (see [`super::sqlite::steps`]); `None` for no limit.
     pub(crate) steps: Option<u64>,
     /// The number of virtual-machine steps that the run has left, counting also those of the statements that virtual
-    /// tables run; `None` for no limit.
+    /// tables run; `None` for no limit. Set only on a node without others.
     pub(crate) all_steps: Option<u64>,
-    /// The time at which the run is interrupted in any case. Set only on a node without other voters.
+    /// The time at which the run is interrupted in any case. Set only on a node without others.
     pub(crate) end_at: Option<Instant>,
     /// The time at which a statement that works on whole tables (CREATE INDEX, for example) is interrupted in any case.
-    /// Set only on a node without other voters.
+    /// Set only on a node without others.
     pub(crate) end_table_work_at: Option<Instant>,
 }
 

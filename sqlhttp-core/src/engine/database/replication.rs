@@ -60,12 +60,16 @@ impl Database {
         self.inner.shared.interrupted.set();
     }
 
-    /// Sets whether this node is the only voter of its cluster.
+    /// Sets whether this node is the only node of its cluster: there is no other voter and no learner.
     ///
     /// A statement can fail for a reason that only this node has: it needs more memory or disk space than there is, or
-    /// it reads a damaged page. On the only voter, that failure is the statement's result, because no other node has
-    /// to get the same result. With other voters, the entry is tried again while the reason may pass (a full disk, too
+    /// it reads a damaged page. On the only node, that failure is the statement's result, because no other node has
+    /// to get the same result. With other nodes, the entry is tried again while the reason may pass (a full disk, too
     /// little memory); otherwise (a damaged page) the database rejects all writes from then on.
+    ///
+    /// The caller must set `false` before another node can receive entries of the log, and must not send that node an
+    /// entry up to [`Progress::decision_index`] as of the return of this call. If an outcome with such a failure is
+    /// being made durable, this call blocks until that is done; afterwards there will be no further one.
     pub fn set_sole(&self, sole: bool) {
         self.inner.shared.set_sole(sole);
     }

@@ -32,9 +32,8 @@ pub struct Status {
     /// Why the database waits before it retries a log entry (a full disk, a lock of another process); `None` while it
     /// does not wait.
     pub waits_for: Option<String>,
-    /// The index of the last log entry whose outcome contains a failure that only this node had (a full disk, a damaged
-    /// page); 0 if there is none. The log must not be applied again from a position before that entry, because the
-    /// outcome could then differ.
+    /// The index of the last log entry whose outcome contains a failure that only this node had: see
+    /// [`Progress::decision_index`].
     pub decision_index: u64,
     /// The report of the last [`Database::check_integrity`] that has ended since the database was opened; `None` if
     /// none has.
@@ -65,7 +64,7 @@ impl Database {
             poisoned: shared.poisoned().map(|why| why.to_string()),
             progress: shared.progress(),
             waits_for: shared.waits_for().map(|why| why.to_string()),
-            decision_index: shared.decision_index(),
+            decision_index: shared.progress().decision_index,
             last_check: shared.checks.last(),
         }
     }

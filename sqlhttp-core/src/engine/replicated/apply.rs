@@ -4,7 +4,7 @@
 //! always matches the recorded position.
 //!
 //! Every node must compute the same results, in every replay. So the application of an entry is not interrupted by
-//! deadlines or by dropped futures, and every limit comes from the entry. (A node without other voters is an exception:
+//! deadlines or by dropped futures, and every limit comes from the entry. (A node without others is an exception:
 //! it adds a time limit.) A failure that depends on this node alone (its disk, its memory) is not a result. If such a
 //! failure may be temporary, the writer rolls back, waits and retries ([`super::node_failure`]); otherwise the database
 //! rejects all further writes.
@@ -48,7 +48,7 @@ const VALUE_BYTES_MAX_OF_OLD_ENTRIES: u64 = 1_000_000_000;
 /// The factor by which the limit of virtual-machine steps in an entry is multiplied for a statement together with the
 /// statements that virtual tables run for it.
 const ALL_STEPS_FACTOR: u64 = 10;
-/// The minimum time limit of a write on a node without other voters.
+/// The minimum time limit of a write on a node without others.
 const TIME_MIN: Duration = Duration::from_secs(1);
 /// A time limit below this is a short one: it can only come from the `db_timeout` of a caller.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -94,6 +94,9 @@ impl Writer<'_> {
             }
             let index = first.index;
             let left = items.len();
+            if !self.shared.is_sole() {
+                items.iter_mut().for_each(WorkItem::drop_decisions);
+            }
             let applied = self.renew_session().map_err(ApplyError::during("open connection"));
             match applied.and_then(|()| self.apply_some(&mut items, &mut results)) {
                 Ok(()) if items.len() < left => attempts = Attempts::default(),
@@ -145,8 +148,7 @@ impl Writer<'_> {
             return Ok(Outcome::default());
         };
         self.begin_for_log()?;
-        self.commit_for_log(next, 1)?;
-        self.sync_decision()?;
+        self.commit_item(next, item)?;
         Ok(Outcome { ending: Ending::NotCommitted(failure.clone()), ..Outcome::default() })
     }
 
@@ -157,7 +159,6 @@ impl Writer<'_> {
         let mut next = self.shared.progress();
         let mut done = Vec::with_capacity(items.len());
         let mut held_bytes = 0;
-        let mut decided_locally = false;
         for (position, item) in items.iter_mut().enumerate() {
             if item.exclusive && !done.is_empty() {
                 break;
@@ -170,15 +171,15 @@ impl Writer<'_> {
                 Applied::Retry => return self.roll_back(),
             }
             item.advance(&mut next);
-            decided_locally |= item.decided_locally;
             let ends = item.exclusive || self.session.must_commit_each_batch();
             if ends || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }
-        self.commit_for_log(next, done.len())?;
-        if decided_locally {
-            self.sync_decision()?;
+        match items.front() {
+            // Such an operation is exclusive.
+            Some(item) if item.decided_locally => self.commit_item(next, item)?,
+            _ => self.commit_for_log(next, done.len())?,
         }
         for (item, outcome) in items.drain(..done.len()).zip(done) {
             results.add(&item, outcome);
@@ -186,12 +187,25 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Syncs the transaction in which a step failed only because this node lacked resources. The caller receives the
-    /// failure after that: without the sync, the step could succeed in a replay after a power cut.
-    fn sync_decision(&mut self) -> Result<(), ApplyError> {
-        let synced = sync::run(self.shared).map_err(ApplyError::Final)?;
-        self.shared.note_decision(synced.index);
-        Ok(())
+    /// Commits a transaction that contains one operation, or one step of it.
+    ///
+    /// If this node has decided alone that a step fails, the transaction is also synced before the caller receives the
+    /// failure: without the sync, the step could succeed in a replay after a power cut. From the check that there is no
+    /// other node until then, [`Database::set_sole`](crate::Database::set_sole) waits.
+    ///
+    /// # Errors
+    /// [`ApplyError::NotSole`] if another node has joined since the decision.
+    fn commit_item(&mut self, next: Progress, item: &WorkItem<'_>) -> Result<(), ApplyError> {
+        if !item.decided_locally {
+            return self.commit_for_log(next, 1);
+        }
+        let shared = self.shared;
+        let sole = shared.lock_sole();
+        if !*sole {
+            return Err(ApplyError::NotSole);
+        }
+        self.commit_for_log(Progress { decision_index: item.index, ..next }, 1)?;
+        sync::run(shared).map(drop).map_err(ApplyError::Final)
     }
 
     /// Applies an operation in the open transaction.
@@ -246,14 +260,16 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Returns the limits for running a batch of a log entry: virtual-machine steps and, on a node without other
-    /// voters, time. Besides these limits, only the end of the process interrupts the batch. The batch is then applied
-    /// from its beginning when the database is opened again.
+    /// Returns the limits for running a batch of a log entry: virtual-machine steps and, on a node without others, time
+    /// and the steps of virtual tables. Besides these limits, only the end of the process interrupts the batch. The
+    /// batch is then applied from its beginning when the database is opened again.
     fn limits_for_log(&self, steps_max: u64) -> Limits {
         let steps = (steps_max > 0).then_some(steps_max);
-        let all_steps = steps.map(|steps| steps.saturating_mul(ALL_STEPS_FACTOR));
-        // If other nodes vote, the clock of this node must not affect results.
-        let time = steps.filter(|_| self.shared.is_sole()).map(time_limit);
+        // If there are other nodes, the clock of this node and the caches of its virtual tables must not affect
+        // results.
+        let own = steps.filter(|_| self.shared.is_sole());
+        let all_steps = own.map(|steps| steps.saturating_mul(ALL_STEPS_FACTOR));
+        let time = own.map(time_limit);
         let after = |time: Option<Duration>| time.and_then(|time| Instant::now().checked_add(time));
         let (end_at, end_table_work_at) = (after(time), after(time.map(time_limit_of_table_work)));
         let log = LogLimits { steps, all_steps, end_at, end_table_work_at };
@@ -382,10 +398,7 @@ impl Writer<'_> {
             self.begin_for_log()?;
             match self.run_for_log(step, Isolation::Exclusive, steps_max, &known, number).map_err(whole)? {
                 MemberResult::Outcome(outcome) => {
-                    self.commit_for_log(next, 1)?;
-                    if item.decided_locally {
-                        self.sync_decision()?;
-                    }
+                    self.commit_item(next, item)?;
                     return Ok(single_step(outcome));
                 }
                 MemberResult::Lost { failed: Some(failed), .. } => {
@@ -483,7 +496,7 @@ impl Writer<'_> {
     }
 }
 
-/// The time limit of a write on a node without other voters: [`TIME_MIN`] plus one millisecond for each
+/// The time limit of a write on a node without others: [`TIME_MIN`] plus one millisecond for each
 /// [`SLOW_STEPS_PER_MILLISECOND`] virtual-machine steps that the write may take. A step may take a tenth of a second if
 /// its values are large, so a limit of steps alone would not end such a write in time.
 fn time_limit(steps: u64) -> Duration {

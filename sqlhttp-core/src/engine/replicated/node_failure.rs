@@ -3,8 +3,8 @@
 //! | failure | response of the writer |
 //! |---|---|
 //! | full disk, lock of another process, no descriptors, no memory | rolls back, waits, retries until it succeeds |
-//! | the same, but one statement is the cause (see below) | if no other node votes: the statement fails |
-//! | a damaged page | if no other node votes: the statement fails; otherwise all further writes are rejected |
+//! | the same, but one statement is the cause (see below) | if there is no other node: the statement fails |
+//! | a damaged page | if there is no other node: the statement fails; otherwise all further writes are rejected |
 //! | anything else (an I/O error, a bug) | the database rejects all further writes |
 //!
 //! One statement is the cause in these cases:
@@ -15,7 +15,7 @@
 //!
 //! The replacement of the whole content (a load) counts as a statement.
 //!
-//! A node without other voters may decide that a statement fails, because no other node has to compute the same result.
+//! A node without others may decide that a statement fails, because no other node has to compute the same result.
 //! This decision is made durable before the caller receives it. The Raft log is then purged up to that entry, so that
 //! no replay runs the statement again.
 
@@ -65,6 +65,8 @@ pub(super) enum ApplyError {
     Local { action: &'static str, error: SqlError, failed_step: Option<FailedStep> },
     /// A failure after which the database rejects all further writes.
     Final(Error),
+    /// This node has decided alone that a step fails, and another node has joined before the decision was committed.
+    NotSole,
 }
 
 impl ApplyError {
@@ -116,7 +118,7 @@ impl Writer<'_> {
     ///
     /// * If the reason may pass (a full disk, a lock of another process), waits and returns `Ok`: the caller applies
     ///   the items again.
-    /// * If this node is the only voter and the failed step is itself the cause, or reads a damaged page, records the
+    /// * If this node is the only node and the failed step is itself the cause, or reads a damaged page, records the
     ///   failure as the result of that step and returns `Ok`: the caller applies the items again with this result.
     /// * Otherwise returns the error. The database then rejects all writes.
     pub(super) fn handle_failure(
@@ -128,6 +130,10 @@ impl Writer<'_> {
     ) -> Result<(), Error> {
         let (action, error, failed_step) = match failure {
             ApplyError::Local { action, error, failed_step } => (action, error, failed_step),
+            ApplyError::NotSole => {
+                self.roll_back_or_renew();
+                return Ok(());
+            }
             ApplyError::Final(Error::Closed) if self.shared.interrupted.is_set() => return Err(self.stop()),
             ApplyError::Final(error) => return Err(self.give_up(&format!("entry {index} of the log: {error}"))),
         };
@@ -135,10 +141,7 @@ impl Writer<'_> {
             return Err(self.stop());
         }
         attempts.written = full::bytes_written();
-        if self.session.rollback().is_err() {
-            // The transaction ends with its connection.
-            self.session.mark_dirty();
-        }
+        self.roll_back_or_renew();
         attempts.count += 1;
         match response_to(&error) {
             Response::Wait => {
@@ -163,11 +166,22 @@ impl Writer<'_> {
                 self.fail_step(failed_step, error, items);
                 Ok(())
             }
+            // The limit was set before another node has joined. The next attempt has no such limit.
+            Response::FailStatement if error.primary_code() == ffi::SQLITE_INTERRUPT => {
+                self.wait(attempts, action, &error, index)
+            }
             Response::FailStatement | Response::Stop => {
                 let why = format!("entry {index} of the log: {action}: {} ({})", error.message, error.code);
                 self.give_up(&why);
                 Err(engine_error(action, error))
             }
+        }
+    }
+
+    /// Rolls back the open transaction. If that fails, the transaction ends with its connection, which is replaced.
+    fn roll_back_or_renew(&mut self) {
+        if self.session.rollback().is_err() {
+            self.session.mark_dirty();
         }
     }
 
@@ -257,7 +271,7 @@ fn isolate(items: &mut VecDeque<WorkItem<'_>>, failed_step: Option<FailedStep>) 
 enum Response {
     /// Wait, then try again.
     Wait,
-    /// On a node without other voters, let the statement fail; on other nodes, reject all further writes.
+    /// On a node without others, let the statement fail; on other nodes, reject all further writes.
     FailStatement,
     /// Poison the database, so that it rejects all further writes.
     Stop,
@@ -275,7 +289,7 @@ fn response_to(error: &SqlError) -> Response {
             _,
         )
         | (_, ffi::SQLITE_IOERR_NOMEM | ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_GETTEMPPATH) => Response::Wait,
-        // An interrupt comes from a time limit of `LogLimits`, which only a node without other voters has.
+        // An interrupt comes from a limit of `LogLimits` that only a node without others has.
         (ffi::SQLITE_CORRUPT | ffi::SQLITE_INTERRUPT, _) => Response::FailStatement,
         _ => Response::Stop,
     }

@@ -59,6 +59,9 @@ pub struct Progress {
     pub unix_ms: i64,
     /// The identity of the Raft log; 0 if the log has none.
     pub log: u128,
+    /// The index of the last entry whose outcome contains a failure that only this node had (a full disk, a damaged
+    /// page); 0 if there is none. No other node may apply that entry, because its outcome could differ.
+    pub decision_index: u64,
 }
 
 impl Progress {
@@ -147,14 +150,14 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>
 const RECORD_MAGIC: &[u8] = b"sqlhttp\x02";
 
 /// Encodes the last column of the table: [`RECORD_MAGIC`], CRC-32 of the other columns and of the following bytes,
-/// time, identity of the Raft log, 8 reserved bytes, membership. Integers are little-endian.
+/// time, identity of the Raft log, index of the last decision, membership. Integers are little-endian.
 fn record(progress: &Progress) -> Vec<u8> {
     let mut tail = Vec::with_capacity(RECORD_MAGIC.len() + 36 + progress.membership.len());
     tail.extend_from_slice(RECORD_MAGIC);
     tail.extend_from_slice(&[0; 4]);
     tail.extend_from_slice(&progress.unix_ms.to_le_bytes());
     tail.extend_from_slice(&progress.log.to_le_bytes());
-    tail.extend_from_slice(&[0; 8]);
+    tail.extend_from_slice(&progress.decision_index.to_le_bytes());
     tail.extend_from_slice(&progress.membership);
     let (head, body) = tail.split_at_mut(RECORD_MAGIC.len() + 4);
     head[RECORD_MAGIC.len()..].copy_from_slice(&checksum(progress, body).to_le_bytes());
@@ -169,9 +172,10 @@ fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
     }
     let (unix_ms, rest) = body.split_first_chunk::<8>()?;
     let (log, rest) = rest.split_first_chunk::<16>()?;
-    let (_, membership) = rest.split_first_chunk::<8>()?;
+    let (decision_index, membership) = rest.split_first_chunk::<8>()?;
     let (unix_ms, log) = (i64::from_le_bytes(*unix_ms), u128::from_le_bytes(*log));
-    Some(Progress { unix_ms, log, membership: membership.to_vec(), ..progress })
+    let decision_index = u64::from_le_bytes(*decision_index);
+    Some(Progress { unix_ms, log, decision_index, membership: membership.to_vec(), ..progress })
 }
 
 /// The CRC-32 of the other columns of the table and of `body`, the part of the last column after the checksum.

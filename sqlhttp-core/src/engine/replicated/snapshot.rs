@@ -2,7 +2,8 @@
 //!
 //! A snapshot is a single database file. Unlike a backup it contains the table of the position in the Raft log
 //! ([`progress`]), so the node that receives it applies the log from there on. It does not contain the identity of the
-//! log, which differs between nodes.
+//! log, which differs between nodes, nor the index of the last decision of the node alone, because the snapshot
+//! contains the result of that decision.
 
 use std::path::Path;
 
@@ -23,13 +24,14 @@ pub(crate) fn export(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result
     backup::run(shared, to, cancel, detach)
 }
 
-/// Removes the identity of the log from a copy. Returns the position that the copy contains. The caller syncs the copy.
+/// Removes from a copy what concerns only this node. Returns the position that the copy contains. The caller syncs the
+/// copy.
 fn detach(copy: &Path) -> Result<Progress, Error> {
     let failed = |error: SqlError| engine_error("export", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(copy, flags).map_err(|error| failed(sql_error(error)))?;
     connection.execute_batch("PRAGMA synchronous=OFF").map_err(|error| failed(sql_error(error)))?;
-    let progress = Progress { log: 0, ..recorded(&connection).map_err(failed)? };
+    let progress = Progress { log: 0, decision_index: 0, ..recorded(&connection).map_err(failed)? };
     progress::write(&connection, &progress).map_err(failed)?;
     connection.close().map_err(|(_, error)| failed(sql_error(error)))?;
     Ok(progress)

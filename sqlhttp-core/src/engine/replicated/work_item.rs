@@ -24,7 +24,7 @@ pub(super) struct WorkItem<'e> {
     /// The steps that are known to fail, with their failures, because an earlier attempt failed there. They are not run
     /// again.
     pub(super) known_failures: Vec<(usize, Failure)>,
-    /// Whether a step fails only because this node lacks resources. Only a node without other voters may decide that
+    /// Whether a step fails only because this node lacks resources. Only a node without others may decide that
     /// ([`super::node_failure`]).
     pub(super) decided_locally: bool,
     /// The index of the first step of the batch that has not been applied.
@@ -39,6 +39,14 @@ impl WorkItem<'_> {
         match self.work {
             Some(LogWork::Batch { batch, .. }) => batch.steps.len().saturating_sub(1),
             _ => 0,
+        }
+    }
+
+    /// Forgets the failures of steps that this node has decided alone, because another node has joined. Failures that
+    /// every node has are forgotten as well; they are found again when the operation runs.
+    pub(super) fn drop_decisions(&mut self) {
+        if std::mem::take(&mut self.decided_locally) {
+            self.known_failures.clear();
         }
     }
 

@@ -6,7 +6,7 @@ use super::mode::Mode;
 use super::sink::{RunError, Sink};
 use super::step::{Run, StepError, StepSummary};
 use crate::engine::session::{Savepoint, Session};
-use crate::engine::sqlite::clock;
+use crate::engine::sqlite::{clock, probe};
 use crate::engine::watch::StopReason;
 use crate::model::{Action, Atomicity, Batch, Ending, Failure, OnError, Step, StepInfo, StepOutcome};
 
@@ -24,9 +24,14 @@ pub(crate) fn run_batch(
     let mode = Mode { settings_take_effect, ..mode };
     for (index, step) in batch.steps.iter().enumerate() {
         let out_of_steps = match session.watch.stopped() {
-            Some(StopReason::Steps | StopReason::NodeLimit) => true,
+            Some(StopReason::Steps) => Some(Failure::Timeout),
+            // SQLite has not noticed the interrupt during the previous step. The writer never makes this failure the
+            // outcome of a log entry.
+            Some(StopReason::NodeLimit) => {
+                Some(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None)))
+            }
             Some(reason) => return Err(RunError::Interrupted(reason)),
-            None => false,
+            None => None,
         };
         clock::begin_step(mode.first_step + index);
         let guard = match (batch.atomicity, step.on_error) {
@@ -44,8 +49,10 @@ pub(crate) fn run_batch(
                 }
                 (Err(failure.clone()), StepInfo::default())
             }
-            None if out_of_steps => (Err(Failure::Timeout), StepInfo::default()),
-            None => run_step(session, step, guard, mode, batch.timed, sink)?,
+            None => match out_of_steps {
+                Some(failure) => (Err(failure), StepInfo::default()),
+                None => run_step(session, step, guard, mode, batch.timed, sink)?,
+            },
         };
         let failure = match result {
             Ok(outcome) => {

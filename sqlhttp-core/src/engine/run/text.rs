@@ -101,7 +101,7 @@ impl<S: Sink> Run<'_, S> {
             Some(table) => begun.and_then(|()| restore::declare(self.session, table)),
             None => begun,
         };
-        declared.map_err(|error| self.not_restored(error))
+        declared.map_err(|error| self.interruption_or(error))
     }
 
     /// Checks the virtual tables that a dump has restored. The virtual-machine steps of the check are not limited,
@@ -113,37 +113,32 @@ impl<S: Sink> Run<'_, S> {
         if let Some(left) = left {
             self.session.watch.resume_steps(left);
         }
-        checked.map_err(|error| self.not_restored(error))
-    }
-
-    /// Returns the error of a virtual table that cannot be restored: SQLite's error, or the reason why the run was
-    /// interrupted.
-    fn not_restored(&mut self, error: SqlError) -> StepError {
-        self.summary.failed = true;
-        match self.session.watch.stopped() {
-            Some(reason)
-                if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
-                    && !matches!(reason, StopReason::Steps | StopReason::NodeLimit) =>
-            {
-                RunError::Interrupted(reason).into()
-            }
-            Some(StopReason::Steps) if error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT => {
-                Failure::Timeout.into()
-            }
-            _ => Failure::Sql(error).into(),
-        }
+        checked.map_err(|error| self.interruption_or(error))
     }
 
     /// Returns the error of an SQL text that cannot be prepared: SQLite's error, or the reason why the run was
     /// interrupted meanwhile.
     pub(super) fn not_prepared(&mut self, failure: Failure) -> StepError {
-        if let (Some(reason), Failure::Sql(error)) = (self.session.watch.stopped(), &failure)
-            && error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT
-        {
-            return StepError::Aborted(RunError::Interrupted(reason));
+        match failure {
+            Failure::Sql(error) => self.interruption_or(error),
+            failure => {
+                self.summary.failed = true;
+                failure.into()
+            }
         }
+    }
+
+    /// Returns the reason why the run was interrupted if that is the cause of `error`; otherwise the error itself.
+    fn interruption_or(&mut self, error: SqlError) -> StepError {
+        let interrupted = error.primary_code() == rusqlite::ffi::SQLITE_INTERRUPT;
+        let failure = match self.session.watch.stopped().filter(|_| interrupted) {
+            Some(StopReason::Steps) => Failure::Timeout,
+            // SQLite's own error. The writer never makes it the outcome of a log entry.
+            Some(StopReason::NodeLimit) | None => Failure::Sql(error),
+            Some(reason) => return RunError::Interrupted(reason).into(),
+        };
         self.summary.failed = true;
-        StepError::Failed(failure)
+        failure.into()
     }
 
     /// Sets whether foreign keys are enforced for the following statements of the batch. Has no effect unless

@@ -7,7 +7,7 @@
 //! | | batches of callers | entries of the Raft log |
 //! |---|---|---|
 //! | BEGIN fails | every caller receives the error | roll back, wait, retry |
-//! | limits of a batch | deadline, cancellation; 100 ms in a group | VM steps; also a time if no other node votes |
+//! | limits of a batch | deadline, cancellation; 100 ms in a group | VM steps; also a time if there is no other node |
 //! | a batch must not share the transaction | the batch runs after the group | the group ends before the batch |
 //! | a batch ends the transaction | (1) | (2) |
 //! | a statement meets a failure of this node | the error is its result | roll back, wait, retry; or stop |
