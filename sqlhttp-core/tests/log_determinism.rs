@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use common::{TestDir, rows};
 use replicas::{
-    Way, apply, assert_accepted, assert_each_refused, assert_refused, bound, close, content, each, log_of, open,
-    replicate, run,
+    STEPS_MAX, Way, apply, assert_accepted, assert_each_refused, assert_refused, bound, close, content, each, log_of,
+    open, replicate, run,
 };
 use rusqlite::Connection;
 use sqlhttp_core::{Batch, Bindings, LogEntry, LogWork, Step, StepOutcome};
@@ -182,7 +182,7 @@ fn run_divided(file: &Path, entries: &[LogEntry], divide_at: usize) -> Vec<StepO
     let steps = batch.steps[..divide_at].iter().cloned().chain([Step::execute("VACUUM", ())]).collect();
     let shortened = Batch { steps, ..Batch::clone(batch) };
     head.work =
-        vec![LogWork::Batch { batch: Arc::new(shortened), exclusive: true, steps_max: 50_000_000 }, LogWork::Barrier];
+        vec![LogWork::Batch { batch: Arc::new(shortened), exclusive: true, steps_max: STEPS_MAX }, LogWork::Barrier];
     apply(&database, &[head]);
     close(database);
     let connection = Connection::open(file).expect("open the file");
@@ -214,4 +214,23 @@ fn the_segments_of_full_text_tables_do_not_depend_on_the_transactions() {
         }
         replicate(&batches);
     }
+}
+
+/// A virtual table prepares statements of its own when a connection uses it for the first time.
+#[test]
+fn the_first_use_of_a_virtual_table_has_the_same_result_as_later_ones() {
+    let many = "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 60)";
+    let batches = [
+        each(&["CREATE VIRTUAL TABLE r USING rtree(id, low, high); CREATE VIRTUAL TABLE f USING fts4(a, b)"]),
+        each(&[&format!("{many} INSERT INTO r SELECT x, x % 10, x FROM c")]),
+        each(&["DELETE FROM r WHERE id % 4 = 1", "DELETE FROM r WHERE id % 4 = 2"]),
+        // A value of this size is too long for a statement of many function calls.
+        each(&["INSERT INTO f SELECT hex(zeroblob(3000000)), replace(substr(hex(zeroblob(9)), 2), '0', '1')"]),
+        each(&["UPDATE f SET b = upper(lower(trim(a) || substr(a, 2))) || length(a)"]),
+        each(&["DELETE FROM f", "UPDATE r SET low = high / 2 WHERE id = 3"]),
+    ];
+    let (outcomes, ..) = replicate(&batches);
+    let deleted = outcomes.get(2).map(|outcome| &outcome.steps[0]);
+    let StepOutcome::Rows(rows) = deleted.expect("a step") else { panic!("{deleted:?}") };
+    assert_eq!((rows.changed.rows, rows.changed.last_insert_id), (15, None));
 }

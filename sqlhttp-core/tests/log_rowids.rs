@@ -49,6 +49,17 @@ fn a_rowid_that_sqlite_chooses_after_the_largest_one_is_refused() {
     }
 }
 
+/// A statement that fails keeps its rows up to the failure (<https://sqlite.org/lang_conflict.html>).
+#[test]
+fn rows_that_a_failed_statement_keeps_are_checked() {
+    let create = each(&["CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)"]);
+    let trigger = each(&["CREATE TRIGGER r AFTER INSERT ON t WHEN new.v = 3 BEGIN SELECT RAISE(FAIL, 'three'); END"]);
+    for insert in ["INSERT OR FAIL INTO t(v) VALUES (1), (2), (1)", "INSERT INTO t(v) VALUES (1), (2), (3)"] {
+        let batches = [create.clone(), trigger.clone(), largest_in("t"), each(&[insert, "SELECT count(*) FROM t"])];
+        assert_refused(&batches, &refused_rowid("t"));
+    }
+}
+
 fn refused_rowid(table: &str) -> String {
     format!("a new row of {table} without a given rowid, while the largest rowid ({LARGEST}) is used,")
 }

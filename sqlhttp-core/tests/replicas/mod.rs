@@ -26,6 +26,9 @@ pub(crate) enum Way {
     Copied,
 }
 
+/// The maximum number of virtual-machine steps of a batch.
+pub(crate) const STEPS_MAX: u64 = 3_000_000;
+
 const WAYS: [Way; 4] = [Way::AtOnce, Way::OneByOne, Way::Reopened, Way::Copied];
 
 /// The content of a database: for each table its name and its rows with their rowids, and the schema.
@@ -65,7 +68,7 @@ pub(crate) fn log_of(batches: &[Batch]) -> Vec<LogEntry> {
         let exclusive = leader.classify_blocking(batch.clone()).expect("a class").exclusive;
         let unix_ms = 1_700_000_000_000 + i64::try_from(number).expect("small") * 1000;
         let conditions = Some(Conditions { unix_ms, foreign_keys: true, value_bytes_max: 64 << 20, time_zone: None });
-        let work = vec![LogWork::Batch { batch: Arc::new(batch), exclusive, steps_max: 50_000_000 }];
+        let work = vec![LogWork::Batch { batch: Arc::new(batch), exclusive, steps_max: STEPS_MAX }];
         let entry = LogEntry { term: 1, index: number, conditions, work };
         block_on(leader.apply(vec![entry.clone()])).expect("outcomes");
         entries.push(entry);

@@ -48,12 +48,14 @@ impl<S: Sink> Run<'_, S> {
         if prepared.info.changes_schema || prepared.info.depends_on_load_order {
             self.session.note_schema_change();
         }
-        let rows = rows?;
-        if prepared.statement.reprepare_count() != prepared_before {
-            self.session.recheck_policy(&prepared.info)?;
+        if may_have_effects(&rows) {
+            if prepared.statement.reprepare_count() != prepared_before {
+                self.session.recheck_policy(&prepared.info)?;
+            }
+            self.session.check_created_columns(&prepared.info)?;
+            self.session.check_rowids(prepared, values.bindings)?;
         }
-        self.session.check_created_columns(&prepared.info)?;
-        self.session.check_rowids(prepared, values.bindings)?;
+        let rows = rows?;
         let changed = self.changed(prepared, total_before, last_insert_id);
         self.summary.returning = last && returning;
         Ok(match (rows, expect) {
@@ -277,6 +279,16 @@ impl<'s> CurrentRow<'s> {
 /// string. Clients must not see the path.
 fn without_main_file((column, value): (usize, ValueRef<'_>)) -> ValueRef<'_> {
     if column == 2 { ValueRef::Text(b"") } else { value }
+}
+
+/// Returns whether a statement has succeeded, or has failed in a way in which it may keep the rows that it has changed
+/// before the failure (OR FAIL, RAISE(FAIL)).
+fn may_have_effects(rows: &Result<Option<Rows>, StepError>) -> bool {
+    match rows {
+        Ok(_) => true,
+        Err(StepError::Failed(Failure::Sql(error))) => error.primary_code() == rusqlite::ffi::SQLITE_CONSTRAINT,
+        Err(_) => false,
+    }
 }
 
 fn is_too_long_a_pattern(rows: &Result<Option<Rows>, StepError>) -> bool {

@@ -11,6 +11,7 @@ use crate::engine::replicated::progress;
 use crate::engine::schema_view;
 use crate::engine::sqlite::program;
 use crate::engine::sqlite::statement::{Prepared as Compiled, Statement};
+use crate::engine::sqlite::triggers::Triggers;
 use crate::engine::statement_info::{Author, StatementInfo};
 use crate::engine::text::is_white;
 use crate::engine::work_limits::UNLIMITED_VALUES_WEIGHT;
@@ -134,7 +135,20 @@ impl Session {
     }
 
     /// Prepares the first statement of an SQL text, with the schema that the connection has loaded.
+    ///
+    /// The first statement that uses a virtual table on a connection connects it, and the table then prepares and runs
+    /// statements of its own. Their actions would be recorded as those of the client's statement, so this is prepared
+    /// again.
     fn compile_in_loaded_schema(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
+        self.triggers.iter().for_each(Triggers::forget_statements);
+        let compiled = self.compile_once(sql, author)?;
+        if self.triggers.as_ref().is_some_and(Triggers::statement_began) {
+            return self.compile_once(sql, author);
+        }
+        Ok(compiled)
+    }
+
+    fn compile_once(&self, sql: &CStr, author: Author) -> Result<Compiled, Failure> {
         self.recorder.begin(author);
         Statement::prepare(&self.connection, sql, true).map_err(|error| {
             self.recorder.refused().map_or_else(|| Failure::Sql(self.with_limit(error)), Failure::NotAllowed)

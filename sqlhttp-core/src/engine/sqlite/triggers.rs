@@ -4,6 +4,8 @@
 //! of them have run, although thirty triggers with two INSERTs each can insert a billion rows. SQLite calls its trace
 //! callback at the start of each trigger program (<https://sqlite.org/c3ref/c_trace.html>). The callback cannot stop
 //! the statement, but it can lower the limit for the depth of triggers to 0, so that the next trigger that fires fails.
+//!
+//! The same callback records whether a statement has begun to run.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::Arc;
@@ -26,6 +28,8 @@ struct Hook {
     begins: Box<dyn Fn() -> bool + Send>,
     /// Whether triggers fail at the moment, because the running statement has to end.
     stopped: Arc<AtomicBool>,
+    /// Whether a statement has begun to run since [`Triggers::forget_statements`].
+    statement_began: AtomicBool,
 }
 
 impl std::fmt::Debug for Triggers {
@@ -45,7 +49,11 @@ impl Triggers {
         begins: impl Fn() -> bool + Send + 'static,
     ) -> rusqlite::Result<Triggers> {
         let depth = connection.limit(Limit::SQLITE_LIMIT_TRIGGER_DEPTH)?;
-        let hook = Box::new(Hook { begins: Box::new(begins), stopped: Arc::default() });
+        let hook = Box::new(Hook {
+            begins: Box::new(begins),
+            stopped: Arc::default(),
+            statement_began: AtomicBool::default(),
+        });
         let context = std::ptr::from_ref(&*hook).cast_mut().cast();
         // SAFETY: the connection is open. The context is on the heap, in a box that the caller drops after the
         // connection; moving the box does not move its content.
@@ -56,6 +64,16 @@ impl Triggers {
             ffi::SQLITE_OK => Ok(Triggers { hook, depth }),
             code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
         }
+    }
+
+    /// Clears the result of [`Triggers::statement_began`].
+    pub(crate) fn forget_statements(&self) {
+        self.hook.statement_began.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns whether a statement has begun to run on the connection since [`Triggers::forget_statements`].
+    pub(crate) fn statement_began(&self) -> bool {
+        self.hook.statement_began.load(Ordering::Relaxed)
     }
 
     /// Whether the running statement has been stopped by making its triggers fail.
@@ -91,13 +109,16 @@ unsafe extern "C" fn program_begins(
         // SAFETY: SQLite passes the statement that starts, and its NUL-terminated text.
         unsafe { super::observer::statement_begins(statement, text.cast()) };
     }
-    // Statements that a virtual table runs are not examined.
-    if !is_comment || !step_frame::is_running(statement) {
-        return 0;
-    }
     // SAFETY: the context is the hook that `Triggers::watch` registered with this callback; it is dropped after the
     // connection.
     let hook = unsafe { &*context.cast::<Hook>() };
+    if !is_comment {
+        hook.statement_began.store(true, Ordering::Relaxed);
+    }
+    // The triggers of statements that a virtual table runs are not examined.
+    if !is_comment || !step_frame::is_running(statement) {
+        return 0;
+    }
     if (hook.begins)() {
         hook.stopped.store(true, Ordering::Relaxed);
         // SAFETY: the statement is running, so it and its connection are valid. Setting the limit only changes a
