@@ -14,7 +14,7 @@ use replicas::{
     open, replicate, run,
 };
 use rusqlite::Connection;
-use sqlhttp_core::{Batch, Bindings, LogEntry, LogWork, Step, StepOutcome};
+use sqlhttp_core::{Batch, Bindings, LogEntry, LogWork, Step, StepOutcome, Value};
 
 /// Statements that write a value of the node, which an SQL expression computes.
 fn writes_of(expression: &str) -> Vec<Vec<String>> {
@@ -233,4 +233,17 @@ fn the_first_use_of_a_virtual_table_has_the_same_result_as_later_ones() {
     let deleted = outcomes.get(2).map(|outcome| &outcome.steps[0]);
     let StepOutcome::Rows(rows) = deleted.expect("a step") else { panic!("{deleted:?}") };
     assert_eq!((rows.changed.rows, rows.changed.last_insert_id), (15, None));
+}
+
+/// Many PRAGMAs act while they are prepared, which must not be before the steps ahead of them run.
+#[test]
+fn a_setting_does_not_affect_earlier_steps() {
+    let batches = [
+        each(&["CREATE TABLE t(a); INSERT INTO t VALUES (1), (2), (3); CREATE TABLE log(a)"]),
+        each(&["INSERT INTO log SELECT a FROM t", "PRAGMA reverse_unordered_selects = ON"]),
+        each(&["INSERT INTO log SELECT a FROM t", "PRAGMA reverse_unordered_selects = ON", "VACUUM"]),
+    ];
+    let (_, database, _dir) = replicate(&batches);
+    let found: Vec<_> = rows(&database, "SELECT a FROM log ORDER BY rowid").into_iter().flatten().collect();
+    assert_eq!(found, [1, 2, 3, 1, 2, 3].map(Value::Integer));
 }

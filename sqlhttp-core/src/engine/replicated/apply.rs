@@ -121,11 +121,14 @@ impl Writer<'_> {
                 Ok(())
             }
             Some(LogWork::Batch { batch, .. }) if first.exclusive => {
+                let must_be_split = self.must_be_split(batch);
+                // Many PRAGMAs act while they are prepared, so they have changed the connection already.
+                self.renew_session().map_err(ApplyError::during("open connection"))?;
                 // The result of ANALYZE must not depend on what this connection has done before. And statements that
                 // were prepared with the old schema take a few more virtual-machine steps.
                 self.session.forget_statements();
                 self.session.forget_schema().map_err(ApplyError::during("forget schema"))?;
-                if !self.must_be_split(batch) {
+                if !must_be_split {
                     return self.apply_group(items, results);
                 }
                 let outcome = self.apply_in_steps(first, batch)?;
