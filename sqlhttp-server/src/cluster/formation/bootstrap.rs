@@ -28,6 +28,10 @@ pub(crate) async fn run(
     credentials: Option<Credentials>,
 ) -> Result<(), String> {
     let attempts = async {
+        // A member finds the leader by itself, unless it has been removed and does not know it.
+        if node.is_member() && leader_within(node, jittered()).await {
+            return;
+        }
         loop {
             let targets = match discovery {
                 Some(discovery) => discovery.addresses().await,
