@@ -44,9 +44,10 @@ impl Replication for NodeReplication {
     }
 
     fn is_stale(&self, freshness: Duration, strict: bool) -> bool {
-        let Some(node) = self.0.get().filter(|node| !node.is_leader()) else { return false };
+        let Some(node) = self.0.get().filter(|_| !self.is_leader()) else { return false };
         let status = node.status();
-        if status.last_contact.is_none_or(|contact| contact > freshness) {
+        let has_lost_quorum = node.is_leader();
+        if has_lost_quorum || status.last_contact.is_none_or(|contact| contact > freshness) {
             return true;
         }
         strict && status.applied_index < status.commit_index && age(node) > freshness
