@@ -169,8 +169,10 @@ impl Server {
 impl Server {
     /// Executes statements and returns their results; panics if one fails.
     pub fn db_execute(&self, statements: Value) -> Vec<Value> {
-        let results = self.post_json("/db/execute", statements).results();
-        assert!(results.iter().all(|result| result.get("error").is_none()), "{results:?}");
+        let response = self.post_json("/db/execute", statements);
+        let results = response.results();
+        let failed = results.is_empty() || results.iter().any(|result| result.get("error").is_some());
+        assert!(!failed, "{}", response.text());
         results
     }
 
@@ -268,14 +270,22 @@ impl Cluster {
 
     /// Waits until all nodes that run name the same leader, which runs, and are ready. Returns its index.
     pub fn leader(&self) -> usize {
-        let mut leader = None;
-        super::eventually("all nodes have the same leader", || {
-            let running = self.running();
+        let (deadline, running) = (Instant::now() + PATIENCE, self.running());
+        loop {
             let named: Vec<String> = running.iter().map(|index| self.leader_named_by(*index)).collect();
-            leader = running.iter().copied().find(|index| named.iter().all(|name| *name == self.nodes[*index].name));
-            leader.is_some() && running.iter().all(|index| self.server(*index).get("/readyz").status == 200)
-        });
-        leader.expect("a leader")
+            let leader =
+                running.iter().copied().find(|index| named.iter().all(|name| *name == self.nodes[*index].name));
+            let ready = || running.iter().all(|index| self.server(*index).get("/readyz").status == 200);
+            match leader {
+                Some(leader) if ready() => return leader,
+                _ => {}
+            }
+            if Instant::now() > deadline {
+                let logs: Vec<_> = running.iter().map(|index| self.server(*index).stderr()).collect();
+                panic!("the nodes {running:?} name the leaders {named:?}: {logs:#?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The name of the leader in the status of a node; empty if the node knows of none.
