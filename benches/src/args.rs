@@ -11,7 +11,7 @@ use crate::http::Endpoint;
 use crate::launch::{CommandLineStyle, ServerProgram};
 use crate::options::RunOptions;
 use crate::plan::{CONNECTIONS_MAX, Plan, Target};
-use crate::protocol::{Auth, ProtocolName};
+use crate::protocol::{Auth, ProtocolName, ReadLevel};
 use crate::schedule::Rate;
 use crate::series::{REPEAT_MAX, Series};
 use crate::workload::Workload;
@@ -47,6 +47,10 @@ pub struct LoadArgs {
     /// Protocol of the server
     #[arg(long, value_name = "NAME", default_value = "ws4sqlite")]
     protocol: ProtocolName,
+
+    /// Consistency of reads (rqlite only)
+    #[arg(long, value_name = "LEVEL", default_value = "weak")]
+    level: ReadLevel,
 
     /// User to authenticate as [default: no authentication]
     #[arg(long)]
@@ -114,7 +118,7 @@ impl LoadArgs {
     pub fn into_command(self) -> Result<LoadCommand, Error> {
         let auth = self.credentials();
         let endpoint = self.url.unwrap_or(Endpoint::local(self.protocol.default_port()));
-        let target = Target { endpoint, protocol: self.protocol.for_database(&self.db, &auth)?, auth };
+        let target = Target { endpoint, protocol: self.protocol.for_database(&self.db, &auth, self.level)?, auth };
         let plan = self.workload.map(|workload| Plan {
             rate: self.rate,
             ..self.run.plan(target.clone(), workload, self.connections, self.pid)

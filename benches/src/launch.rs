@@ -61,7 +61,7 @@ impl CommandLineStyle {
     fn protocol(self) -> Arc<dyn Protocol> {
         match self {
             CommandLineStyle::Ws4sqlite => Arc::new(Ws4sqlite::new(DB, &Auth::None)),
-            CommandLineStyle::Rqlited => Arc::new(Rqlite),
+            CommandLineStyle::Rqlited => Arc::new(Rqlite::default()),
         }
     }
 

@@ -28,7 +28,7 @@ fn operation(texts: &[&str], steps_max: u64, exclusive: bool) -> LogWork {
 }
 
 fn entry(index: u64, work: Vec<LogWork>) -> Vec<LogEntry> {
-    let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 64 << 20 });
+    let conditions = Some(Conditions { unix_ms: 5, foreign_keys: true, value_bytes_max: 64 << 20, time_zone: None });
     vec![LogEntry { term: 1, index, conditions, work }]
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,13 +57,24 @@ impl Request for PromiseCall {
     type Response = bool;
 }
 
-/// The nodes that have notified this node, by Raft id.
+/// The nodes that have notified this node, by Raft id, with the times of their last notifications.
 #[derive(Debug, Default)]
-pub(crate) struct Notified(Mutex<BTreeMap<u64, MemberInfo>>);
+pub(crate) struct Notified(Mutex<BTreeMap<u64, (MemberInfo, Instant)>>);
+
+/// The time after which a notification is ignored. A node that waits for a cluster repeats it about once per second.
+const NOTIFIED_FOR: Duration = Duration::from_secs(10);
+/// The maximum number of nodes whose notifications are kept.
+const NOTIFIED_MAX: usize = 1024;
 
 impl Notified {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, MemberInfo>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (MemberInfo, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> BTreeMap<u64, MemberInfo> {
+        let mut known = self.lock();
+        known.retain(|_, (_, at)| at.elapsed() < NOTIFIED_FOR);
+        known.iter().map(|(id, (member, _))| (*id, member.clone())).collect()
     }
 }
 
@@ -111,7 +122,7 @@ impl Node {
             // The cluster was created a moment ago.
             return Ok(BootstrapState::Waiting);
         }
-        let members = self.inner.notified.lock().clone();
+        let members = self.inner.notified.recent();
         if members.len() >= expect && members.first_key_value().is_some_and(|(first, _)| *first == identity.node()) {
             let chosen = members.into_iter().take(expect).collect();
             self.create_cluster(chosen).await?;
@@ -126,16 +137,23 @@ impl Node {
         let NotifyCall { node, instance, name, raft_address, .. } = call;
         let mut known = self.inner.notified.lock();
         // A node that was started again with an empty directory has another id.
-        known.retain(|_, member| member.name != name && member.raft_address != raft_address);
-        known.insert(node, MemberInfo { name, raft_address, non_voter: false, instance });
+        known.retain(|_, (member, _)| member.name != name && member.raft_address != raft_address);
+        if known.len() < NOTIFIED_MAX {
+            known.insert(node, (MemberInfo { name, raft_address, non_voter: false, instance }, Instant::now()));
+        }
         NotifyReply::Noted
     }
 
     async fn create_cluster(&self, members: BTreeMap<u64, MemberInfo>) -> Result<(), ClusterError> {
         let refused = |why: String| ClusterError::Refused(why);
         let (identity, own_id) = (&self.inner.identity, self.inner.identity.node());
-        // After a crash between the promises and the initialization, the node continues with the same cluster.
+        // This node promises first. After a failed attempt or a crash, it continues with the same cluster.
         let cluster = if identity.cluster() == 0 { random_u128() } else { identity.cluster() };
+        match identity.adopt_cluster(cluster) {
+            Ok(true) => {}
+            Ok(false) => return Err(refused("this node belongs to another cluster".to_owned())),
+            Err(error) => return Err(refused(error.to_string())),
+        }
         for (id, member) in members.iter().filter(|(id, _)| **id != own_id) {
             let target = Target::Address(member.raft_address.clone());
             let promised = self.inner.peers.call(target, &PromiseCall { cluster }, TIMEOUT).await;
@@ -145,7 +163,6 @@ impl Node {
                 Err(error) => return Err(refused(format!("node '{}' ({id}): {error}", member.name))),
             }
         }
-        identity.adopt_cluster(cluster).map_err(|error| refused(error.to_string()))?;
         let own = own_info(&self.inner.options, identity.instance());
         let members: BTreeMap<u64, MemberInfo> =
             members.into_iter().map(|(id, member)| (id, if id == own_id { own.clone() } else { member })).collect();

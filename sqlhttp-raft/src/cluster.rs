@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlhttp_core::{BoxFuture, Deadline};
 
 use crate::forward::{Authorization, Caller, Credentials};
-use crate::members::{JoinCall, MembershipReply, RemoveCall};
+use crate::members::{JoinCall, MembershipReply, RemoveCall, SharedSettings};
 use crate::network::{CallError, Request, Target};
 use crate::node::Node;
 use crate::status::Member;
@@ -165,7 +165,7 @@ impl Node {
             name: options.name.clone(),
             raft_address: options.raft_address.clone(),
             non_voter: options.non_voter,
-            foreign_keys: options.database.foreign_keys,
+            settings: SharedSettings::of(options),
         };
         let (mut refused, mut unreachable) = (None, Vec::new());
         for target in targets {

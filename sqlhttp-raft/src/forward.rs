@@ -90,12 +90,6 @@ impl Authorization {
         let permissions: Vec<&str> = self.permissions.iter().map(String::as_str).collect();
         authorizer.permits(credentials.as_ref(), &permissions)
     }
-
-    /// Returns whether `authorizer` gives the user this permission.
-    pub(crate) fn permits(&self, authorizer: &dyn Authorizer, permission: &str) -> bool {
-        let needed = Authorization { permissions: vec![permission.to_owned()], ..self.clone() };
-        needed.is_permitted(authorizer)
-    }
 }
 
 /// The method of [`sqlhttp_core::Backend`] that a forwarded request calls.
@@ -252,10 +246,8 @@ impl From<WireError> for Error {
             WireError::Busy(error) => Error::Busy(error),
             WireError::Unavailable(why) => Error::Unavailable(why.into()),
             WireError::Unknown => Error::Unknown,
-            // A leader that is being closed may have appended the write already.
-            WireError::LeadershipLost | WireError::Closed => Error::LeadershipLost,
-            // The leader has stopped, not this node.
-            WireError::Poisoned(why) => Error::Unavailable(why.into()),
+            // A leader that is being closed or has failed may have appended the write already.
+            WireError::LeadershipLost | WireError::Closed | WireError::Poisoned(_) => Error::LeadershipLost,
             WireError::Unsupported(why) | WireError::Other(why) => Error::Unsupported(why),
             WireError::Unauthorized => Error::Unauthorized,
         }
@@ -286,6 +278,8 @@ mod tests {
 
     #[test]
     fn a_write_whose_outcome_is_unknown_stays_unknown() {
+        let failed = WireError::from(Error::Poisoned("the disk has failed".into()));
+        assert!(matches!(Error::from(failed), Error::LeadershipLost));
         assert!(matches!(Error::from(WireError::from(Error::Closed)), Error::LeadershipLost));
         assert!(matches!(Error::from(WireError::from(Error::Unknown)), Error::Unknown));
         assert!(matches!(Error::from(WireError::from(Error::LeadershipLost)), Error::LeadershipLost));

@@ -54,6 +54,9 @@ impl Timing {
     }
 }
 
+/// The interval at which a forwarded request checks whether its leader is still in contact.
+const SILENCE_CHECK: Duration = Duration::from_secs(1);
+
 /// The time of the last message of the leader to this follower.
 #[derive(Debug)]
 pub(crate) struct LeaderContact {
@@ -171,8 +174,26 @@ impl Leadership {
         leader.filter(|leader| *leader != self.own_id() && in_contact)
     }
 
+    /// Waits until another node than the one with the Raft id `leader` has become leader, or until this node has had no
+    /// contact with that leader for the time `patience`.
+    pub(crate) async fn lost(&self, leader: u64, patience: Duration) {
+        let silence = async {
+            let mut in_contact = Instant::now();
+            while in_contact.elapsed() < patience {
+                tokio::time::sleep(SILENCE_CHECK).await;
+                if self.leader() == Some(leader) {
+                    in_contact = Instant::now();
+                }
+            }
+        };
+        tokio::select! {
+            () = self.replaced(leader) => {}
+            () = silence => {}
+        }
+    }
+
     /// Waits until another node than the one with the Raft id `leader` has become leader.
-    pub(crate) async fn replaced(&self, leader: u64) {
+    async fn replaced(&self, leader: u64) {
         let mut metrics = self.raft.server_metrics();
         loop {
             if metrics.borrow_and_update().current_leader.is_some_and(|current| current != leader) {

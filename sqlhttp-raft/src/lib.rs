@@ -1,9 +1,10 @@
-//! A SQLite database that is replicated by Raft.
+//! A SQLite database that Raft replicates to the nodes of a cluster.
 //!
-//! Every write goes through a Raft log, which is synced to disk before the caller receives an acknowledgement. The
-//! database applies the log on its single writer thread. It records the index of the last applied entry in the
-//! transaction that writes the data. A crash can lose only the tail of the log that was not acknowledged. It never
-//! loses an acknowledged write, and no write is ever applied twice.
+//! Every write goes through a Raft log, which a quorum has synced to disk before the caller receives an
+//! acknowledgement. Each node accepts reads and writes: it forwards writes to the leader, and runs reads on its own
+//! database. The database applies the log on its single writer thread. It records the index of the last applied entry
+//! in the transaction that writes the data. A crash can lose only the tail of the log that was not acknowledged. It
+//! never loses an acknowledged write, and no write is ever applied twice.
 //!
 //! ```
 //! use sqlhttp_core::{Backend, Batch, Deadline, ReadLevel, Step};
@@ -31,31 +32,46 @@
 //!
 //! # The life of a write
 //!
-//! 1. `Node::execute_batch` classifies the batch (may it share a transaction with other batches?) and stamps it with a
-//!    timestamp and a random seed. Every node runs the batch with this stamp, so that all nodes compute the same
-//!    values.
+//! 1. `Node::execute_for` finds the leader. On another node, `Node::forward` sends the batch there, and
+//!    `Node::run_forwarded` continues on the leader. `Node::execute_classified` stamps the batch with a timestamp and a
+//!    random seed. Every node runs the batch with this stamp, so that all nodes compute the same values.
 //! 2. `command::EncodedOperation::new` encodes the batch, and `Proposer::propose` queues it.
 //! 3. `propose::gather` combines the queued operations into one log entry. `propose::replicate` registers their callers
 //!    in `waiters`, and `Raft::client_write` appends the entry to the log.
 //! 4. `log::LogStore::append` passes the entry to the log thread, which writes all queued entries and syncs them
-//!    together.
+//!    together. At the same time, `network::append` sends the entry to each follower, which does the same.
 //! 5. When a quorum has synced the entry, openraft calls `StateMachine::apply`. `Database::apply` then runs the
 //!    committed entries on the writer thread, many of them in one transaction. The same transaction records the index
 //!    of the last applied entry.
 //! 6. The writer thread sends each caller its outcome as soon as the transaction is committed.
 //!
+//! # The life of a read
+//!
+//! 1. `Node::read_for` decides from the consistency level and the role of the node what the read waits for.
+//! 2. `ReadIndexes::next` returns the read index of a round that the read shares with others. A follower asks the
+//!    leader for it, which confirms its leadership.
+//! 3. When this node has applied the log up to the read index, the read runs on the local database.
+//!
 //! # Limits
 //!
-//! Clusters have a single node for now. This crate depends on an alpha version of openraft (0.10) and pins it exactly.
-//! No public signature contains a type of openraft.
+//! This crate depends on an alpha version of openraft (0.10) and pins it exactly. No public signature contains a type
+//! of openraft.
 //!
 //! # Map
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`Node`] (`node`) | the public interface: a [`sqlhttp_core::Backend`] |
-//! | `start`, `runtime` | opens and checks the files, and starts Raft; the thread on which replication runs |
-//! | `leadership` | tracks whether this node is leader |
+//! | `start`, `runtime` | opens and checks the files, and starts Raft; the threads on which a node runs its tasks |
+//! | `identity` | `node.json`: the identity of the node and of its cluster |
+//! | `leadership` | tracks which node is leader, and whether this node can serve requests; the times of elections |
+//! | `writes`, `forward` | the path of a write; the requests that a follower forwards to the leader |
+//! | `reads`, `read_index` | the path of a read; read indexes, which reads share |
+//! | `cluster`, `members` | the node as a member; the changes of the membership that the leader makes |
+//! | `bootstrap` | forms a cluster of nodes that know only each other's addresses |
+//! | `loads` | loads of database files through any node |
+//! | `snapshots` | copies of the database for followers that need entries that are no longer in the log |
+//! | `recovery` | `raft/peers.json`, which recovers a cluster without a quorum |
 //! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for their outcomes |
 //! | `command` | the contents of a Raft log entry, and their encoding |
 //! | `skip` | `raft/skip.json`, which makes a node skip an entry of the Raft log |
@@ -63,7 +79,7 @@
 //! | `machine` | the state machine and its snapshots |
 //! | `membership` | the encoding of the cluster membership |
 //! | `maintain` | periodic snapshots, VACUUM and `PRAGMA optimize` |
-//! | `network` | connections to other nodes (a stub) |
+//! | `network`, `peer_service` | connections to other nodes; the responses to their requests |
 //! | [`Observer`] (`observer`) | the events that a node reports |
 //! | `status` | the status of a node |
 //! | `timer` | a timer that all waiting writes share |

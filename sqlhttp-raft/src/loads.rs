@@ -27,6 +27,9 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time within which the leader must check a file and replicate it.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// The time after the last part of a file after which the file is removed if it is not loaded.
+const UPLOAD_KEPT_FOR: Duration = Duration::from_secs(600);
+
 /// A part of a file that the leader is asked to load.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct UploadCall(pub(crate) ChunkCall);
@@ -65,6 +68,24 @@ pub(crate) fn append_upload(directory: &Path, chunk: &ChunkCall) -> io::Result<(
         return Err(io::Error::other("the part does not follow the last one"));
     }
     file.write_all_at(&chunk.bytes, chunk.offset)
+}
+
+/// Removes the files that other nodes have begun to send and have not completed. Blocks.
+///
+/// # Errors
+/// A file operation failed.
+pub(crate) fn remove_old_uploads(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        // The name of an upload contains only its id. Other programs use the same beginning for their own files.
+        let name = entry.file_name();
+        let is_upload = name.to_string_lossy().strip_prefix(UPLOAD_PREFIX).is_some_and(|id| id.len() == 32);
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if is_upload && age > UPLOAD_KEPT_FOR {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Node {
@@ -149,7 +170,7 @@ impl Node {
     /// Loads a file that another node has sent.
     pub(crate) async fn load_uploaded(&self, call: LoadCall) -> Result<u64, Error> {
         let file = upload_path(&self.inner.options.directory, call.id);
-        let loaded = if !call.authorization.is_permitted(&*self.inner.options.authorizer) {
+        let loaded = if !self.permits(&call.authorization, None).await {
             Err(Error::Unauthorized)
         } else if !self.inner.leadership.is_leader() {
             Err(Error::NoLeader)

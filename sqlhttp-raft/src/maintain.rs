@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sqlhttp_core::{Ending, Error, Outcome, StepOutcome};
 
+use crate::loads;
 use crate::node::{BACKGROUND_TIMEOUT, Counters, Node, NodeInner};
 use crate::observer::Event;
 use crate::raft::stopped;
@@ -89,7 +90,7 @@ impl Node {
 
     async fn purge_log(&self, upto: u64) -> Result<(), Error> {
         // Entries after a snapshot that is being sent stay in the log, unless the log has become too long.
-        let kept = self.inner.exports.kept().map_or(u64::MAX, |export| export.progress.index);
+        let kept = self.inner.exports.purgeable_index();
         let upto = if self.inner.log.status().bytes_on_disk > LOG_BYTES_MAX { upto } else { upto.min(kept) };
         if upto == 0 || self.inner.log.status().purged_index >= upto {
             return Ok(());
@@ -167,10 +168,11 @@ impl Maintenance {
             tokio::time::sleep(CLEAN_UP_INTERVAL).await;
             let Some(node) = self.node() else { return };
             let purged = node.inner.log.status().purged_index;
-            node.inner.exports.clean_up(purged);
             let directory = node.inner.options.directory.clone();
-            // The log no longer ends before the installed snapshot.
             let removed = tokio::task::spawn_blocking(move || {
+                node.inner.exports.clean_up(purged);
+                loads::remove_old_uploads(&directory)?;
+                // The log no longer ends before the installed snapshot.
                 let record = InstallRecord::read(&directory)?;
                 let is_done = record.is_some_and(|record| record.last_entry().map_or(0, |id| index_of(&id)) <= purged);
                 if is_done { InstallRecord::remove(&directory) } else { Ok(()) }

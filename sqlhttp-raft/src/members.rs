@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant as _};
 use serde::{Deserialize, Serialize};
+use sqlhttp_core::TimeZone;
 use tokio::sync::Mutex;
 
 use crate::forward::Authorization;
@@ -26,6 +28,8 @@ use crate::types::MemberInfo;
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval at which a leader checks for members to promote or to remove.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// The time within which a learner must have responded when it becomes a voter.
+const RESPONDED_WITHIN: Duration = Duration::from_secs(1);
 /// The number of entries by which a learner may lag behind the leader when it becomes a voter.
 const LAG_MAX: u64 = 1000;
 
@@ -39,7 +43,43 @@ pub(crate) struct JoinCall {
     pub(crate) raft_address: String,
     pub(crate) non_voter: bool,
     /// The settings of the joining node that must be the same on all nodes.
-    pub(crate) foreign_keys: bool,
+    pub(crate) settings: SharedSettings,
+}
+
+/// The settings that must be the same on all nodes. An entry of the Raft log contains those of the leader, but each node
+/// runs reads with its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SharedSettings {
+    foreign_keys: bool,
+    /// The name of the time zone of local times; `None` for UTC.
+    time_zone: Option<String>,
+}
+
+impl SharedSettings {
+    pub(crate) fn of(options: &NodeOptions) -> SharedSettings {
+        let time_zone = match options.database.time_zone {
+            TimeZone::Named(zone) => Some(zone.name().to_owned()),
+            TimeZone::Process | TimeZone::Utc => None,
+        };
+        SharedSettings { foreign_keys: options.database.foreign_keys, time_zone }
+    }
+
+    /// Returns why a node with these settings cannot join a cluster with the settings `cluster`; `None` if it can.
+    fn difference(&self, cluster: &SharedSettings) -> Option<String> {
+        if self.foreign_keys != cluster.foreign_keys {
+            let on_or_off = |on| if on { "on" } else { "off" };
+            return Some(format!(
+                "foreign key constraints are {} on the joining node and {} in the cluster (-fk)",
+                on_or_off(self.foreign_keys),
+                on_or_off(cluster.foreign_keys)
+            ));
+        }
+        let zone = |settings: &SharedSettings| settings.time_zone.clone().unwrap_or_else(|| "UTC".to_owned());
+        let (own, theirs) = (zone(self), zone(cluster));
+        (own != theirs).then(|| {
+            format!("the time zone of the joining node is {own}, and that of the cluster {theirs} (-time-zone)")
+        })
+    }
 }
 
 /// The response to a request that changes the membership. New variants are added only at the end.
@@ -88,7 +128,7 @@ pub(crate) struct MembershipCounters {
 pub(crate) struct Members {
     leadership: Arc<Leadership>,
     observer: Arc<dyn Observer>,
-    foreign_keys: bool,
+    settings: SharedSettings,
     own: MemberInfo,
     reap_voters_after: Option<Duration>,
     reap_non_voters_after: Option<Duration>,
@@ -98,7 +138,11 @@ pub(crate) struct Members {
 }
 
 /// Why the membership could not be changed.
-struct ChangeFailed(String);
+enum ChangeFailed {
+    /// This node is not leader any more.
+    NotLeader,
+    Other(String),
+}
 
 type Changes = ChangeMembers<u64, MemberInfo>;
 
@@ -108,7 +152,7 @@ impl Members {
         let members = Arc::new(Members {
             leadership,
             observer: options.observer.clone(),
-            foreign_keys: options.database.foreign_keys,
+            settings: SharedSettings::of(options),
             own,
             reap_voters_after: options.reap_voters_after,
             reap_non_voters_after: options.reap_non_voters_after,
@@ -147,17 +191,12 @@ impl Members {
         if !self.leadership.is_ready() {
             return self.not_leader();
         }
-        if call.foreign_keys != self.foreign_keys {
-            let (theirs, own) = (call.foreign_keys, self.foreign_keys);
-            return MembershipReply::Refused(format!(
-                "foreign key constraints are {} on the joining node and {} in the cluster (-fk)",
-                on_or_off(theirs),
-                on_or_off(own)
-            ));
+        if let Some(why) = call.settings.difference(&self.settings) {
+            return MembershipReply::Refused(why);
         }
         let _changing = self.lock.lock().await;
         let result = self.join_locked(call).await;
-        result.unwrap_or_else(|ChangeFailed(why)| MembershipReply::Refused(why))
+        result.unwrap_or_else(|failed| self.failed(failed))
     }
 
     async fn join_locked(&self, call: JoinCall) -> Result<MembershipReply, ChangeFailed> {
@@ -202,14 +241,21 @@ impl Members {
                 self.counters.removals.fetch_add(1, Ordering::Relaxed);
                 MembershipReply::Done
             }
-            Err(ChangeFailed(why)) => MembershipReply::Refused(why),
+            Err(failed) => self.failed(failed),
+        }
+    }
+
+    fn failed(&self, failed: ChangeFailed) -> MembershipReply {
+        match failed {
+            ChangeFailed::NotLeader => self.not_leader(),
+            ChangeFailed::Other(why) => MembershipReply::Refused(why),
         }
     }
 
     async fn remove_id(&self, id: u64, voter: bool) -> Result<(), ChangeFailed> {
         let (members, voters) = self.current();
         if voter && voters.len() == 1 {
-            return Err(ChangeFailed("need at least one voter in configuration: {[]}".to_owned()));
+            return Err(ChangeFailed::Other("need at least one voter in configuration: {[]}".to_owned()));
         }
         let ids = BTreeSet::from([id]);
         self.change(if voter { Changes::RemoveVoters(ids) } else { Changes::RemoveNodes(ids) }).await?;
@@ -222,18 +268,19 @@ impl Members {
         let changed = tokio::time::timeout(CHANGE_TIMEOUT, self.raft().change_membership(change, false)).await;
         match changed {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(ChangeFailed(error.to_string())),
-            Err(_) => Err(ChangeFailed("the change of the membership took too long".to_owned())),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Err(ChangeFailed::NotLeader),
+            Ok(Err(error)) => Err(ChangeFailed::Other(error.to_string())),
+            Err(_) => Err(ChangeFailed::Other("the change of the membership took too long".to_owned())),
         }
     }
 
-    /// Makes the changes that are due on a leader.
-    async fn check(&self) -> Result<(), ChangeFailed> {
+    /// Makes the changes that are due on a leader, which has been leader for the time `leads_for`.
+    async fn check(&self, leads_for: Duration) -> Result<(), ChangeFailed> {
         let _changing = self.lock.lock().await;
         self.finish_joint_membership().await?;
         self.update_own_info().await?;
         self.promote().await?;
-        self.reap().await
+        self.reap(leads_for).await
     }
 
     /// Completes a change that an earlier leader has begun. openraft stays in joint consensus until the next change.
@@ -252,7 +299,7 @@ impl Members {
             return Ok(());
         }
         let changed = self.change(Changes::SetNodes(BTreeMap::from([(own_id, own)]))).await;
-        if let Err(ChangeFailed(error)) = &changed {
+        if let Err(ChangeFailed::Other(error)) = &changed {
             self.observer.event(&Event::MembershipNotUpdated { error });
         }
         changed
@@ -263,9 +310,14 @@ impl Members {
         let metrics = self.raft().metrics().borrow_watched().clone();
         let last = metrics.last_log_index.unwrap_or(0);
         let Some(replication) = metrics.replication else { return Ok(()) };
+        let responds = |id: &u64| {
+            let acked = metrics.heartbeat.as_ref().and_then(|acked| acked.get(id)?.as_ref());
+            acked.is_some_and(|acked| acked.elapsed() < RESPONDED_WITHIN)
+        };
+        // A voter that does not respond would stop the writes of a small cluster.
         let caught_up = |id: &u64| {
             let matched = replication.get(id).and_then(|matched| matched.as_ref());
-            matched.is_some_and(|matched| matched.index + LAG_MAX >= last)
+            responds(id) && matched.is_some_and(|matched| matched.index + LAG_MAX >= last)
         };
         let waiting = members.iter().filter(|(id, member)| !member.non_voter && !voters.contains(id));
         let promoted: BTreeSet<u64> = waiting.map(|(id, _)| *id).filter(caught_up).collect();
@@ -280,18 +332,20 @@ impl Members {
     }
 
     /// Removes the members that have not responded for longer than the operator permits.
-    async fn reap(&self) -> Result<(), ChangeFailed> {
+    async fn reap(&self, leads_for: Duration) -> Result<(), ChangeFailed> {
         if self.reap_voters_after.is_none() && self.reap_non_voters_after.is_none() {
             return Ok(());
         }
         let metrics = self.raft().metrics().borrow_watched().clone();
         let Some(heartbeat) = metrics.heartbeat else { return Ok(()) };
         let (members, voters) = self.current();
-        for (id, _) in &members {
+        for id in members.keys() {
             let voter = voters.contains(id);
             let limit = if voter { self.reap_voters_after } else { self.reap_non_voters_after };
-            let silent = heartbeat.get(id).and_then(|acked| acked.as_ref()).map(|acked| acked.elapsed());
-            if *id == self.leadership.own_id() || limit.zip(silent).is_none_or(|(limit, silent)| silent < limit) {
+            // A member that has never responded to this leader has been silent at least since the leader was elected.
+            let acked = heartbeat.get(id).and_then(|acked| acked.as_ref());
+            let silent = acked.map_or_else(|| leads_for, |acked| acked.elapsed());
+            if *id == self.leadership.own_id() || limit.is_none_or(|limit| silent < limit) {
                 continue;
             }
             self.remove_id(*id, voter).await?;
@@ -315,24 +369,22 @@ impl Members {
     }
 }
 
-fn on_or_off(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
-}
-
 /// The minimum time between two attempts to change the membership after one has failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Makes the changes that are due while this node is leader, until `members` is dropped.
 async fn maintain(members: std::sync::Weak<Members>, mut ready_term: tokio::sync::watch::Receiver<u64>) {
+    let (mut led_term, mut led_since) = (0, Instant::now());
     loop {
-        if ready_term.wait_for(|term| *term != 0).await.is_err() {
-            return;
+        let Ok(term) = ready_term.wait_for(|term| *term != 0).await.map(|term| *term) else { return };
+        if term != led_term {
+            (led_term, led_since) = (term, Instant::now());
         }
         let Some(strong) = members.upgrade() else { return };
         let mut metrics = strong.raft().server_metrics();
         metrics.borrow_and_update();
         let begun = Instant::now();
-        let failed = !strong.is_settled() && strong.check().await.is_err();
+        let failed = !strong.is_settled() && strong.check(led_since.elapsed()).await.is_err();
         let settled = strong.is_settled();
         drop(strong);
         if failed {

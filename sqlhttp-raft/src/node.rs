@@ -24,7 +24,7 @@ use crate::read_index::ReadIndexes;
 use crate::reads::Authorized;
 use crate::runtime::Runtime;
 use crate::snapshots::{Exports, Receiver};
-use crate::types::Vote;
+use crate::types::{Vote, index_of};
 
 /// A node of a cluster. Clones share the node.
 ///
@@ -116,7 +116,13 @@ impl Node {
         // Applying the entries up to this barrier would not produce the new content. The snapshot purges them, so that
         // they are never applied again or sent to another node.
         self.barrier(Deadline::NEVER).await?;
-        self.take_snapshot(u64::MAX).await?;
+        // Until then, no other node may join: it would apply the entries of the old content.
+        while let Err(error) = self.take_snapshot(u64::MAX).await {
+            self.inner.options.observer.event(&Event::SnapshotFailed { error: &error });
+            if let Some(why) = self.stopped() {
+                return Err(why.into());
+            }
+        }
         self.inner.counters.boots.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -151,7 +157,7 @@ impl Node {
         let is_newer = progress.term > vote.leader_id.term;
         let installed = if is_newer {
             Err("the snapshot is newer than its leader".to_owned())
-        } else if progress.index <= self.inner.database.progress().index {
+        } else if progress.index <= self.inner.database.progress().index.max(self.committed_index()) {
             // An older entry at the same or a later index is not part of the leader's log. Only an unsafe recovery of a
             // cluster can lead to this.
             let is_same = self.inner.database.progress().term >= progress.term;
@@ -166,6 +172,33 @@ impl Node {
         let node = self.clone();
         let _ = tokio::task::spawn_blocking(move || node.inner.receiver.end(&file)).await;
         installed
+    }
+
+    /// Ensures that a node that joins receives no entry whose outcome this node has decided alone while it was the only
+    /// member. Such an entry could have another outcome on another node.
+    pub(crate) async fn prepare_for_members(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        if !inner.leadership.is_sole() || !inner.leadership.is_ready() {
+            return Ok(());
+        }
+        let database = inner.database.clone();
+        let decided = tokio::task::spawn_blocking(move || {
+            database.set_sole(false);
+            database.status().decision_index
+        });
+        let decided = decided.await.map_err(|_| Error::Closed)?;
+        if decided <= inner.log.status().purged_index {
+            return Ok(());
+        }
+        self.take_snapshot(u64::MAX).await?;
+        let end = std::time::Instant::now() + BACKGROUND_TIMEOUT;
+        while inner.log.status().purged_index < decided {
+            if std::time::Instant::now() > end {
+                return Err(Error::Timeout);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     /// Stops the node. Syncs the database, so that the next start has few entries to apply; waits for the entries that
@@ -221,6 +254,11 @@ impl Node {
     pub fn on_behalf_of(&self, credentials: Option<Credentials>, permissions: &'static [&'static str]) -> NodeUser {
         let caller = Caller { credentials: credentials.map(Arc::new), permissions };
         NodeUser { node: self.clone(), caller }
+    }
+
+    /// The index of the last entry that this node knows to be committed, counted from 1. It may not have applied it yet.
+    fn committed_index(&self) -> u64 {
+        self.inner.raft.data_metrics().borrow_watched().local_committed.map_or(0, |id| index_of(&id))
     }
 
     /// Returns the error that requests receive if replication has stopped; `None` if replication is running.

@@ -78,7 +78,7 @@ impl PeerService {
     }
 
     async fn authorize(&self, call: AuthorizeCall) -> Result<bool, String> {
-        Ok(call.0.is_permitted(&*self.node()?.inner.options.authorizer))
+        Ok(self.node()?.permits(&call.0, None).await)
     }
 
     async fn info(&self, _call: InfoCall) -> Result<InfoReply, String> {
@@ -88,16 +88,22 @@ impl PeerService {
     async fn join(&self, call: JoinCall) -> Result<MembershipReply, String> {
         let node = self.node()?;
         let permission = if call.non_voter { JOIN_READ_ONLY } else { JOIN };
-        if !call.authorization.permits(&*node.inner.options.authorizer, permission) {
+        if !node.permits(&call.authorization, Some(permission)).await {
             return Ok(MembershipReply::Unauthorized);
         }
         // A future that is dropped because its connection breaks must not leave half of the change.
-        run_detached(async move { node.inner.members.join(call).await }).await
+        run_detached(async move {
+            match node.prepare_for_members().await {
+                Ok(()) => node.inner.members.join(call).await,
+                Err(error) => MembershipReply::Refused(error.to_string()),
+            }
+        })
+        .await
     }
 
     async fn remove(&self, call: RemoveCall) -> Result<MembershipReply, String> {
         let node = self.node()?;
-        if !call.authorization.permits(&*node.inner.options.authorizer, REMOVE) {
+        if !node.permits(&call.authorization, Some(REMOVE)).await {
             return Ok(MembershipReply::Unauthorized);
         }
         run_detached(async move { node.inner.members.remove(&call.name).await }).await
@@ -105,7 +111,7 @@ impl PeerService {
 
     async fn step_down(&self, call: StepDownCall) -> Result<MembershipReply, String> {
         let node = self.node()?;
-        if !call.authorization.permits(&*node.inner.options.authorizer, LEADER_OPS) {
+        if !node.permits(&call.authorization, Some(LEADER_OPS)).await {
             return Ok(MembershipReply::Unauthorized);
         }
         Ok(node.step_down_here(call.to.as_deref()).await)
@@ -113,7 +119,14 @@ impl PeerService {
 
     async fn begin_snapshot(&self, call: BeginCall) -> Result<<BeginCall as Request>::Response, String> {
         let node = self.node()?;
-        run_blocking(move || node.inner.receiver.begin(call.id, call.bytes)).await
+        run_blocking(move || {
+            let received = node.inner.receiver.begin(call.id, call.bytes)?;
+            if node.inner.log.lacks_space_for(call.bytes.saturating_sub(received)) {
+                return Err(io::Error::other("the disk has no space for the snapshot"));
+            }
+            Ok(received)
+        })
+        .await
     }
 
     async fn append_chunk(&self, call: ChunkCall) -> Result<<ChunkCall as Request>::Response, String> {
@@ -129,6 +142,12 @@ impl PeerService {
 
     async fn upload(&self, call: UploadCall) -> Result<<UploadCall as Request>::Response, String> {
         let node = self.node()?;
+        if !self.leadership.is_leader() {
+            return Ok(Err("this node is not leader".to_owned()));
+        }
+        if node.inner.log.lacks_space_for(call.0.bytes.len() as u64) {
+            return Ok(Err("the disk of the leader is full".to_owned()));
+        }
         run_blocking(move || append_upload(node.directory(), &call.0)).await
     }
 
@@ -150,7 +169,11 @@ impl PeerService {
 }
 
 impl Service for PeerService {
-    async fn handle(&self, kind: u8, body: Vec<u8>) -> Handled {
+    async fn handle(&self, kind: u8, body: Vec<u8>, is_member: bool) -> Handled {
+        let needs_no_cluster = [InfoCall::KIND, JoinCall::KIND, NotifyCall::KIND, PromiseCall::KIND].contains(&kind);
+        if !is_member && !needs_no_cluster {
+            return Err("this message needs a common cluster".to_owned());
+        }
         match kind {
             APPEND => self.append(&body).await,
             VoteCall::KIND => answer(&body, |call| self.vote(call)).await,

@@ -17,6 +17,8 @@ use crate::writes::{Forwarded, LeaderWait, Route};
 /// How long a read waits until this node has applied the entries up to the read index. If that takes longer, the leader
 /// runs the read.
 const CATCH_UP_MAX: Duration = Duration::from_millis(500);
+/// The interval at which a read that waits checks its deadline, and whether the node has stopped.
+const STOP_CHECK: Duration = Duration::from_millis(50);
 /// The time within which the leader must respond to a question about permissions.
 const AUTHORIZE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the leader's answer about the permissions of a client is used.
@@ -117,10 +119,11 @@ impl Node {
         }
         if classified.writes {
             return match self.route() {
-                Route::Here => {
-                    let written = self.execute_classified(classified, deadline).await;
-                    written.map_err(|(error, _)| error)
-                }
+                Route::Here => match self.execute_classified(classified, deadline).await {
+                    // The leadership is being transferred.
+                    Err((Error::NoLeader, Some(batch))) => Box::pin(self.execute_for(caller, batch, deadline)).await,
+                    written => written.map_err(|(error, _)| error),
+                },
                 Route::Peer(leader) => {
                     Box::pin(self.forward_request(caller, leader, classified.batch, level, deadline)).await
                 }
@@ -212,12 +215,18 @@ impl Node {
             return Ok(());
         }
         let mut applied = self.inner.machine.applied();
-        let waited = async { applied.wait_for(|applied| *applied >= index).await.map(drop) };
-        let waited = match deadline.moment() {
-            Some(moment) => tokio::time::timeout_at(moment.into(), waited).await.map_err(|_| Error::Timeout)?,
-            None => waited.await,
-        };
-        waited.map_err(|_| self.stopped().unwrap_or(Error::Closed))
+        loop {
+            let waited = tokio::time::timeout(STOP_CHECK, applied.wait_for(|applied| *applied >= index)).await;
+            match waited {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(_)) => return Err(self.stopped().unwrap_or(Error::Closed)),
+                // The sender exists as long as this node, so it does not signal that the node has stopped.
+                Err(_) => self.stopped().map_or(Ok(()), Err)?,
+            }
+            if deadline.passed(Instant::now()) {
+                return Err(Error::Timeout);
+            }
+        }
     }
 
     /// Checks with the leader that the client has the permissions for a read. Does nothing on the leader, and for

@@ -2,7 +2,11 @@
 //!
 //! An operator writes the file into the directory of each remaining node and starts the nodes. Each node then applies
 //! all entries of its Raft log, also those that may never have been committed, and replaces the membership by that in
-//! the file. The recovery is unsafe if a node that is not in the file still runs. The format is that of rqlite.
+//! the file. The format is that of rqlite.
+//!
+//! The recovered cluster is a new one, whose id depends on the last entry of the node's log. A node that is not in the
+//! file cannot connect to it. Neither can a node in the file whose log ended elsewhere: its content may differ. The
+//! operator empties the directory of such a node, and it joins as a new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sqlhttp_core::{Database, LogEntry, LogWork};
 
-use crate::identity::sync_directory_of;
+use crate::identity::{Identity, sync_directory_of};
 use crate::log::LogStore;
 use crate::machine::StateMachine;
 use crate::membership;
@@ -49,21 +53,36 @@ pub(crate) async fn recover(
     log: &LogStore,
     database: &Database,
     machine: &StateMachine,
+    identity: &Identity,
 ) -> io::Result<()> {
     let file = path(directory);
     machine.apply_all(log).await?;
     let progress = database.progress();
     let members = membership::decode(&progress.membership)?;
     let replaced = read(&file, members.membership())?;
-    let (term, index) = (progress.term.max(1), progress.index + 1);
-    InstallRecord::new(Path::new(NO_FILE), term, index).write(directory)?;
-    let stored = StoredMembership::new(id_at(term, index), replaced);
-    let work = vec![LogWork::Membership(membership::encode(&stored)?)];
-    let entry = LogEntry { term, index, conditions: None, work };
-    database.apply(vec![entry]).await.map_err(io::Error::other)?;
-    database.sync().await.map_err(io::Error::other)?;
+    let is_done = *members.membership() == replaced && *members.log_id() == id_at(progress.term, progress.index);
+    if !is_done {
+        let (term, index) = (progress.term.max(1), progress.index + 1);
+        InstallRecord::new(Path::new(NO_FILE), term, index).write(directory)?;
+        let stored = StoredMembership::new(id_at(term, index), replaced);
+        let work = vec![LogWork::Membership(membership::encode(&stored)?)];
+        let entry = LogEntry { term, index, conditions: None, work };
+        database.apply(vec![entry]).await.map_err(io::Error::other)?;
+        database.sync().await.map_err(io::Error::other)?;
+    }
+    // The membership contains the last entry, and a random number of each member.
+    identity.replace_cluster(hash(&database.progress().membership))?;
     std::fs::rename(&file, file.with_extension("info"))?;
     sync_directory_of(&file)
+}
+
+/// Returns a 128-bit FNV-1a hash (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>). It is never 0.
+fn hash(bytes: &[u8]) -> u128 {
+    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    for byte in bytes {
+        hash = (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+    }
+    hash.max(1)
 }
 
 /// Reads `raft/peers.json`. The names in it must be those of `members`.
@@ -108,7 +127,7 @@ mod tests {
         for (text, wanted) in [
             (r#"[{"id": "z", "address": "x:1"}]"#, "'z', which is not a member"),
             (r#"[{"id": "a", "address": "x:1", "non_voter": true}]"#, "no voter"),
-            ("{", "EOF"),
+            ("{", "expected a sequence"),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = read(&file, &members).unwrap_err().to_string();

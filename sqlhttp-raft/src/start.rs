@@ -156,12 +156,12 @@ fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFi
 
 /// Recovers the cluster as `raft/peers.json` requests: see [`recovery`].
 async fn recover(options: &NodeOptions) -> Result<(), StartError> {
-    let Opened { log, database, .. } = open_files(options).await?;
+    let Opened { log, database, identity } = open_files(options).await?;
     let timer = CoarseTimer::start(REPORT_AFTER);
     let exports = Arc::new(Exports::new(database.clone(), &options.directory));
     let (skip, durable) = (read_skip(options, &database)?, log.durable_index());
     let machine = StateMachine::new(database.clone(), options, skip, timer, Waiters::default(), durable, exports);
-    let recovered = recovery::recover(&options.directory, &log, &database, &machine).await;
+    let recovered = recovery::recover(&options.directory, &log, &database, &machine, &identity).await;
     let file = recovery::path(&options.directory);
     recovered.map_err(|source| StartError::Recovery { file: file.clone(), source })?;
     let closed = database.close().await;
@@ -219,12 +219,17 @@ fn open(options: &NodeOptions) -> Result<Opened, StartError> {
     }
     InstallRecord::remove(&options.directory).map_err(|source| io_error("clean up", &options.directory, source))?;
     let is_empty = log.status().last_index == 0 && database.progress().index == 0;
+    // Older versions of this program have clusters of one node, whose membership contains no random number.
+    let members = membership::decode(&database.progress().membership);
+    let members = members.map_err(|error| StartError::Raft(error.to_string()))?;
+    let is_older = members.nodes().count() <= 1 && members.nodes().all(|(_, member)| member.instance == 0);
     let state = match options.formation {
+        _ if !is_empty && is_older && !Identity::exists(&options.directory) => DirectoryState::Older,
         _ if !is_empty => DirectoryState::Existing,
         Formation::Create => DirectoryState::Creates,
         Formation::Await => DirectoryState::Awaits,
     };
-    let identity = Identity::open(&options.directory, state)
+    let identity = Identity::open(&options.directory, state, log.identity().unwrap_or_default())
         .map_err(|source| io_error("open the identity in", &options.directory, source))?;
     Ok(Opened { log, database, identity: Arc::new(identity) })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlhttp_core::{Answer, Atomicity, Batch, Classified, Deadline, Error, Outcome, ReadLevel, Step};
 
 use crate::command::{EncodedOperation, Operation};
-use crate::forward::{Caller, ForwardCall, ForwardKind};
+use crate::forward::{Authorization, Caller, ForwardCall, ForwardKind};
 use crate::network::{CallError, Target};
 use crate::node::Node;
 
@@ -169,8 +169,10 @@ impl Node {
         self.inner.counters.forwarded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut call = call;
         let end = async {
-            // A leader that hangs never responds, so the request also ends when another node has become leader.
-            let _ = tokio::time::timeout(timeout, self.inner.leadership.replaced(leader)).await;
+            // A leader that hangs never responds, so the request also ends when another node has become leader, or when
+            // this node has had no contact with the leader for a long time.
+            let lost = self.inner.leadership.lost(leader, self.inner.options.apply_timeout);
+            let _ = tokio::time::timeout(timeout, lost).await;
         };
         match self.inner.peers.forward(Target::Node(leader), &call, end).await {
             Ok(Ok(outcome)) => Forwarded::Answer(Ok(outcome)),
@@ -189,7 +191,7 @@ impl Node {
 
     /// Carries out a request that another node has forwarded. Never forwards it again.
     pub(crate) async fn run_forwarded(&self, mut call: ForwardCall) -> Result<Outcome, Error> {
-        if !call.authorization.is_permitted(&*self.inner.options.authorizer) {
+        if !self.permits(&call.authorization, None).await {
             return Err(Error::Unauthorized);
         }
         if !self.inner.leadership.is_leader() {
@@ -223,6 +225,21 @@ impl Node {
             return self.execute_classified(classified, deadline).await.map_err(|(error, _)| error);
         }
         self.read_here(classified.batch, level, deadline).await
+    }
+}
+
+impl Node {
+    /// Returns whether the authorizer of this node gives the user the permissions that a request needs, and
+    /// `permission`. Checking a password may take long, so another thread does it.
+    pub(crate) async fn permits(&self, authorization: &Authorization, permission: Option<&'static str>) -> bool {
+        let mut needed = authorization.clone();
+        needed.permissions.extend(permission.map(str::to_owned));
+        if needed.permissions.is_empty() {
+            return true;
+        }
+        let authorizer = self.inner.options.authorizer.clone();
+        let checked = tokio::task::spawn_blocking(move || needed.is_permitted(&*authorizer)).await;
+        checked.unwrap_or(false)
     }
 }
 

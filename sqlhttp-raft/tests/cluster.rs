@@ -267,10 +267,10 @@ async fn nodes_that_know_only_their_addresses_form_one_cluster() {
 async fn a_node_of_another_cluster_is_refused() {
     let (one, other) = (start("n1", Formation::Create).await, start("n2", Formation::Create).await);
     eventually("both lead", || one.node.is_ready_leader() && other.node.is_ready_leader()).await;
-    let refused = other.node.join(&[one.address.clone()], None).await;
+    let refused = other.node.join(std::slice::from_ref(&one.address), None).await;
     let Err(ClusterError::Unreachable(why)) = refused else { panic!("{refused:?}") };
     assert!(why.contains("another cluster") || why.contains("same Raft id"), "{why}");
-    let own = one.node.join(&[one.address.clone()], None).await;
+    let own = one.node.join(std::slice::from_ref(&one.address), None).await;
     let Err(ClusterError::Unreachable(why)) = own else { panic!("{own:?}") };
     assert!(why.contains("of this node"), "{why}");
     close(vec![one, other]).await;
@@ -412,5 +412,29 @@ async fn a_database_file_is_loaded_through_any_node() {
     }
     std::fs::write(&file, "not a database").unwrap();
     assert!(nodes[2].node.load(file).await.is_err());
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_node_with_other_settings_cannot_join() {
+    let nodes = cluster(1).await;
+    let with_keys = |options: NodeOptions| {
+        let database = sqlhttp_core::Options { foreign_keys: true, ..options.database.clone() };
+        NodeOptions { database, ..options }
+    };
+    let in_rome = |options: NodeOptions| {
+        let time_zone = "Europe/Rome".parse().unwrap();
+        let database = sqlhttp_core::Options { time_zone, ..options.database.clone() };
+        NodeOptions { database, ..options }
+    };
+    for (joining, flag) in [
+        (start_with("n2", Formation::Await, with_keys).await, "-fk"),
+        (start_with("n3", Formation::Await, in_rome).await, "-time-zone"),
+    ] {
+        let refused = joining.node.join(&[nodes[0].address.clone()], None).await;
+        let Err(ClusterError::Refused(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains(flag), "{why}");
+        close(vec![joining]).await;
+    }
     close(nodes).await;
 }

@@ -10,7 +10,7 @@ mod ws4sqlite;
 use std::fmt::Debug;
 
 pub use name::ProtocolName;
-pub use rqlite::Rqlite;
+pub use rqlite::{ReadLevel, Rqlite};
 pub use ws4sqlite::Ws4sqlite;
 
 use crate::workload::{Operation, OperationResult};

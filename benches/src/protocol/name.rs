@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
-use super::{Auth, Protocol, Rqlite, Ws4sqlite};
+use super::{Auth, Protocol, ReadLevel, Rqlite, Ws4sqlite};
 use crate::Error;
 
 /// The names of the protocols on the command line.
@@ -25,15 +25,15 @@ impl ProtocolName {
         }
     }
 
-    /// Returns the protocol for requests to the database `db`. Returns an error if the protocol cannot send the
+    /// Returns the protocol for requests to the database `db`; in rqlite's protocol, reads have the consistency `level`. Returns an error if the protocol cannot send the
     /// credentials in the requested place.
-    pub fn for_database(self, db: &str, auth: &Auth) -> Result<Arc<dyn Protocol>, Error> {
+    pub fn for_database(self, db: &str, auth: &Auth, level: ReadLevel) -> Result<Arc<dyn Protocol>, Error> {
         match self {
             ProtocolName::Ws4sqlite => Ok(Arc::new(Ws4sqlite::new(db, auth))),
             ProtocolName::Rqlite if matches!(auth, Auth::Inline { .. }) => Err(Error::Usage(
                 "requests of rqlite's protocol have no credentials in the body: use --auth basic".into(),
             )),
-            ProtocolName::Rqlite => Ok(Arc::new(Rqlite)),
+            ProtocolName::Rqlite => Ok(Arc::new(Rqlite { level })),
         }
     }
 }
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn reports_and_the_command_line_use_the_same_names() {
         for name in ProtocolName::value_variants() {
-            let protocol = name.for_database("db", &Auth::None).unwrap();
+            let protocol = name.for_database("db", &Auth::None, ReadLevel::default()).unwrap();
             assert_eq!(ProtocolName::from_str(protocol.name(), false), Ok(*name));
         }
     }

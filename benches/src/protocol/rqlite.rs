@@ -1,6 +1,7 @@
 //! rqlite's protocol: a request is a JSON list of statements with their parameters, sent to `/db/execute` or
 //! `/db/query`.
 
+use clap::ValueEnum;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -8,8 +9,25 @@ use super::Protocol;
 use crate::workload::{Operation, OperationResult, Statement};
 
 /// rqlite's protocol. A node has only one database, so requests do not contain a database name.
-#[derive(Debug)]
-pub struct Rqlite;
+#[derive(Debug, Default)]
+pub struct Rqlite {
+    /// The consistency level of reads.
+    pub level: ReadLevel,
+}
+
+/// The consistency level of reads (rqlite only).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ReadLevel {
+    /// The local state of the node
+    None,
+    /// The state of the node that considers itself the leader
+    #[default]
+    Weak,
+    /// The state of the leader after a quorum has confirmed its leadership
+    Linearizable,
+    /// The state of the leader after a Raft log entry for the read has been applied
+    Strong,
+}
 
 #[derive(Deserialize)]
 struct ResponseBody<'a> {
@@ -48,7 +66,12 @@ impl Protocol for Rqlite {
             Operation::Batch(_) | Operation::Fill { .. } => "/db/execute?transaction",
             Operation::Insert(_) | Operation::CreateTables => "/db/execute",
             Operation::Point(_) | Operation::RowsAfter(_) | Operation::CountItems | Operation::CountInserts => {
-                "/db/query?level=weak"
+                match self.level {
+                    ReadLevel::None => "/db/query?level=none",
+                    ReadLevel::Weak => "/db/query?level=weak",
+                    ReadLevel::Linearizable => "/db/query?level=linearizable",
+                    ReadLevel::Strong => "/db/query?level=strong",
+                }
             }
         }
     }
@@ -111,12 +134,12 @@ mod tests {
 
     fn body(operation: Operation) -> String {
         let mut out = Vec::new();
-        Rqlite.write_body(&operation, &mut out);
+        Rqlite::default().write_body(&operation, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     fn result(body: &str) -> Result<OperationResult, String> {
-        Rqlite.read_result(body.as_bytes())
+        Rqlite::default().read_result(body.as_bytes())
     }
 
     #[test]
@@ -141,7 +164,8 @@ mod tests {
     #[test]
     fn only_writes_are_sent_to_execute() {
         for operation in [Operation::Batch(1), Operation::Point(1), Operation::CreateTables, Operation::Queued(1)] {
-            let path = Rqlite.path(&operation);
+            let rqlite = Rqlite::default();
+            let path = rqlite.path(&operation);
             assert_eq!(path.starts_with("/db/execute"), operation.writes(), "{path}");
         }
     }

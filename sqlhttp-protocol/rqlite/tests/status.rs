@@ -244,10 +244,11 @@ fn details_of_tls() {
 #[test]
 fn a_node_that_only_reads() {
     let mut status = node();
-    let raft = &mut status.store.raft;
+    let store = status.store.as_mut().unwrap();
+    let raft = &mut store.raft;
     (raft.state, raft.leads, raft.applied_index) = ("Follower", false, 2);
     raft.members = vec![member("n0", "n0:4002", true, true), member("n1", "n1:4002", false, false)];
-    status.store.progress.snapshot_name = "2-6-1700000000000".to_owned();
+    store.progress.snapshot_name = "2-6-1700000000000".to_owned();
     status.last_backup_time = Some("2026-11-29T13:38:05.000000000Z".to_owned());
     let raft = part(&status, "store.raft");
     assert_eq!((&raft["voter"], &raft["num_peers"], &raft["fsm_pending"]), (&false.into(), &1.into(), &1.into()));
@@ -262,9 +263,10 @@ fn a_node_that_only_reads() {
 #[test]
 fn a_node_without_leader_that_has_applied_nothing() {
     let mut status = node();
-    status.store.raft.members.clear();
-    status.store.progress = Progress::default();
-    status.store.auto_vacuum = Some(AutoVacuum { last: Some("b".to_owned()), next: "c".to_owned() });
+    let store = status.store.as_mut().unwrap();
+    store.raft.members.clear();
+    store.progress = Progress::default();
+    store.auto_vacuum = Some(AutoVacuum { last: Some("b".to_owned()), next: "c".to_owned() });
     let store = part(&status, "store");
     assert_eq!(store["leader"], serde_json::json!({ "addr": "", "node_id": "" }));
     assert_eq!((&store["fsm_term"], &store["fsm_update_time"]), (&0.into(), &NEVER.into()));

@@ -102,20 +102,22 @@ impl StateMachine {
     /// next start completes it.
     async fn install(&self, meta: &SnapshotMeta, file: PathBuf) -> io::Result<()> {
         let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, index_of(&id)));
-        let (directory, record) = (self.directory.clone(), InstallRecord::new(&file, term, index));
-        run_blocking(move || record.write(&directory)).await?;
         let progress = loop {
-            match self.database.install(file.clone()).await {
-                Ok(progress) => break progress,
-                Err(Error::Unavailable(why)) => self.observer.event(&Event::SnapshotDelayed { reason: &why }),
-                Err(error) => {
-                    if !matches!(error, Error::Poisoned(_)) {
-                        let directory = self.directory.clone();
-                        run_blocking(move || InstallRecord::remove(&directory)).await?;
-                    }
-                    return Err(io::Error::other(error));
-                }
-            }
+            let (directory, record) = (self.directory.clone(), InstallRecord::new(&file, term, index));
+            // The disk may be full, or another process may have opened the database. openraft would stop the node on
+            // any error returned here.
+            let delay = match run_blocking(move || record.write(&directory)).await {
+                Err(error) => error.to_string(),
+                Ok(()) => match self.database.install(file.clone()).await {
+                    Ok(progress) => break progress,
+                    Err(error @ (Error::Poisoned(_) | Error::Closed)) => return Err(io::Error::other(error)),
+                    Err(error) => error.to_string(),
+                },
+            };
+            // The record must not remain: the node may be stopped and continue with its old content.
+            let directory = self.directory.clone();
+            run_blocking(move || InstallRecord::remove(&directory)).await?;
+            self.observer.event(&Event::SnapshotDelayed { reason: &delay });
             tokio::time::sleep(INSTALL_RETRY_AFTER).await;
         };
         self.snapshots.set(snapshot_at(&progress, DatabaseSnapshot::Live)?);

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::dialer::{BoxedStream, Dialer, Target};
 use super::frame::{self, BODY_BYTES_MAX, Frame};
@@ -45,7 +46,16 @@ pub(crate) struct RpcClient {
     purpose: Purpose,
     /// The runtime on which the connection is read and written.
     runtime: Handle,
-    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    connection: tokio::sync::Mutex<Slot>,
+}
+
+/// The connection of a client.
+#[derive(Default)]
+struct Slot {
+    open: Option<Arc<Connection>>,
+    /// The task that opens the next connection. It continues if the request that has started it is dropped, because a
+    /// heartbeat may be dropped sooner than a connection can be opened.
+    opening: Option<JoinHandle<io::Result<Arc<Connection>>>>,
 }
 
 /// An open connection. When the last reference is dropped, the connection is closed.
@@ -59,9 +69,34 @@ struct Connection {
 struct Outgoing {
     id: u32,
     frame: Vec<u8>,
-    /// Set when the request is about to be written.
-    sent: Arc<AtomicBool>,
+    state: Arc<SendState>,
     reply: oneshot::Sender<Frame>,
+}
+
+/// Whether a request waits to be written, has been written, or has been abandoned by its caller. A request is either
+/// sent or abandoned, never both: a caller that has abandoned it may send it again.
+#[derive(Debug, Default)]
+struct SendState(AtomicU8);
+
+const QUEUED: u8 = 0;
+const SENT: u8 = 1;
+const ABANDONED: u8 = 2;
+
+impl SendState {
+    /// Marks the request as sent. Returns `false` if its caller has abandoned it.
+    fn try_send(&self) -> bool {
+        self.0.compare_exchange(QUEUED, SENT, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Marks the request as abandoned. Returns `false` if it may have been sent.
+    fn try_abandon(&self) -> bool {
+        self.0.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Returns the error of a request that ends without a response.
+    fn error(&self, why: &str) -> CallError {
+        if self.try_abandon() { CallError::NotSent(why.to_owned()) } else { CallError::Lost(why.to_owned()) }
+    }
 }
 
 /// The requests that have been sent and have no response yet.
@@ -101,16 +136,15 @@ impl RpcClient {
         write_body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
         end: impl Future<Output = ()>,
     ) -> Result<Vec<u8>, CallError> {
-        let sent = Arc::new(AtomicBool::new(false));
+        let state = Arc::new(SendState::default());
         let called = tokio::select! {
-            answered = self.send(kind, write_body, sent.clone()) => Some(answered),
+            answered = self.send(kind, write_body, state.clone()) => Some(answered),
             () = end => None,
         };
         let Some(answered) = called else {
             // The peer may be gone without having closed the connection. The next request opens another one.
             self.disconnect();
-            let why = "the node did not respond in time".to_owned();
-            return Err(if sent.load(Ordering::Acquire) { CallError::Lost(why) } else { CallError::NotSent(why) });
+            return Err(state.error("the node did not respond in time"));
         };
         let frame = answered?;
         match frame.kind {
@@ -124,7 +158,7 @@ impl RpcClient {
         &self,
         kind: u8,
         write_body: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-        sent: Arc<AtomicBool>,
+        state: Arc<SendState>,
     ) -> Result<Frame, CallError> {
         let not_sent = |error: &dyn fmt::Display| CallError::NotSent(error.to_string());
         let connection = self.connected().await.map_err(|error| not_sent(&error))?;
@@ -132,28 +166,29 @@ impl RpcClient {
         let mut bytes = Vec::new();
         frame::push(&mut bytes, kind, id, write_body).map_err(|error| not_sent(&error))?;
         let (reply, answer) = oneshot::channel();
-        let outgoing = Outgoing { id, frame: bytes, sent: sent.clone(), reply };
+        let outgoing = Outgoing { id, frame: bytes, state: state.clone(), reply };
         connection.requests.send(outgoing).await.map_err(|_| not_sent(&"the connection was closed"))?;
-        answer.await.map_err(|_| {
-            let why = "the connection was closed before the response".to_owned();
-            if sent.load(Ordering::Acquire) { CallError::Lost(why) } else { CallError::NotSent(why) }
-        })
+        answer.await.map_err(|_| state.error("the connection was closed before the response"))
     }
 
     /// Returns the open connection, or opens one.
     async fn connected(&self) -> io::Result<Arc<Connection>> {
-        let mut current = self.connection.lock().await;
-        if let Some(open) = current.as_ref().filter(|open| !open.closed.load(Ordering::Acquire)) {
+        let mut slot = self.connection.lock().await;
+        if let Some(open) = slot.open.as_ref().filter(|open| !open.closed.load(Ordering::Acquire)) {
             return Ok(open.clone());
         }
-        if current.take().is_some() && self.purpose == Purpose::Forward {
+        if slot.open.take().is_some() && self.purpose == Purpose::Forward {
             self.dialer.reconnects.fetch_add(1, Ordering::Relaxed);
         }
-        let (dialer, target, purpose) = (self.dialer.clone(), self.target.clone(), self.purpose);
         // The connection is opened on the runtime that will read and write it.
-        let opening = self.runtime.spawn(async move { open(&dialer, &target, purpose).await });
-        let opened = AbortOnDrop(opening).await.map_err(io::Error::other)??;
-        *current = Some(opened.clone());
+        let opening = slot.opening.get_or_insert_with(|| {
+            let (dialer, target, purpose) = (self.dialer.clone(), self.target.clone(), self.purpose);
+            self.runtime.spawn(async move { open(&dialer, &target, purpose).await })
+        });
+        let opened = opening.await.map_err(io::Error::other);
+        slot.opening = None;
+        let opened = opened??;
+        slot.open = Some(opened.clone());
         Ok(opened)
     }
 
@@ -161,8 +196,8 @@ impl RpcClient {
     /// ended.
     fn disconnect(&self) {
         // If the lock is held, another caller is opening a connection already.
-        if let Ok(mut current) = self.connection.try_lock() {
-            *current = None;
+        if let Ok(mut slot) = self.connection.try_lock() {
+            slot.open = None;
         }
     }
 }
@@ -214,11 +249,10 @@ async fn write_requests(
 }
 
 fn prepare(outgoing: Outgoing, buffer: &mut Vec<u8>, pending: &Pending) {
-    let Outgoing { id, frame, sent, reply } = outgoing;
-    if reply.is_closed() {
+    let Outgoing { id, frame, state, reply } = outgoing;
+    if reply.is_closed() || !state.try_send() {
         return;
     }
-    sent.store(true, Ordering::Release);
     pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id, reply);
     buffer.extend_from_slice(&frame);
 }

@@ -351,7 +351,7 @@ mod tests {
     use crate::types::{MemberInfo, Membership};
 
     fn request() -> AppendRequest {
-        let conditions = Conditions { unix_ms: 7, foreign_keys: true, value_bytes_max: 100 };
+        let conditions = Conditions { unix_ms: 7, foreign_keys: true, value_bytes_max: 100, time_zone: None };
         let operations = vec![EncodedOperation::new(Operation::Barrier).unwrap()];
         let command = Command::new(DATABASE, conditions, operations).unwrap();
         let node = MemberInfo { name: "a".to_owned(), raft_address: "a:1".to_owned(), ..MemberInfo::default() };

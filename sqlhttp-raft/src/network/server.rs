@@ -26,6 +26,9 @@ use crate::raft::Raft;
 const CONNECTIONS_MAX: usize = 256;
 /// The maximum number of requests of one connection that are being handled.
 const REQUESTS_MAX: usize = 1024;
+/// The maximum length of a request on a connection for short messages, and on one for snapshots, in bytes.
+const CONTROL_BYTES_MAX: usize = 1 << 20;
+const BULK_BYTES_MAX: usize = 4 << 20;
 /// The maximum length of the frames that are written to a connection together, in bytes.
 const WRITE_BYTES_MAX: usize = 256 << 10;
 /// The minimum time between two reports of refused connections.
@@ -38,8 +41,9 @@ pub(crate) type Handled = Result<Vec<u8>, String>;
 
 /// Responds to the requests of other nodes.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// Responds to a request of this kind, whose body is `body`.
-    fn handle(&self, kind: u8, body: Vec<u8>) -> impl Future<Output = Handled> + Send;
+    /// Responds to a request of this kind, whose body is `body`. `is_member` is whether the peer and this node belong to
+    /// the same cluster.
+    fn handle(&self, kind: u8, body: Vec<u8>, is_member: bool) -> impl Future<Output = Handled> + Send;
 
     /// Records that the leader with this vote has sent a valid append request.
     fn leader_contact(&self);
@@ -101,11 +105,11 @@ impl<S: Service> PeerServer<S> {
         match hello.purpose {
             // A broken connection needs no report: the peer opens another one.
             Purpose::Append => drop(self.serve_appends(stream).await),
-            Purpose::Control => drop(self.serve_requests(stream).await),
+            Purpose::Control => drop(self.serve_requests(stream, &hello).await),
             Purpose::Forward | Purpose::Bulk => {
                 let serving = runtime.spawn(async move {
                     let _slot = slot;
-                    self.serve_requests(stream).await
+                    self.serve_requests(stream, &hello).await
                 });
                 drop(serving);
             }
@@ -120,7 +124,11 @@ impl<S: Service> PeerServer<S> {
         };
         let hello = hello::receive_hello(&mut *stream).await?;
         let (cluster, node, instance) = (self.identity.cluster(), self.identity.node(), self.identity.instance());
-        let refusal = self.refusal(&hello);
+        let refusal = match self.refusal(&hello) {
+            Ok(()) => None,
+            Err(Refusal::Because(why)) => Some(why),
+            Err(Refusal::UnlessAdopted) => self.adopt(hello.cluster).await,
+        };
         let welcome = match &refusal {
             Some(why) => Welcome::Refused(why.clone()),
             None => Welcome::Accepted { protocol: hello.protocol.min(PROTOCOL), cluster, node, instance },
@@ -132,37 +140,46 @@ impl<S: Service> PeerServer<S> {
         }
     }
 
-    /// Returns the reason for which a connection is refused; `None` if it is accepted.
-    fn refusal(&self, hello: &Hello) -> Option<String> {
+    /// Makes this node a member of a cluster. Returns the reason if that is not possible.
+    async fn adopt(&self, cluster: u128) -> Option<String> {
+        let identity = self.identity.clone();
+        match tokio::task::spawn_blocking(move || identity.adopt_cluster(cluster)).await {
+            Ok(Ok(true)) => None,
+            Ok(Ok(false)) => Some("this node belongs to another cluster".to_owned()),
+            Ok(Err(error)) => Some(format!("node.json cannot be written: {error}")),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Checks whether a connection can be accepted.
+    fn refusal(&self, hello: &Hello) -> Result<(), Refusal> {
+        let because = |why: String| Err(Refusal::Because(why));
         let (own_cluster, own_node) = (self.identity.cluster(), self.identity.node());
         if hello.protocol < PROTOCOL_MIN {
-            return Some(format!("the peer has protocol version {}, this node needs {PROTOCOL_MIN}", hello.protocol));
+            return because(format!(
+                "the peer has protocol version {}, this node needs {PROTOCOL_MIN}",
+                hello.protocol
+            ));
         }
         if hello.instance == self.identity.instance() {
             // The sender of the hello detects that it has connected to itself.
-            return None;
+            return Ok(());
         }
         if let Some(wanted) = hello.to_node.filter(|wanted| *wanted != own_node) {
-            return Some(format!("this is not node {wanted}"));
+            return because(format!("this is not node {wanted}"));
         }
         if hello.node == own_node {
-            return Some("another node has the same Raft id".to_owned());
+            return because("another node has the same Raft id".to_owned());
         }
         match (hello.cluster, own_cluster) {
-            (theirs, own) if theirs == own => None,
+            (theirs, own) if theirs == own => Ok(()),
             // The peer wants to join this cluster, or asks for information.
-            (0, _) if hello.purpose == Purpose::Control => None,
+            (0, _) if hello.purpose == Purpose::Control => Ok(()),
             // This node has asked to join the cluster of the peer.
-            (theirs, 0) if hello.to_node.is_some() && self.service.may_join() => {
-                match self.identity.adopt_cluster(theirs) {
-                    Ok(true) => None,
-                    Ok(false) => Some("this node belongs to another cluster".to_owned()),
-                    Err(error) => Some(format!("node.json cannot be written: {error}")),
-                }
-            }
-            (_, 0) if hello.to_node.is_none() && hello.purpose == Purpose::Control => None,
-            (_, 0) => Some("this node belongs to no cluster".to_owned()),
-            _ => Some("this node belongs to another cluster".to_owned()),
+            (_, 0) if hello.to_node.is_some() && self.service.may_join() => Err(Refusal::UnlessAdopted),
+            (_, 0) if hello.to_node.is_none() && hello.purpose == Purpose::Control => Ok(()),
+            (_, 0) => because("this node belongs to no cluster".to_owned()),
+            _ => because("this node belongs to another cluster".to_owned()),
         }
     }
 
@@ -195,7 +212,13 @@ impl<S: Service> PeerServer<S> {
     }
 
     /// Responds to requests. Several are handled at the same time, and each response is sent when it is ready.
-    async fn serve_requests(&self, stream: BoxedStream) -> io::Result<()> {
+    async fn serve_requests(&self, stream: BoxedStream, hello: &Hello) -> io::Result<()> {
+        let is_member = hello.cluster != 0 && hello.cluster == self.identity.cluster();
+        let bytes_max = match hello.purpose {
+            Purpose::Control => CONTROL_BYTES_MAX,
+            Purpose::Bulk => BULK_BYTES_MAX,
+            Purpose::Append | Purpose::Forward => BODY_BYTES_MAX,
+        };
         let (reader, writer) = tokio::io::split(stream);
         let mut reader = BufReader::with_capacity(64 << 10, reader);
         let (replies, queue) = mpsc::channel(REQUESTS_MAX);
@@ -204,19 +227,27 @@ impl<S: Service> PeerServer<S> {
         loop {
             let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
             let frame = tokio::select! {
-                frame = frame::read(&mut reader, BODY_BYTES_MAX) => frame?,
+                frame = frame::read(&mut reader, bytes_max) => frame?,
                 _ = &mut writing => None,
             };
             let Some(frame) = frame else { return Ok(()) };
             let (service, replies) = (self.service.clone(), replies.clone());
             tokio::spawn(async move {
-                let reply = respond(&*service, frame).await;
+                let reply = respond(&*service, frame, is_member).await;
                 // The send fails if the connection is broken.
                 let _ = replies.send(reply).await;
                 drop(slot);
             });
         }
     }
+}
+
+/// Why a connection is not accepted at once.
+enum Refusal {
+    /// It is refused, for this reason.
+    Because(String),
+    /// It is accepted if this node can become a member of the peer's cluster.
+    UnlessAdopted,
 }
 
 async fn next_append(reader: &mut BufReader<ReadHalf<BoxedStream>>) -> io::Result<Option<AppendRequest>> {
@@ -227,10 +258,10 @@ async fn next_append(reader: &mut BufReader<ReadHalf<BoxedStream>>) -> io::Resul
     message::decode_append(&frame.body).map(Some)
 }
 
-async fn respond(service: &impl Service, frame: Frame) -> Vec<u8> {
+async fn respond(service: &impl Service, frame: Frame, is_member: bool) -> Vec<u8> {
     let Frame { kind, id, body } = frame;
     let mut out = Vec::new();
-    let pushed = match service.handle(kind, body).await {
+    let pushed = match service.handle(kind, body, is_member).await {
         Ok(reply) => frame::push(&mut out, RESPONSE, id, |out| {
             out.extend_from_slice(&reply);
             Ok(())

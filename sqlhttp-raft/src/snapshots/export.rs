@@ -1,6 +1,7 @@
 //! The copy of the database that a leader sends to its followers.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,12 +32,23 @@ impl Drop for Export {
     }
 }
 
+/// Sets the index of the copy that is being made to `u64::MAX` when it is dropped.
+struct EndOnDrop<'a>(&'a AtomicU64);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(u64::MAX, Ordering::Relaxed);
+    }
+}
+
 /// Creates copies of the database, and keeps the last one while followers may need it.
 pub(crate) struct Exports {
     database: Database,
     directory: PathBuf,
     /// Held while a copy is made, so that followers share it.
     making: tokio::sync::Mutex<()>,
+    /// The index that the database had when the copy that is being made was begun; `u64::MAX` if none is being made.
+    making_from: AtomicU64,
     last: Mutex<Option<Kept>>,
 }
 
@@ -47,7 +59,13 @@ struct Kept {
 
 impl Exports {
     pub(crate) fn new(database: Database, directory: &Path) -> Exports {
-        Exports { database, directory: directory.to_owned(), making: Default::default(), last: Mutex::default() }
+        Exports {
+            database,
+            directory: directory.to_owned(),
+            making: Default::default(),
+            making_from: AtomicU64::new(u64::MAX),
+            last: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
@@ -67,6 +85,8 @@ impl Exports {
         self.lock().take();
         let id = random_u128();
         let file = self.directory.join(format!("{EXPORT_PREFIX}{id:032x}.sqlite"));
+        self.making_from.store(self.database.progress().index, Ordering::Relaxed);
+        let _made = EndOnDrop(&self.making_from);
         let progress = self.database.export(file.clone()).await?;
         let mut export = Export { id, file, bytes: 0, progress };
         let length = std::fs::metadata(&export.file).map(|metadata| metadata.len());
@@ -76,10 +96,16 @@ impl Exports {
         Ok(export)
     }
 
-    /// Returns the copy that is being kept for followers. The entries after it should stay in the Raft log, or a follower
-    /// that has received it would need another snapshot.
+    /// Returns the copy that is being kept for followers.
     pub(crate) fn kept(&self) -> Option<Arc<Export>> {
         self.lock().as_ref().map(|kept| kept.export.clone())
+    }
+
+    /// The index up to which entries may be purged from the Raft log: a follower that has received the copy that is kept
+    /// or being made needs the entries after it.
+    pub(crate) fn purgeable_index(&self) -> u64 {
+        let kept = self.kept().map_or(u64::MAX, |export| export.progress.index);
+        kept.min(self.making_from.load(Ordering::Relaxed))
     }
 
     /// Forgets the copy, because its content is no longer that of the database at its index.

@@ -64,9 +64,11 @@ impl Receiver {
             return Ok(current.received);
         }
         let file = OpenOptions::new().create(true).truncate(false).write(true).read(true).open(&path)?;
-        // After a crash, only the part that was synced is known to be as it was sent.
+        // After a crash, only the part that was synced is known to be as it was sent. The last sync may not have returned
+        // before the crash, but the one before it has.
         let found = file.metadata()?.len();
-        let received = if found > bytes { 0 } else { found - found % SYNC_BYTES };
+        let synced = (found / SYNC_BYTES).saturating_sub(1) * SYNC_BYTES;
+        let received = if found > bytes { 0 } else { synced };
         file.set_len(received)?;
         if received > 0 {
             self.resumed.fetch_add(1, Ordering::Relaxed);
@@ -142,11 +144,11 @@ mod tests {
     #[test]
     fn a_transfer_continues_after_a_restart_at_the_last_sync() {
         let directory = tempfile::tempdir().unwrap();
-        let content: Vec<u8> = (0..SYNC_BYTES as u32 * 2 + 100).map(|byte| byte as u8).collect();
+        let content: Vec<u8> = (0..SYNC_BYTES as u32 * 3 + 100).map(|byte| byte as u8).collect();
         let len = content.len() as u64;
         let first = Receiver::new(directory.path());
         assert_eq!(first.begin(7, len).unwrap(), 0);
-        let half = SYNC_BYTES as usize + 10;
+        let half = 2 * SYNC_BYTES as usize + 10;
         first.append(7, 0, &content[..half]).unwrap();
         assert!(first.append(7, 5, &content[5..9]).is_err(), "an offset that does not follow");
         assert!(first.append(8, half as u64, &content[half..]).is_err(), "another snapshot");

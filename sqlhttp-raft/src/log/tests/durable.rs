@@ -19,6 +19,7 @@ use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{append, begin_append, blank};
 use crate::machine::StateMachine;
 use crate::options::NodeOptions;
+use crate::snapshots::Exports;
 use crate::timer::CoarseTimer;
 use crate::types::{Entry, TypeConfig, log_id};
 use crate::waiters::Waiters;
@@ -41,7 +42,8 @@ fn open_database(directory: &Path) -> Database {
 fn machine(directory: &Path, database: &Database, log: &LogStore) -> StateMachine {
     let options = NodeOptions::new(directory, "1", "localhost:1");
     let timer = CoarseTimer::start(Duration::from_secs(1));
-    StateMachine::new(database.clone(), &options, None, timer, Waiters::default(), log.durable_index())
+    let exports = Arc::new(Exports::new(database.clone(), &options.directory));
+    StateMachine::new(database.clone(), &options, None, timer, Waiters::default(), log.durable_index(), exports)
 }
 
 fn to_apply(entries: &[Entry]) -> impl Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin {
