@@ -73,7 +73,28 @@ fn values_of_the_node_are_refused_in_writes() {
     for texts in pages {
         cases.push((undone(&texts), "pragma_page_count in a statement that writes".to_owned()));
     }
+    for sql in [
+        "INSERT INTO t SELECT rootpage FROM sqlite_schema",
+        "INSERT INTO t SELECT name FROM main.sqlite_master ORDER BY RootPage",
+        "CREATE TABLE made AS SELECT * FROM sqlite_schema",
+    ] {
+        cases.push((each(&[sql]), "the column rootpage of the schema in a statement that writes".to_owned()));
+    }
     assert_each_refused(&[each(&["CREATE TABLE t(a)"])], &cases);
+}
+
+#[test]
+fn writes_may_read_the_rest_of_the_schema() {
+    let (database, _dir) = assert_accepted(&[
+        each(&["CREATE TABLE t(a, b); CREATE INDEX i ON t(a); CREATE TABLE copy(type, name, tbl_name, page, sql)"]),
+        each(&["INSERT INTO t SELECT name, sql FROM sqlite_schema WHERE type = 'index'", "DROP INDEX i"]),
+        each(&["INSERT INTO copy SELECT * FROM sqlite_schema WHERE name = 't'"]),
+        each(&["PRAGMA auto_vacuum = FULL", "VACUUM"]),
+        each(&["ALTER TABLE copy DROP COLUMN page", "DROP TABLE t", "VACUUM"]),
+    ]);
+    let found = rows(&database, "SELECT type, name, tbl_name, sql FROM copy");
+    assert_eq!(found, [["table", "t", "t", "CREATE TABLE t(a, b)"].map(common::text)]);
+    assert_eq!(rows(&database, "SELECT count(*) > 0 FROM sqlite_schema WHERE rootpage > 0"), [[Value::Integer(1)]]);
 }
 
 /// A transaction of these statements, the last of which must fail.

@@ -14,6 +14,7 @@ use super::policy::{
     pragma_boolean, sets_fixed, table_of,
 };
 use super::replicated::progress;
+use super::schema_view;
 use super::sqlite::program;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;
@@ -107,6 +108,9 @@ struct Observed {
     refused: Option<String>,
     /// The first table or function that made [`StatementInfo::reads_node_local`] true; `None` if none did.
     node_local: Option<String>,
+    /// The statement reads the root pages of tables. If it drops one, SQLite itself may do so.
+    reads_root_page: bool,
+    drops: bool,
     creates_table: bool,
     selects: bool,
     /// A statement is being prepared. (While a statement runs, virtual tables prepare statements of their own.)
@@ -193,16 +197,23 @@ impl AuthorizerRecorder {
     /// Returns the first table or function of the statement whose values differ between the nodes of a cluster; `None`
     /// if there is none.
     pub(crate) fn node_local(&self) -> Option<String> {
-        self.with(|observed| observed.node_local.clone())
+        self.with(|observed| observed.node_local())
+    }
+
+    /// Returns whether the statement reads the root pages of tables.
+    pub(crate) fn reads_root_page(&self) -> bool {
+        self.with(|observed| observed.reads_root_page)
     }
 
     /// Returns the properties of the statement that was just prepared.
     pub(crate) fn info(&self, statement: &Statement) -> StatementInfo {
         let (mut info, any_action) = self.with(|observed| {
             observed.preparing = false;
+            let node_local = observed.node_local();
             let info = &mut observed.info;
             info.inserts_only = info.inserts && !observed.more_than_inserts;
             info.creates_table_as = observed.creates_table && observed.selects;
+            info.reads_node_local = node_local.is_some();
             info.can_be_listed =
                 !observed.pragma && !observed.reindexes && !info.alters_table && !info.depends_on_load_order;
             (*info, observed.any_action)
@@ -270,7 +281,6 @@ impl Observed {
             }
             AuthAction::Function { function_name } => {
                 if is_node_local_function(function_name) {
-                    info.reads_node_local = true;
                     self.node_local.get_or_insert_with(|| format!("{}()", function_name.to_ascii_lowercase()));
                 }
                 info.reads_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
@@ -318,11 +328,13 @@ impl Observed {
     fn note_tables(&mut self, action: &AuthAction<'_>) {
         let info = &mut self.info;
         match action {
-            AuthAction::Read { table_name, .. } => {
+            AuthAction::Read { table_name, column_name } => {
+                let is_main = matches!(*table_name, "sqlite_master" | "sqlite_schema");
+                let is_root_page = is_main && column_name.eq_ignore_ascii_case(schema_view::ROOT_PAGE);
+                self.reads_root_page |= is_root_page;
                 info.lists_schema |= is_schema(table_name) || table_name.eq_ignore_ascii_case("pragma_table_list");
                 info.lists_columns |= is_one_of(table_name, &["pragma_table_info", "pragma_table_xinfo"]);
                 if is_node_local_table(table_name) {
-                    info.reads_node_local = true;
                     self.node_local.get_or_insert_with(|| (*table_name).to_owned());
                 }
             }
@@ -332,9 +344,19 @@ impl Observed {
                 info.changes_schema |= is_schema(table_name);
                 info.changes_statistics |= is_statistics(table_name);
             }
-            AuthAction::DropTable { table_name } => info.changes_statistics |= is_statistics(table_name),
+            AuthAction::DropTable { table_name } => {
+                self.drops = true;
+                info.changes_statistics |= is_statistics(table_name);
+            }
+            AuthAction::DropIndex { .. } | AuthAction::DropVtable { .. } => self.drops = true,
             _ => {}
         }
+    }
+
+    /// The first table, column or function of the statement whose values differ between nodes.
+    fn node_local(&self) -> Option<String> {
+        let root_page = || format!("the column {} of the schema", schema_view::ROOT_PAGE);
+        self.node_local.clone().or_else(|| (self.reads_root_page && !self.drops).then(root_page))
     }
 
     /// Returns whether SQLite is to ignore this action: the statement is valid, but it runs without the action.
