@@ -7,14 +7,15 @@ mod replicas;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{TestDir, rows};
 use replicas::{
-    STEPS_MAX, Way, apply, assert_accepted, assert_each_refused, assert_refused, bound, close, content, each, log_of,
-    open, replicate, run,
+    STEPS_MAX, Way, apply, assert_accepted, assert_each_refused, assert_refused, bound, close, content, each, failures,
+    log_of, open, open_with, replicate, run,
 };
 use rusqlite::Connection;
-use sqlhttp_core::{Batch, Bindings, LogEntry, LogWork, Step, StepOutcome, Value};
+use sqlhttp_core::{Batch, Bindings, Conditions, LogEntry, LogWork, Options, Step, StepOutcome, Value};
 
 /// Statements that write a value of the node, which an SQL expression computes.
 fn writes_of(expression: &str) -> Vec<Vec<String>> {
@@ -72,7 +73,28 @@ fn values_of_the_node_are_refused_in_writes() {
     for texts in pages {
         cases.push((undone(&texts), "pragma_page_count in a statement that writes".to_owned()));
     }
+    for sql in [
+        "INSERT INTO t SELECT rootpage FROM sqlite_schema",
+        "INSERT INTO t SELECT name FROM main.sqlite_master ORDER BY RootPage",
+        "CREATE TABLE made AS SELECT * FROM sqlite_schema",
+    ] {
+        cases.push((each(&[sql]), "the column rootpage of the schema in a statement that writes".to_owned()));
+    }
     assert_each_refused(&[each(&["CREATE TABLE t(a)"])], &cases);
+}
+
+#[test]
+fn writes_may_read_the_rest_of_the_schema() {
+    let (database, _dir) = assert_accepted(&[
+        each(&["CREATE TABLE t(a, b); CREATE INDEX i ON t(a); CREATE TABLE copy(type, name, tbl_name, page, sql)"]),
+        each(&["INSERT INTO t SELECT name, sql FROM sqlite_schema WHERE type = 'index'", "DROP INDEX i"]),
+        each(&["INSERT INTO copy SELECT * FROM sqlite_schema WHERE name = 't'"]),
+        each(&["PRAGMA auto_vacuum = FULL", "VACUUM"]),
+        each(&["ALTER TABLE copy DROP COLUMN page", "DROP TABLE t", "VACUUM"]),
+    ]);
+    let found = rows(&database, "SELECT type, name, tbl_name, sql FROM copy");
+    assert_eq!(found, [["table", "t", "t", "CREATE TABLE t(a, b)"].map(common::text)]);
+    assert_eq!(rows(&database, "SELECT count(*) > 0 FROM sqlite_schema WHERE rootpage > 0"), [[Value::Integer(1)]]);
 }
 
 /// A transaction of these statements, the last of which must fail.
@@ -246,4 +268,45 @@ fn a_setting_does_not_affect_earlier_steps() {
     let (_, database, _dir) = replicate(&batches);
     let found: Vec<_> = rows(&database, "SELECT a FROM log ORDER BY rowid").into_iter().flatten().collect();
     assert_eq!(found, [1, 2, 3, 1, 2, 3].map(Value::Integer));
+}
+
+/// The settings of a batch come from its entry, not from the options of the node that applies it.
+#[test]
+fn the_options_of_a_node_do_not_matter() {
+    let long = "INSERT INTO t VALUES (5, hex(zeroblob(1000000)))";
+    let mut entries = log_of(&[
+        each(&["CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE c(p REFERENCES t(id))"]),
+        each(&["INSERT INTO c VALUES (1)", long]),
+        each(&["INSERT INTO c VALUES (1)", long]),
+        each(&["SELECT v FROM t, t, t, t", "INSERT INTO t VALUES (7, sqrt(2)) RETURNING *", "SELECT * FROM c"]),
+        each(&["INSERT INTO t(v) SELECT total(v) + random() FROM t", "PRAGMA foreign_keys", "VACUUM"]),
+    ]);
+    for entry in &mut entries[2..] {
+        entry.conditions = entry.conditions.map(|conditions| Conditions {
+            foreign_keys: false,
+            value_bytes_max: 1 << 20,
+            ..conditions
+        });
+    }
+    let dir = TestDir::new();
+    let defaults = Options::default();
+    let mut all = Vec::new();
+    for (name, options) in [
+        ("default", defaults.clone()),
+        ("strict", Options { foreign_keys: true, value_bytes_max: 1 << 16, rows_max: Some(1), ..defaults.clone() }),
+        ("small", Options { held_bytes_max: 1, block_bytes: 1, statement_cache_len: 0, ..defaults.clone() }),
+        ("slow", Options { group_len_max: 1, group_time_max: Duration::ZERO, read_threads: 1, ..defaults }),
+    ] {
+        let database = open_with(&dir.path(name), options);
+        let outcomes = apply(&database, &entries);
+        close(database);
+        let database = open(&dir.path(name));
+        all.push((outcomes.iter().map(failures).collect::<Vec<_>>(), content(&database)));
+    }
+    let orphan = Some("FOREIGN KEY constraint failed".to_owned());
+    assert_eq!(all[0].0[1], [orphan, None]);
+    assert!(all[0].0[2][0].is_none() && all[0].0[2][1].is_some(), "{:?}", all[0].0[2]);
+    for other in &all[1..] {
+        assert_eq!(all[0], *other);
+    }
 }

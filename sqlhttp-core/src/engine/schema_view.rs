@@ -12,6 +12,7 @@
 
 use std::ffi::CString;
 
+use super::policy::is_schema;
 use super::replicated::progress::TABLE;
 
 /// The tables whose rows list the tables of a database, each with the column that contains the listed table's name.
@@ -25,10 +26,22 @@ pub(crate) struct Rewritten {
     pub(crate) added: usize,
 }
 
+/// The column of the schema tables with the number of a table's root page, which may differ between nodes.
+pub(crate) const ROOT_PAGE: &str = "rootpage";
+
+/// The content of the column [`ROOT_PAGE`] in a rewritten statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RootPages {
+    /// The numbers of the root pages.
+    Real,
+    /// NULL, for a statement that writes.
+    Null,
+}
+
 /// Rewrites the first statement of an SQL text so that the engine's table is hidden. Returns `None` if the statement
 /// names none of the [`SCHEMA_TABLES`]. The returned SQL text ends with that statement: if it contained the rest of the
 /// script, rewriting each statement would take time that grows with the square of the script's length.
-pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
+pub(crate) fn rewrite(sql: &[u8], root_pages: RootPages) -> Option<Rewritten> {
     let mut words = Words { sql, at: 0 };
     let mut insert_at = words.skip_blanks();
     let first = words.next()?;
@@ -58,8 +71,12 @@ pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
         }
         before = Some(word);
     }
-    let expressions: Vec<_> =
-        SCHEMA_TABLES.iter().zip(named).filter(|(_, named)| *named).map(|(list, _)| expression(list)).collect();
+    let expressions: Vec<_> = SCHEMA_TABLES
+        .iter()
+        .zip(named)
+        .filter(|(_, named)| *named)
+        .map(|(list, _)| expression(list, root_pages))
+        .collect();
     if expressions.is_empty() {
         return None;
     }
@@ -71,8 +88,12 @@ pub(crate) fn rewrite(sql: &[u8]) -> Option<Rewritten> {
     Some(Rewritten { sql: CString::new(text).ok()?, added: added.len() })
 }
 
-fn expression((name, column): &(&str, &str)) -> String {
-    format!("{name} AS (SELECT * FROM main.{name} WHERE {column} <> '{TABLE}')")
+fn expression((name, column): &(&str, &str), root_pages: RootPages) -> String {
+    let columns = match root_pages {
+        RootPages::Null if is_schema(name) => "type, name, tbl_name, NULL AS rootpage, sql",
+        _ => "*",
+    };
+    format!("{name} AS (SELECT {columns} FROM main.{name} WHERE {column} <> '{TABLE}')")
 }
 
 /// A keyword or an identifier, without quotes.
@@ -158,7 +179,7 @@ mod tests {
     use super::*;
 
     fn rewritten(sql: &str) -> Option<String> {
-        rewrite(sql.as_bytes()).map(|rewritten| {
+        rewrite(sql.as_bytes(), RootPages::Real).map(|rewritten| {
             assert!(rewritten.sql.as_bytes().len() <= sql.len() + rewritten.added, "{sql}");
             rewritten.sql.into_string().unwrap()
         })

@@ -8,7 +8,7 @@ use super::connection::Session;
 use super::prepared::Prepared;
 use crate::engine::connection_config::Role;
 use crate::engine::replicated::progress;
-use crate::engine::schema_view;
+use crate::engine::schema_view::{self, RootPages};
 use crate::engine::sqlite::program;
 use crate::engine::sqlite::statement::{Prepared as Compiled, Statement};
 use crate::engine::sqlite::triggers::Triggers;
@@ -173,7 +173,19 @@ impl Session {
         if !self.replicated || author != Author::Client {
             return None;
         }
-        let rewritten = schema_view::rewrite(sql.to_bytes())?;
+        let compiled = self.compile_rewritten(sql, author, RootPages::Real)?;
+        let writes = compiled.statement.as_ref().is_some_and(|statement| !statement.readonly());
+        if !writes || !self.recorder.reads_root_page() {
+            return Some(compiled);
+        }
+        // The statement reads all columns of the schema, or the root pages alone. The original text is refused.
+        let first = &sql.to_bytes()[..compiled.consumed];
+        let is_named = contains_ignoring_case(first, schema_view::ROOT_PAGE.as_bytes());
+        if is_named { None } else { self.compile_rewritten(sql, author, RootPages::Null) }
+    }
+
+    fn compile_rewritten(&self, sql: &CStr, author: Author, root_pages: RootPages) -> Option<Compiled> {
+        let rewritten = schema_view::rewrite(sql.to_bytes(), root_pages)?;
         // On an error the original text is prepared, because the client's error message must refer to it.
         let compiled = self.compile(&rewritten.sql, author).ok().filter(|compiled| compiled.statement.is_some())?;
         Some(Compiled { consumed: compiled.consumed.checked_sub(rewritten.added)?, ..compiled })
@@ -195,8 +207,9 @@ impl Session {
         if info.changes_schema && !info.readonly && contains_ignoring_case(sql, progress::TABLE.as_bytes()) {
             return Err(Failure::NotAllowed(format!("a reference to {}", progress::TABLE)));
         }
-        // An ALTER TABLE is allowed: SQLite itself reads such tables then, to check the rows.
-        if self.replicated && info.reads_node_local && !info.readonly && !info.alters_table {
+        // ALTER TABLE and VACUUM are allowed: SQLite itself reads such tables then.
+        let writes = !info.readonly && !info.alters_table && !info.outside_transaction;
+        if self.replicated && info.reads_node_local && writes {
             let what = self.recorder.node_local().unwrap_or_default();
             return Err(Failure::NotAllowed(format!("{what} in a statement that writes")));
         }
