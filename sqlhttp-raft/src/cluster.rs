@@ -150,8 +150,8 @@ impl Node {
     }
 
     /// Asks the cluster of which the nodes at `targets` (`host:port`) are members to add this node. Tries each target
-    /// once, and follows it to its leader. Returns when the leader has added this node; this node becomes a voter later,
-    /// when it has caught up. If this node is a member already, the leader updates its address.
+    /// once, and follows it to its leader. Returns when the leader has added this node; this node becomes a voter
+    /// later, when it has caught up. If this node is a member already, the leader updates its address.
     ///
     /// # Errors
     /// [`ClusterError::Refused`] and [`ClusterError::Unauthorized`] of the last target that has responded; otherwise
@@ -233,7 +233,8 @@ impl Node {
         .await
     }
 
-    /// Calls `change` with the Raft id of the leader. If there is no leader, or it is not ready, waits for a short time.
+    /// Calls `change` with the Raft id of the leader. If there is no leader, or it is not ready, waits for a short
+    /// time.
     ///
     /// `change` returns a boxed future: the compiler cannot prove that the future of an async closure is `Send`.
     async fn change_cluster<'a>(

@@ -1,8 +1,8 @@
 //! The identity of a node: the file `node.json` in its directory.
 //!
-//! Each directory has its own Raft id. A node whose disk was wiped therefore cannot speak as its former self, and cannot
-//! vote twice in a term (section 3.8 of the Raft dissertation: a server that loses its persistent state must not rejoin
-//! with its old identity).
+//! Each directory has its own Raft id. A node whose disk was wiped therefore cannot speak as its former self, and
+//! cannot vote twice in a term (section 3.8 of the Raft dissertation: a server that loses its persistent state must not
+//! rejoin with its old identity).
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -61,8 +61,8 @@ pub(crate) enum DirectoryState {
 }
 
 impl Identity {
-    /// Reads `node.json`. If the file does not exist, chooses an identity and writes it durably. `log` is the identity of
-    /// the Raft log in the directory.
+    /// Reads `node.json`. If the file does not exist, chooses an identity and writes it durably. `log` is the identity
+    /// of the Raft log in the directory.
     ///
     /// # Errors
     /// The file cannot be read or written, does not contain an identity, or belongs to another log; or the file is
@@ -110,8 +110,8 @@ impl Identity {
         self.lock().cluster
     }
 
-    /// Records durably that this node belongs to another cluster than before, because the cluster was recovered from the
-    /// loss of its quorum.
+    /// Records durably that this node belongs to another cluster than before, because the cluster was recovered from
+    /// the loss of its quorum.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -209,8 +209,8 @@ fn write(file: &Path, record: Record) -> io::Result<()> {
     write_durably(file, &serde_json::to_vec_pretty(&contents).map_err(io::Error::other)?)
 }
 
-/// Replaces the contents of a file. When this function returns, the new contents are durable; a crash before that leaves
-/// either the old contents or the new ones.
+/// Replaces the contents of a file. When this function returns, the new contents are durable; a crash before that
+/// leaves either the old contents or the new ones.
 ///
 /// # Errors
 /// A file operation failed.

@@ -138,9 +138,9 @@ impl Leadership {
         self.database.progress().index
     }
 
-    /// Returns whether this node is leader, has applied every entry that was acknowledged before, and has been confirmed
-    /// by a quorum within its lease. A leader that is cut off from the quorum therefore stops serving reads before
-    /// another leader can acknowledge a write.
+    /// Returns whether this node is leader, has applied every entry that was acknowledged before, and has been
+    /// confirmed by a quorum within its lease. A leader that is cut off from the quorum therefore stops serving reads
+    /// before another leader can acknowledge a write.
     pub(crate) fn is_ready(&self) -> bool {
         *self.ready_term.borrow() != 0 && self.holds_lease()
     }

@@ -90,8 +90,8 @@ pub(crate) fn remove_old_uploads(directory: &Path) -> io::Result<()> {
 
 impl Node {
     /// Replaces all content of the database with that of a database file, on every node at the same index of the Raft
-    /// log. Checks the file first, and removes it once it has been read. A node that is not leader sends the file to the
-    /// leader. Returns the index.
+    /// log. Checks the file first, and removes it once it has been read. A node that is not leader sends the file to
+    /// the leader. Returns the index.
     ///
     /// # Errors
     /// * [`Error::Sqlite`]: the file is not a valid database; or this node is the only voter, and its disk has no space

@@ -44,9 +44,9 @@ impl Node {
         result.map(|()| true)
     }
 
-    /// Returns the index up to which entries may be purged from the Raft log after a periodic snapshot. The last entries
-    /// stay: a number of entries, and in a cluster of several nodes also a number of bytes, so that a follower that was
-    /// away for a minute receives entries instead of the whole database.
+    /// Returns the index up to which entries may be purged from the Raft log after a periodic snapshot. The last
+    /// entries stay: a number of entries, and in a cluster of several nodes also a number of bytes, so that a follower
+    /// that was away for a minute receives entries instead of the whole database.
     fn purgeable(&self) -> u64 {
         let applied = self.inner.database.progress().index;
         let upto = applied.saturating_sub(self.inner.options.snapshots.trailing());

@@ -46,8 +46,8 @@ pub(crate) struct JoinCall {
     pub(crate) settings: SharedSettings,
 }
 
-/// The settings that must be the same on all nodes. An entry of the Raft log contains those of the leader, but each node
-/// runs reads with its own.
+/// The settings that must be the same on all nodes. An entry of the Raft log contains those of the leader, but each
+/// node runs reads with its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SharedSettings {
     foreign_keys: bool,

@@ -142,8 +142,8 @@ impl Node {
         Ok(())
     }
 
-    /// Checks and installs a snapshot that has been received completely from the leader with this vote. Returns the vote
-    /// of this node.
+    /// Checks and installs a snapshot that has been received completely from the leader with this vote. Returns the
+    /// vote of this node.
     pub(crate) async fn install_received(&self, id: u128, vote: Vote) -> Result<Vote, String> {
         let node = self.clone();
         let checked = tokio::task::spawn_blocking(move || {
@@ -256,7 +256,8 @@ impl Node {
         NodeUser { node: self.clone(), caller }
     }
 
-    /// The index of the last entry that this node knows to be committed, counted from 1. It may not have applied it yet.
+    /// The index of the last entry that this node knows to be committed, counted from 1. It may not have applied it
+    /// yet.
     fn committed_index(&self) -> u64 {
         self.inner.raft.data_metrics().borrow_watched().local_committed.map_or(0, |id| index_of(&id))
     }

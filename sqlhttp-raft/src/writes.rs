@@ -59,8 +59,8 @@ impl Node {
     }
 
     /// Returns how long a request may wait for a leader. A request during an election then succeeds, and a request to a
-    /// node without a quorum fails soon. The only node of a cluster may take longer: it is leader when it has applied its
-    /// log.
+    /// node without a quorum fails soon. The only node of a cluster may take longer: it is leader when it has applied
+    /// its log.
     pub(crate) fn leader_wait(&self, deadline: Deadline) -> LeaderWait {
         let options = &self.inner.options;
         let limit = if self.inner.leadership.is_sole() {

@@ -25,8 +25,8 @@ impl ProtocolName {
         }
     }
 
-    /// Returns the protocol for requests to the database `db`; in rqlite's protocol, reads have the consistency `level`. Returns an error if the protocol cannot send the
-    /// credentials in the requested place.
+    /// Returns the protocol for requests to the database `db`; in rqlite's protocol, reads have the consistency
+    /// `level`. Returns an error if the protocol cannot send the credentials in the requested place.
     pub fn for_database(self, db: &str, auth: &Auth, level: ReadLevel) -> Result<Arc<dyn Protocol>, Error> {
         match self {
             ProtocolName::Ws4sqlite => Ok(Arc::new(Ws4sqlite::new(db, auth))),

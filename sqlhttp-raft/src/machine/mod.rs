@@ -98,8 +98,8 @@ impl StateMachine {
         Err(io::Error::other(format!("the database does not contain its own snapshot at index {wanted}")))
     }
 
-    /// Replaces the database by a snapshot that this node has received. If the process ends before this is complete, the
-    /// next start completes it.
+    /// Replaces the database by a snapshot that this node has received. If the process ends before this is complete,
+    /// the next start completes it.
     async fn install(&self, meta: &SnapshotMeta, file: PathBuf) -> io::Result<()> {
         let (term, index) = meta.last_log_id.map_or((0, 0), |id| (id.leader_id.term, index_of(&id)));
         let progress = loop {

@@ -41,8 +41,8 @@ pub(crate) type Handled = Result<Vec<u8>, String>;
 
 /// Responds to the requests of other nodes.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// Responds to a request of this kind, whose body is `body`. `is_member` is whether the peer and this node belong to
-    /// the same cluster.
+    /// Responds to a request of this kind, whose body is `body`. `is_member` is whether the peer and this node belong
+    /// to the same cluster.
     fn handle(&self, kind: u8, body: Vec<u8>, is_member: bool) -> impl Future<Output = Handled> + Send;
 
     /// Records that the leader with this vote has sent a valid append request.

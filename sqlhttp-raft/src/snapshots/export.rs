@@ -101,8 +101,8 @@ impl Exports {
         self.lock().as_ref().map(|kept| kept.export.clone())
     }
 
-    /// The index up to which entries may be purged from the Raft log: a follower that has received the copy that is kept
-    /// or being made needs the entries after it.
+    /// The index up to which entries may be purged from the Raft log: a follower that has received the copy that is
+    /// kept or being made needs the entries after it.
     pub(crate) fn purgeable_index(&self) -> u64 {
         let kept = self.kept().map_or(u64::MAX, |export| export.progress.index);
         kept.min(self.making_from.load(Ordering::Relaxed))

@@ -64,8 +64,8 @@ impl Receiver {
             return Ok(current.received);
         }
         let file = OpenOptions::new().create(true).truncate(false).write(true).read(true).open(&path)?;
-        // After a crash, only the part that was synced is known to be as it was sent. The last sync may not have returned
-        // before the crash, but the one before it has.
+        // After a crash, only the part that was synced is known to be as it was sent. The last sync may not have
+        // returned before the crash, but the one before it has.
         let found = file.metadata()?.len();
         let synced = (found / SYNC_BYTES).saturating_sub(1) * SYNC_BYTES;
         let received = if found > bytes { 0 } else { synced };

@@ -1,5 +1,5 @@
-//! The file `raft/install.json`, which a follower writes before it installs a snapshot. It remains until the Raft log has
-//! been purged up to the snapshot: until then the log may end before the last entry that the database contains.
+//! The file `raft/install.json`, which a follower writes before it installs a snapshot. It remains until the Raft log
+//! has been purged up to the snapshot: until then the log may end before the last entry that the database contains.
 
 use std::io;
 use std::path::{Path, PathBuf};
