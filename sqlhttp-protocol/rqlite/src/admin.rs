@@ -31,8 +31,12 @@ pub fn decode_leader_target(content_type: Option<&str>, body: &[u8]) -> Result<O
     if content_type != Some("application/json") || body.is_empty() {
         return Ok(None);
     }
-    let target: Target =
-        serde_json::from_slice(body).map_err(|error| Refusal::text(400, format!("invalid JSON: {error}")))?;
+    let refused = |error: serde_json::Error| {
+        // Go's words for a document that ends too early.
+        let why = if error.is_eof() { "unexpected EOF".to_owned() } else { error.to_string() };
+        Refusal::text(400, format!("invalid JSON: {why}"))
+    };
+    let target: Target = serde_json::from_slice(body).map_err(refused)?;
     Ok(target.id.filter(|id| !id.is_empty()))
 }
 
