@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use sqlhttp_core::{Block, Changed, Column, Rows, StepOutcome, ValueRef};
 use sqlhttp_rqlite::status::{
-    AutoVacuum, Cluster, Http, Interface, NEVER, NodeStatus, PRAGMAS, Peers, Process, Progress, Queue, Raft,
+    AutoVacuum, Cluster, Discovery, Http, Interface, NEVER, NodeStatus, PRAGMAS, Peers, Process, Progress, Queue, Raft,
     RaftMember, RaftSettings, Settings, Sqlite, StandaloneStatus, Store, Tls,
 };
 use sqlhttp_rqlite::vars::{Figure, Vars};
@@ -243,16 +243,17 @@ fn details_of_tls() {
 
 #[test]
 fn a_node_that_only_reads() {
-    let mut status = node();
-    let store = status.store.as_mut().unwrap();
+    let mut store = store();
     let raft = &mut store.raft;
     (raft.state, raft.leads, raft.applied_index) = ("Follower", false, 2);
     raft.members = vec![member("n0", "n0:4002", true, true), member("n1", "n1:4002", false, false)];
+    raft.last_contact = Some(Duration::from_millis(15));
     store.progress.snapshot_name = "2-6-1700000000000".to_owned();
-    status.last_backup_time = Some("2026-11-29T13:38:05.000000000Z".to_owned());
+    let last_backup_time = Some("2026-11-29T13:38:05.000000000Z".to_owned());
+    let status = NodeStatus { store: Some(store), last_backup_time, ..node() };
     let raft = part(&status, "store.raft");
-    assert_eq!((&raft["voter"], &raft["num_peers"], &raft["fsm_pending"]), (&false.into(), &1.into(), &1.into()));
-    assert_eq!((&raft["state"], &raft["last_contact"]), (&"Follower".into(), &"never".into()));
+    assert_eq!((&raft["voter"], &raft["num_peers"], &raft["fsm_pending"]), (&false.into(), &0.into(), &1.into()));
+    assert_eq!((&raft["state"], &raft["last_contact"]), (&"Follower".into(), &"15ms".into()));
     let members = "[{Suffrage:Voter ID:n0 Address:n0:4002} {Suffrage:Nonvoter ID:n1 Address:n1:4002}]";
     assert_eq!(raft["latest_configuration"], members);
     assert_eq!(part(&status, "store.leader.node_id"), "n0");
@@ -262,16 +263,42 @@ fn a_node_that_only_reads() {
 
 #[test]
 fn a_node_without_leader_that_has_applied_nothing() {
-    let mut status = node();
-    let store = status.store.as_mut().unwrap();
+    let mut store = store();
     store.raft.members.clear();
+    store.raft.leads = false;
     store.progress = Progress::default();
     store.auto_vacuum = Some(AutoVacuum { last: Some("b".to_owned()), next: "c".to_owned() });
-    let store = part(&status, "store");
+    let store = part(&NodeStatus { store: Some(store), ..node() }, "store");
+    assert_eq!(store["raft"]["last_contact"], "never");
     assert_eq!(store["leader"], serde_json::json!({ "addr": "", "node_id": "" }));
     assert_eq!((&store["fsm_term"], &store["fsm_update_time"]), (&0.into(), &NEVER.into()));
     assert_eq!((&store["ready"], &store["nodes"]), (&false.into(), &Json::Array(Vec::new())));
     assert_eq!(store["auto_vacuum"], serde_json::json!({ "last_vacuum": "b", "next_vacuum_after": "c" }));
+}
+
+#[test]
+fn a_node_that_is_not_open() {
+    let status = NodeStatus { store: None, ..node() };
+    assert_eq!(status.encode(false, "store"), br#"{"open":false}"#);
+}
+
+#[test]
+fn a_node_that_searches_for_others_between_encrypted_nodes() {
+    let discovery = Discovery {
+        name: "db.local".to_owned(),
+        port: 4002,
+        last_contact: Some("2026-11-29T13:38:05.000000000Z".to_owned()),
+        last_addresses: vec!["10.0.0.1:4002".to_owned()],
+        last_error: None,
+    };
+    let found = NodeStatus { discovery: Some(discovery.clone()), node_tls: true, ..node() };
+    let disco = r#"{"last_addresses":["10.0.0.1:4002"],"last_contact":"2026-11-29T13:38:05.000000000Z","mode":"dns","name":"db.local","port":4002}"#;
+    assert_eq!(String::from_utf8(found.encode(false, "disco")).unwrap(), disco);
+    assert_eq!(part(&found, "mux.tls"), "enabled");
+    let failed = Discovery { last_contact: None, last_error: Some("no such host".to_owned()), ..discovery };
+    let failed = NodeStatus { discovery: Some(failed), ..node() };
+    let disco = r#"{"last_error":"no such host","mode":"dns","name":"db.local","port":4002}"#;
+    assert_eq!(String::from_utf8(failed.encode(false, "disco")).unwrap(), disco);
 }
 
 #[test]
