@@ -22,9 +22,7 @@ pub(crate) async fn answer(
     body: &mut Option<Incoming>,
 ) -> Result<HttpResponse, EarlyResponse> {
     let (endpoint, started) = (Endpoint::Queue, Instant::now());
-    if !params.noleader {
-        require_leader(exchange)?;
-    }
+    require_open(exchange)?;
     let call = statements::read_call(exchange, endpoint, &params, body).await?;
     let (batch, shape) = call.into_batch(endpoint, &params).map_err(refused)?;
     let identity = &exchange.context.identity;
@@ -60,10 +58,9 @@ pub(crate) async fn answer(
     Ok(from_protocol(encode_queued(number, &context.shape, &context.trailer(0))))
 }
 
-/// Refuses a queued write if no leader is known. Like rqlite, does not wait for one.
-fn require_leader(exchange: &Exchange<'_>) -> Result<(), EarlyResponse> {
-    let Some(replication) = &exchange.database.replication else { return Ok(()) };
-    if replication.is_leader() || replication.leader_address().is_some() {
+/// Refuses a queued write while the node is not open. Once it is open, the queue waits for a leader, as other writes do.
+fn require_open(exchange: &Exchange<'_>) -> Result<(), EarlyResponse> {
+    if exchange.database.replication.as_ref().is_none_or(|replication| replication.is_open()) {
         return Ok(());
     }
     let counters = &exchange.context.counters;
