@@ -92,7 +92,9 @@ fn the_members_are_described_by_each_node() {
     let nodes = cluster.server(leader).get("/nodes?nonvoters").json();
     let node = &nodes[format!("n{}", killed + 1)];
     assert_eq!((&node["reachable"], &node["version"]), (&json!(false), &json!("")), "{node}");
-    assert!(node["error"].is_string() && node["api_addr"].is_null() && node["time"].is_null(), "{node}");
+    let error = format!("dial tcp {}: connect: connection refused", cluster.node(killed).raft_address());
+    assert_eq!(node["error"], json!(error));
+    assert!(node["api_addr"].is_null() && node["time"].is_null(), "{node}");
 }
 
 #[test]
@@ -175,6 +177,7 @@ fn without_a_quorum_nothing_is_acknowledged() {
     assert_eq!(server.get("/nodes").status, 200);
     assert_eq!(server.get("/status?key=store.leader").json(), json!({ "addr": "", "node_id": "" }));
     assert_eq!(server.db_query_at("/db/query?level=none", "SELECT count(*) FROM t"), json!([[0]]));
+    assert_ne!(server.get("/status?key=store.raft.state").json(), "Leader");
     let stale = server.post_json("/db/query?level=none&freshness=1ms", json!(["SELECT 1"]));
     assert_eq!(stale.json(), json!({ "results": [], "error": "stale read" }));
     cluster.restart(follower);

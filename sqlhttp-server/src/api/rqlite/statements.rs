@@ -42,7 +42,7 @@ pub(crate) async fn answer(
     redirect_to_leader(exchange, endpoint, &params).await?;
     let is_stale = is_stale(exchange, &params);
     let outcome = run(exchange, endpoint, batch, &params).await;
-    if is_stale && outcome.as_ref().is_ok_and(only_reads) {
+    if is_stale && (endpoint == Endpoint::Query || outcome.as_ref().is_ok_and(only_reads)) {
         let trailer = Trailer { elapsed: started.elapsed(), raft_index: 0 };
         return Ok(from_protocol(encode_top_level_error("stale read", &shape, &trailer)));
     }

@@ -58,12 +58,19 @@ pub(crate) async fn peer_info(node: &Node, raft_address: &str, params: &Params) 
         loop {
             match node.peer_info(raft_address, params.timeout).await {
                 Err(_) if retries_left > 0 => retries_left -= 1,
-                result => return result.map_err(|error| error.to_string()),
+                result => return result.map_err(|error| dial_error(&error, raft_address)),
             }
         }
     };
     let responded = tokio::time::timeout(params.timeout, requests).await;
     responded.unwrap_or_else(|_| Err("timeout waiting for node to respond".to_owned()))
+}
+
+/// Returns the error message for a node that cannot be reached, in Go's words if it refuses the connection.
+fn dial_error(error: &ClusterError, raft_address: &str) -> String {
+    let text = error.to_string();
+    let refused = text.contains("Connection refused");
+    if refused { format!("dial tcp {raft_address}: connect: connection refused") } else { text }
 }
 
 /// Handles `POST /leader`: transfers the leadership. Without `wait`, the response does not depend on the result.

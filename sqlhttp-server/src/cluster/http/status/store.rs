@@ -61,9 +61,12 @@ fn progress(status: &NodeStatus, ready: bool, directory_bytes: u64) -> Progress 
 }
 
 fn raft(config: &ClusterConfig, status: &NodeStatus) -> Raft {
+    // A leader that has lost contact with the quorum does not count as one, although it has not learned of another yet.
+    let leads = status.role == Role::Leader && status.leader().is_some();
+    let role = if status.role == Role::Leader && !leads { Role::Follower } else { status.role };
     Raft {
-        state: status.role.name(),
-        leads: status.role == Role::Leader,
+        state: role.name(),
+        leads,
         last_contact: status.last_contact,
         term: status.term,
         commit_index: status.commit_index,
@@ -133,6 +136,14 @@ mod tests {
         assert_eq!(raft.settings.heartbeat_timeout, Duration::from_secs(1));
         let leader = raft.members.iter().find(|member| member.leader).unwrap();
         assert_eq!((leader.id.as_str(), leader.addr.as_str(), leader.voter), ("n1", "127.0.0.1:4002", true));
+    }
+
+    #[test]
+    fn a_leader_without_a_quorum_is_shown_as_a_follower() {
+        let mut status = status();
+        status.members.iter_mut().for_each(|member| member.leader = false);
+        let raft = raft(&config(&[]), &status);
+        assert_eq!((raft.state, raft.leads), ("Follower", false));
     }
 
     #[test]
