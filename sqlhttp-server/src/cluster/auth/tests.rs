@@ -23,7 +23,9 @@ async fn may(store: &CredentialStore, who: &str, needed: &[Permission]) -> bool 
     let credentials = who
         .split_once(':')
         .map(|(username, password)| BasicCredentials { username: username.to_owned(), password: password.to_owned() });
-    store.access(credentials.as_ref(), needed).await == Access::Granted
+    let access = store.access(credentials.as_ref(), needed).await;
+    assert_eq!(store.access_blocking(credentials.as_ref(), needed), access == Access::Granted, "{who}");
+    access == Access::Granted
 }
 
 use Permission::{All, Execute, JoinReadOnly, JoinReadReplica, LeaderOps, Query, Ready, Status};
