@@ -54,6 +54,9 @@ impl Timing {
     }
 }
 
+/// How long a forwarded request waits for the response of a node that is leader no more. If the leadership was
+/// transferred, the next leader commits the entries of the former one, which then responds.
+const REPLACED_GRACE: Duration = Duration::from_secs(1);
 /// The interval at which a forwarded request checks whether its leader is still in contact.
 const SILENCE_CHECK: Duration = Duration::from_secs(1);
 
@@ -174,8 +177,8 @@ impl Leadership {
         leader.filter(|leader| *leader != self.own_id() && in_contact)
     }
 
-    /// Waits until another node than the one with the Raft id `leader` has become leader, or until this node has had no
-    /// contact with that leader for the time `patience`.
+    /// Waits until another node than the one with the Raft id `leader` has been leader for a short time, or until this
+    /// node has had no contact with that leader for the time `patience`.
     pub(crate) async fn lost(&self, leader: u64, patience: Duration) {
         let silence = async {
             let mut in_contact = Instant::now();
@@ -186,8 +189,12 @@ impl Leadership {
                 }
             }
         };
+        let replaced = async {
+            self.replaced(leader).await;
+            tokio::time::sleep(REPLACED_GRACE).await;
+        };
         tokio::select! {
-            () = self.replaced(leader) => {}
+            () = replaced => {}
             () = silence => {}
         }
     }
