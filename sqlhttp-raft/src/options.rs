@@ -69,7 +69,7 @@ pub enum Formation {
     /// The node creates a cluster, of which it is the only member.
     #[default]
     Create,
-    /// The node waits until it is added to a cluster ([`crate::Node::join`], [`crate::Node::notify`]).
+    /// The node waits until it is added to a cluster ([`crate::Node::join`], [`crate::Node::bootstrap`]).
     Await,
 }
 
