@@ -170,6 +170,7 @@ fn text(value: ValueRef<'_>) -> String {
 }
 
 fn copy_log(from: &Path, to: &Path) {
+    fs::copy(from.join("node.json"), to.join("node.json")).unwrap();
     let (from, to) = (from.join("raft/log"), to.join("raft/log"));
     fs::create_dir_all(&to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

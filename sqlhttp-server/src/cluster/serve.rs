@@ -110,6 +110,8 @@ async fn until_stopped(
     shutdown::exit_after(stop::prepare_timeout(&cluster.config) + SHUTDOWN_TIMEOUT + CLOSE_TIMEOUT);
     let Some(node) = cluster.node() else { return Ok(()) };
     app.transport().stop();
+    // A node that leaves its cluster must not join it again.
+    start.end().await;
     stop::prepare(node, &cluster.config, cluster.auth.as_deref()).await
 }
 

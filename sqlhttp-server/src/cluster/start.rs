@@ -26,7 +26,8 @@ use crate::process::tls::peers::PeerTls;
 
 /// The start of the node, which runs beside the HTTP server.
 pub(crate) struct Start {
-    task: JoinHandle<()>,
+    /// `None` once the task has ended.
+    task: Option<JoinHandle<()>>,
     /// Receives the last message of the process if the start has failed.
     failure: oneshot::Receiver<String>,
     stopping: CancellationToken,
@@ -56,7 +57,7 @@ impl Start {
                 let _ = sender.send(why);
             }
         });
-        Start { task, failure, stopping }
+        Start { task: Some(task), failure, stopping }
     }
 
     /// Waits until the start has failed, and returns the last message of the process. Never returns if the start
@@ -69,10 +70,12 @@ impl Start {
     }
 
     /// Ends the start: waits until the node is open or could not be opened, and gives up making it a member.
-    pub(crate) async fn end(self) {
+    pub(crate) async fn end(&mut self) {
         self.stopping.cancel();
-        // The task fails only if it has panicked.
-        let _ = self.task.await;
+        if let Some(task) = self.task.take() {
+            // The task fails only if it has panicked.
+            let _ = task.await;
+        }
     }
 }
 

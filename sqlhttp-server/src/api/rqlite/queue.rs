@@ -58,7 +58,8 @@ pub(crate) async fn answer(
     Ok(from_protocol(encode_queued(number, &context.shape, &context.trailer(0))))
 }
 
-/// Refuses a queued write while the node is not open. Once it is open, the queue waits for a leader, as other writes do.
+/// Refuses a queued write while the node is not open. Once it is open, the queue waits for a leader, as other writes
+/// do.
 fn require_open(exchange: &Exchange<'_>) -> Result<(), EarlyResponse> {
     if exchange.database.replication.as_ref().is_none_or(|replication| replication.is_open()) {
         return Ok(());
