@@ -6,8 +6,7 @@
 //! 2. It sends the file in chunks ([`send`]). The follower appends them to a file of its own ([`Receiver`]) and syncs
 //!    it regularly. A transfer that was interrupted, also by a crash of the follower, continues where it ended.
 //! 3. The follower checks the file, records durably that it is going to install it ([`InstallRecord`]), and replaces
-//! its
-//!    database file. A start after a crash in between completes the installation.
+//!    its database file. A start after a crash in between completes the installation.
 
 mod export;
 mod receive;
