@@ -38,12 +38,12 @@ impl Timing {
 
     /// The minimum of the randomized election timeout (section 3.4 of the Raft dissertation).
     pub(crate) fn election_min(self) -> Duration {
-        self.heartbeat_timeout * 3 / 10
+        self.heartbeat_timeout / 4
     }
 
     /// The maximum of the randomized election timeout. It is also the lease of a leader: followers grant no vote within
     /// this time after the last message of the leader (section 4.2.3 of the Raft dissertation). A follower therefore
-    /// starts an election after 0.8 to 1.0 heartbeat timeouts.
+    /// starts an election after 0.75 to 1.0 heartbeat timeouts.
     pub(crate) fn lease(self) -> Duration {
         self.heartbeat_timeout / 2
     }

@@ -12,7 +12,7 @@ use crate::node::Node;
 
 /// The minimum of the time that a request waits for a leader if the cluster has several nodes. An election takes about
 /// one heartbeat timeout, but longer on a machine under load.
-const LEADER_WAIT_MIN: Duration = Duration::from_secs(3);
+const LEADER_WAIT_MIN: Duration = Duration::from_secs(5);
 /// The interval at which a request looks for a leader while there is none.
 pub(crate) const LEADER_POLL: Duration = Duration::from_millis(5);
 /// The time that a forwarded request without a deadline may take at the leader. The leader limits the steps of a write,
