@@ -206,11 +206,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts this number of voters, each with these flags, and waits until all are ready.
+    /// Starts this number of voters, each with these flags, and waits until all are ready and vote. A node that joins is
+    /// ready before it votes.
     pub fn start(count: usize, flags: &[&str]) -> Cluster {
         let mut cluster = Cluster { nodes: Vec::new(), servers: Vec::new(), dir: temp_dir() };
         for _ in 0..count {
-            cluster.add(flags);
+            let index = cluster.add(flags);
+            super::eventually("the node votes", || {
+                let status = cluster.server(index).get("/status?key=store.raft");
+                // With an auth file, the status may need credentials.
+                status.status == 401 || status.json()["voter"] == true
+            });
         }
         cluster
     }
