@@ -46,7 +46,7 @@ struct FileContents {
     log_id: String,
 }
 
-/// What the directory of a node contains when it is started.
+/// The state of the directory of a node at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DirectoryState {
     /// A Raft log with entries, and `node.json`.

@@ -47,7 +47,7 @@
 //!
 //! # The life of a read
 //!
-//! 1. `Node::read_for` decides from the consistency level and the role of the node what the read waits for.
+//! 1. `Node::read_for` selects the wait of the read by its consistency level and the role of the node.
 //! 2. `ReadIndexes::next` returns the read index of a round that the read shares with others. A follower asks the
 //!    leader for it, which confirms its leadership.
 //! 3. When this node has applied the log up to the read index, the read runs on the local database.

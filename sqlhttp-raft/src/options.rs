@@ -30,7 +30,7 @@ pub struct NodeOptions {
     pub heartbeat_timeout: Duration,
     /// Whether this node never votes (a read replica).
     pub non_voter: bool,
-    /// Determines what a node with an empty directory does.
+    /// Selects between creating a cluster and waiting for one, for a node with an empty directory.
     pub formation: Formation,
     /// The socket on which this node accepts the connections of other nodes. Without it, no other node can reach this
     /// one.
@@ -62,7 +62,7 @@ pub struct NodeOptions {
     pub observer: Arc<dyn Observer>,
 }
 
-/// Determines what a node with an empty directory does. A node whose directory is not empty continues as the member
+/// The start of a node with an empty directory. A node whose directory is not empty continues as the member
 /// that it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Formation {

@@ -1,5 +1,5 @@
-//! The path of a read. Every node runs reads on its own database; the consistency level determines what the node waits
-//! for first.
+//! The path of a read. Every node runs reads on its own database; the consistency level determines the wait
+//! before it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -169,7 +169,7 @@ impl Node {
         }
     }
 
-    /// Waits for what a read of this level needs.
+    /// Waits until a read of this level may run on the database of this node.
     async fn prepare_read(&self, caller: &Caller, level: ReadLevel, deadline: Deadline) -> Result<ReadAt, Error> {
         self.authorize_at_leader(caller, deadline).await?;
         match level {

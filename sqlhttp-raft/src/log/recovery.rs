@@ -76,8 +76,8 @@ impl Scan {
         self.reader.memory().state.purged
     }
 
-    /// Returns what is wrong if the log does not contain the last entry that the database has applied, and has not
-    /// purged exactly up to it.
+    /// Returns a description of the contradiction if the log neither contains the last entry that the database has
+    /// applied, nor has been purged exactly up to it.
     ///
     /// # Errors
     /// [`LogError::Behind`]: entries after `applied` have been purged.

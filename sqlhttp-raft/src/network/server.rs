@@ -268,12 +268,11 @@ async fn respond(service: &impl Service, frame: Frame, is_member: bool) -> Vec<u
         }),
         Err(why) => push_refusal(&mut out, id, &why),
     };
-    if let Err(error) = pushed {
+    if pushed.is_err() {
         // The response is too long. The request may have had an effect, so this must not be a refusal; the peer does
         // not accept an empty response.
         out.clear();
         let _ = frame::push(&mut out, RESPONSE, id, |_| Ok(()));
-        let _ = error;
     }
     out
 }

@@ -24,8 +24,8 @@ pub(crate) fn export(shared: &SharedState, to: &Path, cancel: &Cancel) -> Result
     backup::run(shared, to, cancel, detach)
 }
 
-/// Removes from a copy what concerns only this node. Returns the position that the copy contains. The caller syncs the
-/// copy.
+/// Clears the parts of the position that apply only to this node (`log`, `decision_index`) in a copy. Returns the
+/// position that the copy contains. The caller syncs the copy.
 fn detach(copy: &Path) -> Result<Progress, Error> {
     let failed = |error: SqlError| engine_error("export", error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -11,7 +11,8 @@
 //! 4. The directory is synced.
 //!
 //! Without step 2, a power cut could undo the removals but not the rename. With it, the rename happens only after the
-//! removals are durable. The rename also removes the name of the snapshot, so that name says what a crash has left:
+//! removals are durable. The rename also removes the name of the snapshot. After a crash, [`finish`] decides by that
+//! name which steps remain:
 //!
 //! | crash | snapshot | files beside the database | [`finish`] |
 //! |---|---|---|---|

@@ -73,7 +73,8 @@ impl Table {
         Ok(())
     }
 
-    /// Checks what the running statement has written. `is_given` returns whether the statement contains a number.
+    /// Checks the rows that the running statement has written. `is_given` returns whether the statement contains a
+    /// number.
     pub(super) fn check_statement(
         &self,
         connection: &Connection,

@@ -50,7 +50,7 @@ pub(crate) fn run(session: Session, shared: &SharedState) {
 }
 
 impl Writer<'_> {
-    /// Runs what was gathered from the queue. Returns the writer, or `None` if the database is poisoned and has no
+    /// Runs the tasks gathered from the queue. Returns the writer, or `None` if the database is poisoned and has no
     /// connection for the writer any more.
     fn run(mut self, gathered: Gathered) -> Option<Self> {
         match gathered {

@@ -1,4 +1,4 @@
-//! Serialization of rows. What is deserialized may come from another machine, so it is checked.
+//! Serialization of rows. Serialized rows may come from another machine, so deserialization checks them.
 
 use std::fmt;
 use std::sync::Arc;

@@ -29,8 +29,8 @@ enum Way {
     Bootstrap,
 }
 
-/// Returns what a node does whose directory contains no state: it creates a cluster of one node, unless it has to find
-/// other nodes first. A read replica never creates a cluster.
+/// The formation for a node with an empty directory. It creates a cluster of one node, unless its flags name other
+/// nodes or a discovery. A read replica never creates a cluster.
 pub(crate) fn of_new_node(config: &FormationConfig) -> Formation {
     let is_alone = config.join.is_empty() && config.discovery.is_none();
     if is_alone && !config.non_voter { Formation::Create } else { Formation::Await }
