@@ -206,8 +206,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts this number of voters, each with these flags, and waits until all are ready and vote. A node that joins is
-    /// ready before it votes.
+    /// Starts this number of voters, each with these flags, and waits until all are ready and vote. A node that joins
+    /// is ready before it votes.
     pub fn start(count: usize, flags: &[&str]) -> Cluster {
         let mut cluster = Cluster { nodes: Vec::new(), servers: Vec::new(), dir: temp_dir() };
         for _ in 0..count {
