@@ -62,6 +62,8 @@ impl Session {
         };
         let mut info = self.recorder.info(&statement);
         info.lists_schema &= !lists_nothing;
+        // Otherwise the effect of a later VACUUM would depend on whether this node has been restarted meanwhile.
+        info.changes_connection |= info.sets_auto_vacuum && self.replicated;
         if author == Author::Client {
             self.check_policy(&info, &sql.to_bytes()[..compiled.consumed])?;
         }

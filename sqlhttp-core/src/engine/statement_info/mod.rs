@@ -30,6 +30,8 @@ pub(crate) struct StatementInfo {
     pub(crate) reads_last_insert_rowid: bool,
     /// The statement changes the state of the connection: a setting, an attached file, a temporary table.
     pub(crate) changes_connection: bool,
+    /// The statement sets `PRAGMA auto_vacuum`, which takes effect when the connection runs VACUUM.
+    pub(crate) sets_auto_vacuum: bool,
     /// The statement (VACUUM) can run only outside a transaction.
     pub(crate) outside_transaction: bool,
     /// The statement's effect depends on the order in which this connection loaded the schema (ANALYZE, `PRAGMA
