@@ -62,6 +62,11 @@ impl Table {
         }
     }
 
+    /// Whether the running statement has inserted rowids that SQLite may have chosen.
+    pub(super) fn has_inserted(&self) -> bool {
+        !self.inserted.is_empty()
+    }
+
     pub(super) fn begin_statement(&mut self, connection: &Connection) -> Result<(), SqlError> {
         self.gets_largest = false;
         self.inserted.clear();

@@ -223,7 +223,7 @@ impl Session {
     ///
     /// # Errors
     /// The policy forbids the statement. The caller must undo its effects.
-    pub(crate) fn recheck_policy(&self, info: &StatementInfo) -> Result<(), Failure> {
+    pub(super) fn recheck_policy(&self, info: &StatementInfo) -> Result<(), Failure> {
         let reads_node_local = self.recorder.node_local().is_some();
         self.check_policy(&StatementInfo { reads_node_local, ..*info }, b"")
     }
