@@ -1,5 +1,6 @@
-//! A database that is rebuilt from its log is identical, row for row, at any time, in any time zone, however the entries
-//! of the log are grouped, with restarts between them, and from a copy of the database that was taken in the middle.
+//! A database that is rebuilt from its log is identical, row for row, at any time, in any time zone, however the
+//! entries of the log are grouped, with restarts between them, and from a copy of the database that was taken in the
+//! middle.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;

@@ -331,8 +331,8 @@ impl Writer<'_> {
     }
 
     /// Gives the next step of a batch the state of a new connection: no temporary tables, no settings, nothing that
-    /// `changes()` or `last_insert_rowid()` could report. If the process ends between two steps, the next step runs on a
-    /// new connection. Only the setting of foreign keys stays ([`Writer::restore_settings`]).
+    /// `changes()` or `last_insert_rowid()` could report. If the process ends between two steps, the next step runs on
+    /// a new connection. Only the setting of foreign keys stays ([`Writer::restore_settings`]).
     fn renew_session_for_step(&mut self, item: &WorkItem<'_>) -> Result<(), ApplyError> {
         let foreign_keys = self.session.enforces_foreign_keys();
         self.renew_session().map_err(ApplyError::during("open connection"))?;

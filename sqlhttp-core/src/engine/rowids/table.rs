@@ -169,13 +169,14 @@ fn rowid_name(connection: &Connection, database: &CStr, table: &CStr) -> Result<
     Ok(ROWID_NAMES.into_iter().find(|name| !columns.iter().any(|column| column == name)))
 }
 
-/// Returns whether a table contains the largest rowid. `false` if the table does not exist or has no rowids.
+/// Returns whether a table contains the largest rowid. `false` if the table does not exist, has no rowids, or is
+/// damaged where the largest rowid would be: an insert without a given rowid reads the same pages, and fails.
 fn contains_largest(connection: &Connection, database: &CStr, table: &CStr, rowid: &str) -> Result<bool, SqlError> {
     let (database, table) = (database.to_string_lossy(), table.to_string_lossy().replace('"', "\"\""));
     let sql = format!("SELECT 1 FROM {database}.\"{table}\" WHERE {rowid} = {LARGEST}");
     let found = connection.prepare_cached(&sql).and_then(|mut rows| rows.exists([])).map_err(sql_error);
     match found {
-        Err(error) if error.code == ffi::SQLITE_ERROR => Ok(false),
+        Err(error) if error.code == ffi::SQLITE_ERROR || error.primary_code() == ffi::SQLITE_CORRUPT => Ok(false),
         found => found,
     }
 }

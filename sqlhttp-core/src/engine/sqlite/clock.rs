@@ -30,8 +30,8 @@ thread_local! {
     static SEED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A guard that makes SQLite on this thread take the time and random numbers from a stamp, and use a time zone for local
-/// times. Dropping the guard restores the previous time, random numbers and time zone.
+/// A guard that makes SQLite on this thread take the time and random numbers from a stamp, and use a time zone for
+/// local times. Dropping the guard restores the previous time, random numbers and time zone.
 pub(crate) struct Stamped {
     outer: (Option<i64>, u64, u64),
     outer_zone: TimeZone,

@@ -1,9 +1,9 @@
-//! Replaces the C library's conversion to local time, so that the modifiers `localtime` and `utc` refer to the time zone
-//! of the batch that runs on the calling thread.
+//! Replaces the C library's conversion to local time, so that the modifiers `localtime` and `utc` refer to the time
+//! zone of the batch that runs on the calling thread.
 //!
 //! SQLite has a function pointer for this conversion that its own tests use (`SQLITE_TESTCTRL_LOCALTIME_FAULT` with the
-//! value 2: `sqlite3_test_control` in SQLite's `main.c`). The pointer is one for the whole process. Outside a batch, and
-//! for databases with the time zone of the process, the replacement calls the C library.
+//! value 2: `sqlite3_test_control` in SQLite's `main.c`). The pointer is one for the whole process. Outside a batch,
+//! and for databases with the time zone of the process, the replacement calls the C library.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};

@@ -13,7 +13,8 @@ use crate::engine::schema_view;
 use crate::engine::sqlite::program;
 use crate::model::TransactionKeyword;
 
-/// A record of the actions that SQLite has passed to the authorizer since the last [`super::AuthorizerRecorder::begin`].
+/// A record of the actions that SQLite has passed to the authorizer since the last call of
+/// [`super::AuthorizerRecorder::begin`].
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) author: Author,
