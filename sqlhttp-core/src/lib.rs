@@ -65,8 +65,8 @@
 //!   is open.
 //! * If the largest rowid (2^63-1) is in use, SQLite picks a free one with its own random generator, not with the
 //!   stamp's seed. In a database that applies a log, such an insert is refused.
-//! * `'localtime'` depends on the time zone of the process, unless [`Options::time_zone`] is set or the database applies
-//!   a log.
+//! * `'localtime'` depends on the time zone of the process, unless [`Options::time_zone`] is set or the database
+//!   applies a log.
 
 #[cfg(feature = "engine")]
 pub mod engine;

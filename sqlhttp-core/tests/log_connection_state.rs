@@ -1,5 +1,5 @@
-//! Replicas that apply the same log have the same content, although their connections differ in age: nothing that a batch
-//! leaves in a connection affects another batch, and nothing that is lost with a connection is missed.
+//! Replicas that apply the same log have the same content, although their connections differ in age: the state that a
+//! batch leaves in a connection does not affect another batch.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
 
 mod common;
