@@ -5,17 +5,14 @@
 mod common;
 mod replicas;
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::{TestDir, rows};
 use replicas::{
-    STEPS_MAX, Way, apply, assert_accepted, assert_each_refused, assert_refused, bound, close, content, each, failures,
-    log_of, open, open_with, replicate, run,
+    apply, assert_accepted, assert_each_refused, assert_refused, bound, close, content, each, failures, log_of, open,
+    open_with, replicate,
 };
-use rusqlite::Connection;
-use sqlhttp_core::{Batch, Bindings, Conditions, LogEntry, LogWork, Options, Step, StepOutcome, Value};
+use sqlhttp_core::{Batch, Bindings, Conditions, Options, Value};
 
 /// Statements that write a value of the node, which an SQL expression computes.
 fn writes_of(expression: &str) -> Vec<Vec<String>> {
@@ -159,64 +156,6 @@ fn column_names_that_sqlite_chooses_at_random_are_refused() {
     }
 }
 
-/// Each step of a batch with VACUUM is committed by itself, so a copy or a restart may divide the batch.
-#[test]
-fn steps_around_a_vacuum_share_no_state_of_the_connection() {
-    let setup =
-        each(&["CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE CHECK (v < 100)); CREATE TABLE log(a, b, c); \
-                        CREATE TABLE child(p REFERENCES t(id))"]);
-    let counts = "INSERT INTO log VALUES (changes(), total_changes(), last_insert_rowid())";
-    for steps in [
-        vec!["INSERT INTO t(v) VALUES (1), (2)", "VACUUM", counts],
-        vec!["INSERT INTO t(v) VALUES (1), (2)", counts, "VACUUM", counts],
-        vec!["PRAGMA ignore_check_constraints = ON", "VACUUM", "INSERT INTO t(v) VALUES (200)"],
-        vec!["VACUUM", "INSERT INTO t(v) VALUES (200)", "PRAGMA ignore_check_constraints = ON"],
-        vec!["CREATE TEMP TABLE x AS SELECT 1 AS a", "VACUUM", "INSERT INTO t(v) SELECT a FROM x"],
-        vec!["INSERT INTO t(v) VALUES (1)", "VACUUM", "INSERT OR ROLLBACK INTO t(v) VALUES (2), (1)", counts],
-        vec!["PRAGMA foreign_keys = OFF", "VACUUM", "INSERT INTO child VALUES (5)", "INSERT INTO child VALUES (6)"],
-        vec!["VACUUM", "INSERT INTO child VALUES (5)", "PRAGMA foreign_keys = OFF", "INSERT INTO child VALUES (6)"],
-    ] {
-        let batches = [setup.clone(), each(&steps), each(&[counts])];
-        replicate(&batches);
-        let entries = log_of(&batches);
-        let dir = TestDir::new();
-        let (whole, outcomes) = run(&dir, Way::AtOnce, &entries);
-        for divide_at in 1..steps.len() {
-            let file = dir.path(&format!("divided{divide_at}"));
-            let found = run_divided(&file, &entries, divide_at);
-            let last = outcomes[1].steps.len() - found.len();
-            assert_eq!(format!("{:?}", &outcomes[1].steps[last..]), format!("{found:?}"), "{steps:?} at {divide_at}");
-            let database = open(&file);
-            apply(&database, &entries);
-            assert_eq!(content(&database), content(&whole), "{steps:?} at {divide_at}");
-        }
-    }
-}
-
-/// Applies the first two entries, but stops the second one before one of its steps and continues on a new connection,
-/// as after a crash. Returns the results of the steps after that.
-fn run_divided(file: &Path, entries: &[LogEntry], divide_at: usize) -> Vec<StepOutcome> {
-    let database = open(file);
-    apply(&database, &entries[..1]);
-    let LogWork::Batch { batch, .. } = &entries[1].work[0] else { panic!("not a batch") };
-    let mut head = entries[1].clone();
-    // The additional VACUUM changes nothing, but makes each step a transaction of its own.
-    let steps = batch.steps[..divide_at].iter().cloned().chain([Step::execute("VACUUM", ())]).collect();
-    let shortened = Batch { steps, ..Batch::clone(batch) };
-    head.work =
-        vec![LogWork::Batch { batch: Arc::new(shortened), exclusive: true, steps_max: STEPS_MAX }, LogWork::Barrier];
-    apply(&database, &[head]);
-    close(database);
-    let connection = Connection::open(file).expect("open the file");
-    let record = "UPDATE sqlite_sqlhttp SET position = 1, batches = 0, steps = ?, membership = x''";
-    connection.execute(record, [i64::try_from(divide_at).expect("small")]).expect("set the position");
-    connection.close().expect("close the file");
-    let database = open(file);
-    let outcomes = apply(&database, &entries[1..2]);
-    close(database);
-    outcomes.into_iter().next().expect("an outcome").steps
-}
-
 /// FTS4 merges segments when a transaction ends, if its option `automerge` is set.
 #[test]
 fn the_segments_of_full_text_tables_do_not_depend_on_the_transactions() {
@@ -236,38 +175,6 @@ fn the_segments_of_full_text_tables_do_not_depend_on_the_transactions() {
         }
         replicate(&batches);
     }
-}
-
-/// A virtual table prepares statements of its own when a connection uses it for the first time.
-#[test]
-fn the_first_use_of_a_virtual_table_has_the_same_result_as_later_ones() {
-    let many = "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 60)";
-    let batches = [
-        each(&["CREATE VIRTUAL TABLE r USING rtree(id, low, high); CREATE VIRTUAL TABLE f USING fts4(a, b)"]),
-        each(&[&format!("{many} INSERT INTO r SELECT x, x % 10, x FROM c")]),
-        each(&["DELETE FROM r WHERE id % 4 = 1", "DELETE FROM r WHERE id % 4 = 2"]),
-        // A value of this size is too long for a statement of many function calls.
-        each(&["INSERT INTO f SELECT hex(zeroblob(3000000)), replace(substr(hex(zeroblob(9)), 2), '0', '1')"]),
-        each(&["UPDATE f SET b = upper(lower(trim(a) || substr(a, 2))) || length(a)"]),
-        each(&["DELETE FROM f", "UPDATE r SET low = high / 2 WHERE id = 3"]),
-    ];
-    let (outcomes, ..) = replicate(&batches);
-    let deleted = outcomes.get(2).map(|outcome| &outcome.steps[0]);
-    let StepOutcome::Rows(rows) = deleted.expect("a step") else { panic!("{deleted:?}") };
-    assert_eq!((rows.changed.rows, rows.changed.last_insert_id), (15, None));
-}
-
-/// Many PRAGMAs act while they are prepared, which must not be before the steps ahead of them run.
-#[test]
-fn a_setting_does_not_affect_earlier_steps() {
-    let batches = [
-        each(&["CREATE TABLE t(a); INSERT INTO t VALUES (1), (2), (3); CREATE TABLE log(a)"]),
-        each(&["INSERT INTO log SELECT a FROM t", "PRAGMA reverse_unordered_selects = ON"]),
-        each(&["INSERT INTO log SELECT a FROM t", "PRAGMA reverse_unordered_selects = ON", "VACUUM"]),
-    ];
-    let (_, database, _dir) = replicate(&batches);
-    let found: Vec<_> = rows(&database, "SELECT a FROM log ORDER BY rowid").into_iter().flatten().collect();
-    assert_eq!(found, [1, 2, 3, 1, 2, 3].map(Value::Integer));
 }
 
 /// The settings of a batch come from its entry, not from the options of the node that applies it.

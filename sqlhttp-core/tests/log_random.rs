@@ -23,7 +23,8 @@ const SCHEMA: &[&str] = &[
     "CREATE VIRTUAL TABLE old USING fts4(t, tokenize=porter); INSERT INTO old(old) VALUES ('automerge=3')",
     "CREATE VIRTUAL TABLE boxes USING rtree(id, x1, x2, y1, y2)",
     "CREATE VIRTUAL TABLE shapes USING geopoly(name)",
-    "CREATE TRIGGER item_new AFTER INSERT ON item BEGIN INSERT INTO log VALUES ('new', new.id, hex(randomblob(3))); END",
+    "CREATE TRIGGER item_new AFTER INSERT ON item BEGIN
+        INSERT INTO log VALUES ('new', new.id, hex(randomblob(3))); END",
     "CREATE TRIGGER item_gone AFTER DELETE ON item BEGIN INSERT INTO log VALUES ('gone', old.id, old.chance); END",
     "CREATE TRIGGER item_bad BEFORE INSERT ON item WHEN new.n = 13 BEGIN SELECT RAISE(ROLLBACK, 'bad luck'); END",
     "CREATE TRIGGER item_skip BEFORE INSERT ON item WHEN new.n = 14 BEGIN SELECT RAISE(IGNORE); END",
@@ -39,7 +40,8 @@ const STATEMENTS: &[&str] = &[
     "INSERT OR IGNORE INTO item(k, n) SELECT k || 'x', n + ? FROM item ORDER BY chance LIMIT 3",
     "INSERT OR ROLLBACK INTO item(k) VALUES ('k1')",
     "INSERT OR FAIL INTO item(k, n) VALUES ('u' || ?, 1), ('k1', 2), ('k2', 3)",
-    "INSERT INTO item(k, n) VALUES ('k' || (? % 9), ?) ON CONFLICT(k) DO UPDATE SET n = excluded.n % 800, at = time('now')",
+    "INSERT INTO item(k, n) VALUES ('k' || (? % 9), ?)
+        ON CONFLICT(k) DO UPDATE SET n = excluded.n % 800, at = time('now')",
     "INSERT INTO item(id, n) VALUES (9223372036854775807 - # % 3, 1)",
     "UPDATE item SET n = n + 1 WHERE n % 11 = ? % 11 RETURNING *",
     "UPDATE item SET n = (SELECT s FROM sums ORDER BY r LIMIT 1) % 700 WHERE id % 13 = ? % 13",
@@ -116,7 +118,8 @@ const STATEMENTS: &[&str] = &[
     "REINDEX",
     "DELETE FROM sqlite_stat1 WHERE rowid % 2 = ? % 2",
     "UPDATE sqlite_stat1 SET stat = '100 ' || (1 + ? % 90) WHERE tbl = 'item'",
-    "INSERT INTO log WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c) SELECT 'endless', max(x), 1 FROM c",
+    "INSERT INTO log WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c)
+        SELECT 'endless', max(x), 1 FROM c",
     "SELECT * FROM item ORDER BY random() LIMIT 3",
     "SELECT sqlite_version() IS NOT NULL, count(*) FROM sums",
     "INSERT INTO nowhere VALUES (?)",

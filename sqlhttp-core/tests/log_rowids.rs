@@ -60,6 +60,25 @@ fn rows_that_a_failed_statement_keeps_are_checked() {
     }
 }
 
+/// SQLite does not restore the value of `last_insert_rowid()` when a statement is undone.
+#[test]
+fn the_rowid_of_a_refused_row_cannot_be_read() {
+    let create = each(&["CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE); CREATE TABLE log(a)"]);
+    let inserts = [
+        "INSERT INTO t(v) VALUES (1)",
+        "INSERT INTO t(v) VALUES (1), (last_insert_rowid())",
+        "INSERT INTO t(v) VALUES (1), (1)",
+        "INSERT INTO t(v) SELECT 1 UNION ALL SELECT hex(zeroblob(90000000))",
+    ];
+    let mut texts = vec!["INSERT INTO log VALUES (77)"];
+    texts.extend(inserts.iter().flat_map(|insert| [insert, "INSERT INTO log VALUES (last_insert_rowid())"]));
+    let (outcomes, database, _dir) = replicate(&[create, largest_in("t"), each(&texts)]);
+    let found = outcomes.last().map(failures).expect("an outcome");
+    assert!(inserts.iter().enumerate().all(|(index, _)| found[1 + 2 * index].is_some()), "{found:?}");
+    let rows = rows(&database, "SELECT a FROM log");
+    assert_eq!(rows[1..], [1, 2, 3, 4].map(|rowid| vec![Value::Integer(rowid)]));
+}
+
 fn refused_rowid(table: &str) -> String {
     format!("a new row of {table} without a given rowid, while the largest rowid ({LARGEST}) is used,")
 }

@@ -53,7 +53,8 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO wide(id, v) VALUES (9223372036854775807 - ? % 2, 1)",
     "DELETE FROM wide WHERE id > 9223372036854770000",
     "INSERT INTO log(what, seen) VALUES (time('now', 'localtime'), datetime('2024-07-15 12:00', 'utc'))",
-    "INSERT INTO words SELECT group_concat(what || ' w' || abs(random()) % 900, ' ') FROM (SELECT what FROM log LIMIT 20)",
+    "INSERT INTO words SELECT group_concat(what || ' w' || abs(random()) % 900, ' ') \
+     FROM (SELECT what FROM log LIMIT 20)",
     "DELETE FROM words WHERE rowid % 7 = ? % 7",
     "INSERT INTO log(what, at) SELECT rowid, rank FROM words WHERE words MATCH 'w*' ORDER BY rank LIMIT 3",
     "INSERT INTO old WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 300) \

@@ -29,7 +29,19 @@ pub(crate) enum Way {
 /// The maximum number of virtual-machine steps of a batch.
 pub(crate) const STEPS_MAX: u64 = 3_000_000;
 
-const WAYS: [Way; 4] = [Way::AtOnce, Way::OneByOne, Way::Reopened, Way::Copied];
+pub(crate) const WAYS: [Way; 4] = [Way::AtOnce, Way::OneByOne, Way::Reopened, Way::Copied];
+
+impl Way {
+    /// The name of the file of the replica.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Way::AtOnce => "at_once",
+            Way::OneByOne => "one_by_one",
+            Way::Reopened => "reopened",
+            Way::Copied => "original",
+        }
+    }
+}
 
 /// The content of a database: for each table its name and its rows with their rowids, and the schema.
 pub(crate) type Content = Vec<(String, Vec<Vec<Value>>)>;
@@ -82,7 +94,7 @@ pub(crate) fn apply(database: &Database, entries: &[LogEntry]) -> Vec<Outcome> {
 
 /// Applies a log in one of the ways.
 pub(crate) fn run(dir: &TestDir, way: Way, entries: &[LogEntry]) -> (Database, Vec<Outcome>) {
-    let file = dir.path(&format!("{way:?}"));
+    let file = dir.path(way.name());
     let mut database = open(&file);
     match way {
         Way::AtOnce => {

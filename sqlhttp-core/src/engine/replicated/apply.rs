@@ -338,7 +338,7 @@ impl Writer<'_> {
             } else {
                 (next.operations, next.steps) = (item.number, u32::try_from(step + 1).unwrap_or(u32::MAX));
             }
-            let (result, info) = self.apply_step(item, &one_step(batch, step), step, next)?;
+            let (result, info) = self.apply_step(item, batch, step, next)?;
             item.partial.steps.push(result);
             item.partial.info.push(info);
             item.first_step = step + 1;
@@ -356,8 +356,8 @@ impl Writer<'_> {
         self.session.enforce_foreign_keys(foreign_keys).map_err(ApplyError::during("set foreign keys"))
     }
 
-    /// Applies the `PRAGMA foreign_keys` settings of the steps before `first_step` to this connection. This is needed
-    /// if an earlier process applied those steps.
+    /// Applies the settings of the steps before `first_step` to this connection, which did not apply those steps. Most
+    /// PRAGMAs act when they are prepared.
     fn restore_settings(&mut self, batch: &Batch, first_step: usize) {
         for step in 0..first_step {
             let Some(sql) = batch.steps.get(step).and_then(|step| step.sql()) else { continue };
@@ -378,10 +378,11 @@ impl Writer<'_> {
     fn apply_step(
         &mut self,
         item: &WorkItem<'_>,
-        step: &Batch,
+        batch: &Batch,
         number: usize,
         next: Progress,
     ) -> Result<StepResult, ApplyError> {
+        let step = &one_step(batch, number);
         let steps_max = if let Some(LogWork::Batch { steps_max, .. }) = item.work { *steps_max } else { 0 };
         // The previous step may have been applied by another connection.
         self.session.forget_statements();
@@ -391,6 +392,8 @@ impl Writer<'_> {
         known.iter_mut().for_each(|(step, _)| *step = 0);
         let whole = |failure: ApplyError| failure.with_step(number);
         if known.is_empty() && runs_outside_transaction(&mut self.session, step) {
+            // VACUUM applies `PRAGMA auto_vacuum`.
+            self.restore_settings(batch, number);
             let result = self.run_outside_transaction(&self.limits_for_log(steps_max), step);
             self.reject_node_failures(failure_of(&result.0).map(|failure| (0, failure)).into_iter()).map_err(whole)?;
             self.begin_for_log()?;

@@ -98,6 +98,11 @@ impl Rowids {
         tables.list.iter().try_for_each(|table| table.check_statement(connection, &mut is_given))
     }
 
+    /// Returns whether the running statement has inserted rowids that SQLite may have chosen at random.
+    pub(crate) fn may_be_random(&self) -> bool {
+        self.lock().list.iter().any(Table::has_inserted)
+    }
+
     /// Adds the tables that contain the largest rowid. The tables that are known stay, in case the change of the schema
     /// is undone.
     fn add_found(&self, connection: &Connection) -> Result<(), SqlError> {

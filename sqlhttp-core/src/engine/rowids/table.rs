@@ -62,6 +62,11 @@ impl Table {
         }
     }
 
+    /// Whether the running statement has inserted rowids that SQLite may have chosen.
+    pub(super) fn has_inserted(&self) -> bool {
+        !self.inserted.is_empty()
+    }
+
     pub(super) fn begin_statement(&mut self, connection: &Connection) -> Result<(), SqlError> {
         self.gets_largest = false;
         self.inserted.clear();
@@ -165,9 +170,8 @@ fn rowid_name(connection: &Connection, database: &CStr, table: &CStr) -> Result<
     Ok(ROWID_NAMES.into_iter().find(|name| !columns.iter().any(|column| column == name)))
 }
 
-/// Returns whether a table contains the largest rowid. `false` if the table does not exist, has no rowids, or has a
-/// damaged page on the way to that rowid. Choosing a rowid for a new row reads the same pages, so a statement that does
-/// that fails because of the damage.
+/// Returns whether a table contains the largest rowid. `false` if the table does not exist, has no rowids, or is
+/// damaged where the largest rowid would be: an insert without a given rowid reads the same pages, and fails.
 fn contains_largest(connection: &Connection, database: &CStr, table: &CStr, rowid: &str) -> Result<bool, SqlError> {
     let (database, table) = (database.to_string_lossy(), table.to_string_lossy().replace('"', "\"\""));
     let sql = format!("SELECT 1 FROM {database}.\"{table}\" WHERE {rowid} = {LARGEST}");

@@ -29,6 +29,7 @@ impl<S: Sink> Run<'_, S> {
         let total_before = self.session.total_changes();
         self.session.check_listed_columns(&prepared.info)?;
         self.session.begin_rowids(&prepared.info)?;
+        let rowid_before = self.session.last_insert_rowid();
         let inserted = InsertProbe::begin(self.session, prepared);
         if prepared.info.outside_transaction && self.session.role() == Role::Reader {
             // A reader refuses VACUUM, which would otherwise fail halfway with an unclear error.
@@ -48,13 +49,17 @@ impl<S: Sink> Run<'_, S> {
         if prepared.info.changes_schema || prepared.info.depends_on_load_order {
             self.session.note_schema_change();
         }
-        if may_have_effects(&rows) {
-            if prepared.statement.reprepare_count() != prepared_before {
-                self.session.recheck_policy(&prepared.info)?;
-            }
-            self.session.check_created_columns(&prepared.info)?;
-            self.session.check_rowids(prepared, values.bindings)?;
+        let is_reprepared = prepared.statement.reprepare_count() != prepared_before;
+        let checked = if may_have_effects(&rows) {
+            self.session.check_effects(prepared, values.bindings, is_reprepared)
+        } else {
+            Ok(())
+        };
+        if checked.is_err() || rows.is_err() && self.session.may_have_chosen_rowids() {
+            // The rowid may differ between nodes, and SQLite does not restore it when the statement is undone.
+            self.session.set_last_insert_rowid(rowid_before);
         }
+        checked?;
         let rows = rows?;
         let changed = self.changed(prepared, total_before, last_insert_id);
         self.summary.returning = last && returning;

@@ -20,11 +20,25 @@ impl Session {
         })
     }
 
-    /// Refuses a CREATE TABLE … AS SELECT that has run if SQLite has chosen a column name at random.
+    /// Applies the policy again to a statement that has run: what SQLite does not report before.
     ///
     /// # Errors
     /// The caller must undo the effects of the statement.
-    pub(crate) fn check_created_columns(&self, info: &StatementInfo) -> Result<(), Failure> {
+    pub(crate) fn check_effects(
+        &self,
+        prepared: &Prepared,
+        bindings: &Bindings,
+        is_reprepared: bool,
+    ) -> Result<(), Failure> {
+        if is_reprepared {
+            self.recheck_policy(&prepared.info)?;
+        }
+        self.check_created_columns(&prepared.info)?;
+        self.check_rowids(prepared, bindings)
+    }
+
+    /// Refuses a CREATE TABLE … AS SELECT that has run if SQLite has chosen a column name at random.
+    fn check_created_columns(&self, info: &StatementInfo) -> Result<(), Failure> {
         if !self.replicates() || !info.creates_table_as || info.readonly {
             return Ok(());
         }
@@ -48,7 +62,7 @@ impl Session {
         found
     }
 
-    /// Prepares [`Session::check_rowids`]. Must be called before a statement runs.
+    /// Prepares the check of the statement's rowids. Must be called before a statement runs.
     pub(crate) fn begin_rowids(&self, info: &StatementInfo) -> Result<(), Failure> {
         let Some(rowids) = self.rowids.as_ref().filter(|rowids| !info.readonly && rowids.has_tables()) else {
             return Ok(());
@@ -56,11 +70,13 @@ impl Session {
         self.look(|connection| rowids.begin_statement(connection))
     }
 
+    /// Returns whether SQLite may have chosen a rowid of the statement that has run at random.
+    pub(crate) fn may_have_chosen_rowids(&self) -> bool {
+        self.rowids.as_ref().is_some_and(|rowids| rowids.has_tables() && rowids.may_be_random())
+    }
+
     /// Refuses a statement that has run if SQLite may have chosen one of its rowids at random.
-    ///
-    /// # Errors
-    /// The caller must undo the effects of the statement.
-    pub(crate) fn check_rowids(&self, prepared: &Prepared, bindings: &Bindings) -> Result<(), Failure> {
+    fn check_rowids(&self, prepared: &Prepared, bindings: &Bindings) -> Result<(), Failure> {
         let info = &prepared.info;
         let Some(rowids) = self.rowids.as_ref().filter(|rowids| !info.readonly && rowids.has_tables()) else {
             return Ok(());

@@ -62,6 +62,8 @@ impl Session {
         };
         let mut info = self.recorder.info(&statement);
         info.lists_schema &= !lists_nothing;
+        // Otherwise the effect of a later VACUUM would depend on whether this node has been restarted meanwhile.
+        info.changes_connection |= info.sets_auto_vacuum && self.replicated;
         if author == Author::Client {
             self.check_policy(&info, &sql.to_bytes()[..compiled.consumed])?;
         }
@@ -221,7 +223,7 @@ impl Session {
     ///
     /// # Errors
     /// The policy forbids the statement. The caller must undo its effects.
-    pub(crate) fn recheck_policy(&self, info: &StatementInfo) -> Result<(), Failure> {
+    pub(super) fn recheck_policy(&self, info: &StatementInfo) -> Result<(), Failure> {
         let reads_node_local = self.recorder.node_local().is_some();
         self.check_policy(&StatementInfo { reads_node_local, ..*info }, b"")
     }

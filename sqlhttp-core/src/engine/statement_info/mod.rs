@@ -30,6 +30,8 @@ pub(crate) struct StatementInfo {
     pub(crate) reads_last_insert_rowid: bool,
     /// The statement changes the state of the connection: a setting, an attached file, a temporary table.
     pub(crate) changes_connection: bool,
+    /// The statement sets `PRAGMA auto_vacuum`, which takes effect when the connection runs VACUUM.
+    pub(crate) sets_auto_vacuum: bool,
     /// The statement (VACUUM) can run only outside a transaction.
     pub(crate) outside_transaction: bool,
     /// The statement's effect depends on the order in which this connection loaded the schema (ANALYZE, `PRAGMA
@@ -42,12 +44,13 @@ pub(crate) struct StatementInfo {
     /// The statement processes the whole content of a table (CREATE INDEX, REINDEX, ANALYZE, ALTER TABLE), so the
     /// number of its virtual-machine steps is not limited. VACUUM is [`StatementInfo::outside_transaction`].
     pub(crate) works_on_whole_tables: bool,
-    /// The weight of the functions that the statement calls: [`program::PASS`] for each call, more for slow functions.
+    /// The weight of the functions that the statement calls: [`PASS`](super::sqlite::program::PASS) for each call, more
+    /// for slow functions.
     pub(crate) work: u32,
     /// The statement only inserts values, and calls no functions and fires no triggers.
     pub(crate) inserts_only: bool,
-    /// The statement's bytecode can be listed ([`program::weight`]) without side effects. `false` for PRAGMAs, for
-    /// example, because they act while they are prepared.
+    /// The statement's bytecode can be listed ([`weight`](super::sqlite::program::weight)) without side effects.
+    /// `false` for PRAGMAs, for example, because they act while they are prepared.
     pub(crate) can_be_listed: bool,
     /// The statement, or a trigger that it fires, calls `changes()`.
     pub(crate) reads_changes: bool,

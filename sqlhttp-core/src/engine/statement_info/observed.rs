@@ -13,7 +13,7 @@ use crate::engine::schema_view;
 use crate::engine::sqlite::program;
 use crate::model::TransactionKeyword;
 
-/// A record of the actions that SQLite has passed to the authorizer since the last
+/// A record of the actions that SQLite has passed to the authorizer since the last call of
 /// [`super::AuthorizerRecorder::begin`].
 #[derive(Debug, Default)]
 pub(super) struct Observed {
@@ -96,6 +96,7 @@ impl Observed {
             AuthAction::Pragma { pragma_name, pragma_value } => {
                 info.lists_schema |= pragma_name.eq_ignore_ascii_case("table_list");
                 info.lists_databases |= pragma_name.eq_ignore_ascii_case("database_list");
+                info.sets_auto_vacuum |= pragma_value.is_some() && pragma_name.eq_ignore_ascii_case("auto_vacuum");
                 let ignored = self.author == Author::Client && is_one_of(pragma_name, IGNORED_PRAGMAS);
                 info.changes_connection |= pragma_value.is_some() && !ignored && !is_stateless(pragma_name);
             }
