@@ -65,6 +65,7 @@
 //! | `start`, `runtime` | opens and checks the files, and starts Raft; the threads on which a node runs its tasks |
 //! | `identity` | `node.json`: the identity of the node and of its cluster |
 //! | `leadership` | tracks which node is leader, and whether this node can serve requests; the times of elections |
+//! | `stall` | leaves the leadership to other nodes while this node cannot write to its disk |
 //! | `writes`, `forward` | the path of a write; the requests that a follower forwards to the leader |
 //! | `reads`, `read_index` | the path of a read; read indexes, which reads share |
 //! | `cluster`, `members` | the node as a member; the changes of the membership that the leader makes |
@@ -112,6 +113,7 @@ mod runtime;
 mod scripts;
 mod skip;
 mod snapshots;
+mod stall;
 mod start;
 mod status;
 mod timer;

@@ -130,6 +130,11 @@ pub enum Event<'a> {
         /// The former path of the file.
         file: &'a Path,
     },
+    /// This node was leader, could not write to its disk, and has transferred the leadership to another node.
+    LeadershipLeft {
+        /// Why the node could not write.
+        reason: &'a str,
+    },
     /// A snapshot of the leader has replaced the database of this node.
     SnapshotInstalled {
         /// The index of the last Raft log entry that the snapshot contains.

@@ -31,6 +31,7 @@ use crate::recovery;
 use crate::runtime::Runtime;
 use crate::skip::{self, SkipFile};
 use crate::snapshots::{EXPORT_PREFIX, Exports, InstallRecord, Receiver};
+use crate::stall::StallWatch;
 use crate::timer::CoarseTimer;
 use crate::types::id_at;
 use crate::waiters::Waiters;
@@ -131,6 +132,7 @@ impl Node {
         let inner = started.into_inner(options, runtime, slow_runtime);
         let node = Node { inner };
         Maintenance::start(&node);
+        StallWatch::start(&node);
         Ok(node)
     }
 }

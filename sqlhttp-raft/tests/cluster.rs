@@ -132,6 +132,55 @@ async fn writes_go_on_after_the_leader_has_gone() {
     close(nodes).await;
 }
 
+/// Locks the database of a node against its writer, as a full disk would stop it, until the returned value is dropped.
+async fn stall(running: &Running) -> rusqlite::Connection {
+    let other = rusqlite::Connection::open(running.directory.path().join("db.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    write_some(running).await;
+    eventually("the node waits", || running.node.waits_for().is_some()).await;
+    other
+}
+
+/// Begins a write and does not wait for its outcome.
+async fn write_some(running: &Running) {
+    let node = running.node.clone();
+    tokio::spawn(async move { execute(&node, "INSERT INTO t VALUES (0)").await });
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_write_hands_over() {
+    let nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    let lock = stall(&nodes[0]).await;
+    eventually("another node leads", || nodes[1].node.leader().is_some_and(|leader| leader.name != "n1")).await;
+    write(&nodes[1].node, "INSERT INTO t VALUES (1)").await;
+    drop(lock);
+    eventually("n1 applies again", || nodes[0].node.status().applied_index == nodes[1].node.status().applied_index)
+        .await;
+    assert_eq!(count(&nodes[0].node, ReadLevel::Linearizable).await.unwrap(), 2);
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_write_does_not_become_leader() {
+    let mut nodes = cluster(2).await;
+    // n3 waits for a shorter time than n2 before it would start an election.
+    let short = |options| NodeOptions { heartbeat_timeout: Duration::from_millis(200), ..options };
+    nodes.push(start_with("n3", Formation::Await, short).await);
+    nodes[2].node.join(&[nodes[0].address.clone()], None).await.unwrap();
+    eventually("n3 votes", || nodes[2].node.status().voter).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    let lock = stall(&nodes[2]).await;
+    let leader = nodes.remove(0);
+    leader.node.close().await.unwrap();
+    let next = || nodes[0].node.leader().filter(|leader| leader.name != "n1");
+    eventually("another node leads", || next().is_some()).await;
+    assert_eq!(next().unwrap().name, "n2");
+    drop(lock);
+    write(&nodes[1].node, "INSERT INTO t VALUES (1)").await;
+    close(nodes).await;
+}
+
 #[tokio::test]
 async fn without_a_quorum_nothing_is_served_but_local_reads() {
     let mut nodes = cluster(3).await;

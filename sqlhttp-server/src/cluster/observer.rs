@@ -84,6 +84,9 @@ impl Observer for RqliteLog {
             Event::ClusterRecovered { file } => {
                 tracing::warn!(target: "store", "the cluster was recovered as {} asks", file.display());
             }
+            Event::LeadershipLeft { reason } => {
+                tracing::warn!(target: "store", "this node has handed over the leadership, because it waits: {reason}");
+            }
             Event::SnapshotInstalled { index } => {
                 tracing::info!(target: "store", "the database was replaced by the leader's snapshot at index {index}");
             }
