@@ -41,6 +41,18 @@ const SERIES: &[Series] = &[
     ("raft_proposals_waiting", "Writes that are not in the log yet", MetricType::Gauge, |s| s.proposals_waiting),
     ("raft_entries", "Entries appended to the log", MetricType::Counter, |s| s.log.entries),
     ("raft_snapshots", "Snapshots taken", MetricType::Counter, |s| s.totals.snapshots),
+    ("raft_snapshots_installed", "Snapshots of other nodes installed", MetricType::Counter, |s| {
+        s.totals.snapshots_installed
+    }),
+    ("raft_snapshot_received_bytes", "Bytes of snapshots received", MetricType::Counter, |s| {
+        s.totals.snapshot_bytes_received
+    }),
+    (
+        "raft_snapshot_resumes",
+        "Transfers of a snapshot that continued after an interruption",
+        MetricType::Counter,
+        |s| s.totals.snapshot_resumes,
+    ),
     ("raft_stopped", "1 if this node has stopped because of a failure", MetricType::Gauge, |s| {
         u64::from(s.stopped.is_some())
     }),
