@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use common::cluster::{free_port, run};
-use common::{Exit, Node, Random, Server, names, temp_dir, write};
+use common::{Exit, Node, Random, Request, Server, names, temp_dir, write};
 use serde_json::json;
 
 /// A node with a fresh data directory.
@@ -448,4 +448,26 @@ fn a_lease_longer_than_the_heartbeat_timeout_is_refused() {
     // Zero selects the default of each flag.
     let zero = ["-raft-heartbeat-timeout=0s", "-raft-election-timeout=0s", "-raft-snap-int=0s"];
     node.flags(zero).start().db_execute(json!(["CREATE TABLE t(a)"]));
+}
+
+/// Clients of rqlite take the response `store not open` for a success, because its status is 200.
+#[test]
+fn a_write_waits_until_the_node_is_open() {
+    let (_dir, node) = fresh();
+    let server = node.start();
+    server.db_execute(json!(["CREATE TABLE t(a)"]));
+    assert_eq!(server.stop().code, Some(0));
+    // The node opens only when it has read this file to its end.
+    let skip = node.directory().join("raft/skip.json");
+    rustix::fs::mknodat(rustix::fs::CWD, &skip, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+
+    let server = node.spawn_server();
+    server.wait_stderr("opening store with node ID n1");
+    let mut client = server.client();
+    client.write(&Request::json("/db/execute", json!(["INSERT INTO t VALUES(7)"])).encode()).unwrap();
+    assert_eq!(server.get("/readyz").status, 503);
+    std::fs::write(&skip, r#"{"index": 1, "digest": "00"}"#).unwrap();
+    let response = client.receive(false).unwrap();
+    assert_eq!(response.results(), [json!({ "last_insert_id": 1, "rows_affected": 1 })], "{}", response.text());
+    std::fs::remove_file(&skip).unwrap();
 }

@@ -147,7 +147,7 @@ impl App for ClusterApp {
         if let Some(refusal) = refuse_like_go(head) {
             return (Some(DATABASE), refusal);
         }
-        let request = Request::new(&self.context, &self.cluster, head, peer);
+        let request = Request::new(&self.context, &self.cluster, head, peer).await;
         let mut response = service::answer(&request, body).await;
         let origin = self.cluster.config.http_allow_origin.as_deref();
         if let Some(Ok(origin)) = origin.map(HeaderValue::from_str) {

@@ -1,12 +1,16 @@
 //! The node of this process, which is opened after the HTTP API has begun to listen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlhttp_core::{Answer, Backend, Batch, BoxFuture, Deadline, Error, ReadLevel};
 use sqlhttp_raft::{Credentials, Node, NodeUser};
 use tokio::sync::SetOnce;
 
 use crate::api::exchange::RequestBackend;
+
+/// The maximum time that a request waits until the node is open.
+const OPEN_WAIT: Duration = Duration::from_secs(5);
 
 /// A place for the node of this process. It is empty until the node is open.
 #[derive(Default)]
@@ -61,6 +65,15 @@ impl NodeSlot {
     /// Waits until the node is open.
     pub(crate) async fn opened(&self) -> &Node {
         &self.0.wait().await.node
+    }
+
+    /// Waits until the node is open, but for at most [`OPEN_WAIT`]. Clients of rqlite take the response of a node that
+    /// is not open for a success, because its status is 200.
+    pub(crate) async fn opened_soon(&self) {
+        if self.0.get().is_none() {
+            // After the time limit, the request gets the error of a node that is not open.
+            let _ = tokio::time::timeout(OPEN_WAIT, self.0.wait()).await;
+        }
     }
 
     /// Returns the backend of a client's request. A batch that the node forwards carries the credentials to the leader,

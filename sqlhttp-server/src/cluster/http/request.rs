@@ -28,10 +28,18 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Creates a request to the node's only database. Batches that the node forwards carry the credentials of the
-    /// request.
-    pub(crate) fn new(context: &'a AppContext, cluster: &'a ClusterContext, head: &'a Parts, peer: &'a Peer) -> Self {
+    /// request. If the endpoint runs batches, waits a short time for the node to be open.
+    pub(crate) async fn new(
+        context: &'a AppContext,
+        cluster: &'a ClusterContext,
+        head: &'a Parts,
+        peer: &'a Peer,
+    ) -> Self {
         let endpoint = endpoint(head.uri.path(), &cluster.config.db_name);
         let permissions = endpoint.and_then(NodeEndpoint::leader_permissions);
+        if permissions.is_some() {
+            cluster.slot.opened_soon().await;
+        }
         let backend = permissions.and_then(|needed| cluster.slot.of_client(credentials(head), needed));
         let exchange = Exchange::new(context, DATABASE, head, peer);
         let exchange = match backend {
