@@ -234,3 +234,58 @@ async fn run_blocking<T: Send + 'static>(
 fn to_text(error: impl ToString) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::network::{CallError, Target};
+    use crate::options::{Formation, NodeOptions};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Starts a node with the name `name`. Returns it with its directory and its address.
+    async fn start(name: &str, formation: Formation) -> (Node, tempfile::TempDir, String) {
+        let (directory, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = listener.local_addr().unwrap().to_string();
+        let options = NodeOptions {
+            formation,
+            listener: Some(Arc::new(listener)),
+            ..NodeOptions::new(directory.path(), name, &address)
+        };
+        (Node::start(options).await.unwrap(), directory, address)
+    }
+
+    #[tokio::test]
+    async fn a_node_of_no_cluster_can_ask_for_information_only() {
+        let (member, _directory, address) = start("n1", Formation::Create).await;
+        let (stranger, _other_directory, _) = start("n2", Formation::Await).await;
+        let (peers, target) = (&stranger.inner.peers, Target::Address(address));
+        peers.call(target.clone(), &InfoCall, PATIENCE).await.unwrap();
+        let refused = peers.call(target, &ReadIndexCall { confirmed: false }, PATIENCE).await;
+        let Err(CallError::NotSent(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("needs a common cluster"), "{why}");
+        member.close().await.unwrap();
+        stranger.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_node_of_another_cluster_is_refused() {
+        let (member, _directory, address) = start("n1", Formation::Create).await;
+        // The first node of every cluster has the same Raft id, so another member asks.
+        let (other, _other_directory, other_address) = start("n2", Formation::Create).await;
+        let (foreign, _third_directory, _) = start("n3", Formation::Await).await;
+        foreign.join(&[other_address], None).await.unwrap();
+        let refused = foreign.inner.peers.call(Target::Address(address), &InfoCall, PATIENCE).await;
+        let Err(CallError::NotSent(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("this node belongs to another cluster"), "{why}");
+        for node in [member, foreign, other] {
+            node.close().await.unwrap();
+        }
+    }
+}

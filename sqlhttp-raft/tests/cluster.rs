@@ -162,13 +162,29 @@ async fn a_leader_that_cannot_write_hands_over() {
 }
 
 #[tokio::test]
+async fn a_read_is_not_stale_on_a_node_that_cannot_apply() {
+    let nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    let lock = stall(&nodes[2]).await;
+    for (number, level) in [ReadLevel::Weak, ReadLevel::Auto, ReadLevel::Linearizable].into_iter().enumerate() {
+        write(&nodes[0].node, "INSERT INTO t VALUES (1)").await;
+        assert_eq!(count(&nodes[2].node, level).await.unwrap(), number as i64 + 2, "{level:?}");
+    }
+    drop(lock);
+    close(nodes).await;
+}
+
+#[tokio::test]
 async fn a_node_that_cannot_write_does_not_become_leader() {
-    let mut nodes = cluster(2).await;
-    // n3 waits for a shorter time than n2 before it would start an election.
-    let short = |options| NodeOptions { heartbeat_timeout: Duration::from_millis(200), ..options };
-    nodes.push(start_with("n3", Formation::Await, short).await);
-    nodes[2].node.join(&[nodes[0].address.clone()], None).await.unwrap();
-    eventually("n3 votes", || nodes[2].node.status().voter).await;
+    let mut nodes = cluster(1).await;
+    // n2 waits longer than n3 before it starts an election.
+    for (name, timeout) in [("n2", 1000), ("n3", 500)] {
+        let slow = |options| NodeOptions { heartbeat_timeout: Duration::from_millis(timeout), ..options };
+        let joining = start_with(name, Formation::Await, slow).await;
+        joining.node.join(&[nodes[0].address.clone()], None).await.unwrap();
+        nodes.push(joining);
+    }
+    eventually("all nodes vote", || nodes.iter().all(|running| running.node.status().voter)).await;
     write(&nodes[0].node, "CREATE TABLE t(a)").await;
     let lock = stall(&nodes[2]).await;
     let leader = nodes.remove(0);
