@@ -88,7 +88,8 @@ impl Node {
                 }
                 Route::Peer(leader) => {
                     let call = ForwardCall::new(caller, ForwardKind::Execute, Some(batch), deadline);
-                    match self.forward(leader, call, deadline.of_writes()).await {
+                    // Boxed, because this future is large, and the leader does not need it.
+                    match Box::pin(self.forward(leader, call, deadline.of_writes())).await {
                         Forwarded::Answer(outcome) => return outcome.map(Answer::Whole),
                         Forwarded::NotTaken(again) => batch = again,
                     }

@@ -1,6 +1,6 @@
 //! One request to one database: checks the credentials, reads the body, and waits for the outcome of the batch.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub(crate) struct Exchange<'a> {
     backend: RequestBackend<'a>,
     /// The memory that is claimed for the body of the request.
     claim: MemoryClaim<'a>,
+    /// Whether the response names the leader as the node that has carried out the request.
+    was_forwarded: AtomicBool,
 }
 
 /// The backend that runs the batches of one request.
@@ -70,7 +72,8 @@ impl<'a> Exchange<'a> {
         let (database, metrics) = (context.database(index), transport.metrics.database(Some(index)));
         let claim = MemoryClaim::new(&transport.body_budget);
         let backend = RequestBackend::Shared(database.backend.as_ref());
-        Exchange { context, database, metrics, request, peer, backend, claim }
+        let was_forwarded = AtomicBool::new(false);
+        Exchange { context, database, metrics, request, peer, backend, claim, was_forwarded }
     }
 
     /// Replaces the backend that runs the batches of this request, which is that of the database otherwise.
@@ -91,9 +94,17 @@ impl<'a> Exchange<'a> {
     pub(crate) fn served_by(&self, forwarded: bool) -> Option<HeaderValue> {
         let replication = self.database.replication.as_ref().filter(|it| forwarded && !it.is_leader());
         match replication.and_then(|it| it.leader_address()) {
-            Some(address) => HeaderValue::try_from(address).ok(),
+            Some(address) => {
+                self.was_forwarded.store(true, Ordering::Relaxed);
+                HeaderValue::try_from(address).ok()
+            }
             None => self.context.identity.served_by(),
         }
+    }
+
+    /// Returns whether [`Exchange::served_by`] has returned the address of the leader.
+    pub(crate) fn was_forwarded(&self) -> bool {
+        self.was_forwarded.load(Ordering::Relaxed)
     }
 
     /// Takes the request body out of `body` and reads it to its end. A missing body is read as empty.

@@ -149,6 +149,9 @@ impl App for ClusterApp {
         }
         let request = Request::new(&self.context, &self.cluster, head, peer).await;
         let mut response = service::answer(&request, body).await;
+        if response.status().is_success() {
+            request.count();
+        }
         let origin = self.cluster.config.http_allow_origin.as_deref();
         if let Some(Ok(origin)) = origin.map(HeaderValue::from_str) {
             response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

@@ -11,7 +11,7 @@ use super::route::NodeEndpoint;
 use super::{boot, console, licenses, members, readyz, snapshots, status, vars};
 use crate::api::exchange::TOO_MANY_FAILURES;
 use crate::api::login_delay::TooManyFailures;
-use crate::api::rqlite::reply::{X_RQLITE_SERVED_BY, error};
+use crate::api::rqlite::reply::error;
 use crate::api::rqlite::resource::Resource;
 use crate::api::rqlite::{endpoints, redirect, service};
 use crate::api::{metrics, ws4sqlite};
@@ -76,23 +76,6 @@ impl service::Service for Request<'_> {
         params: Params,
         body: &mut Option<Incoming>,
     ) -> Result<HttpResponse, EarlyResponse> {
-        let response = self.dispatch(endpoint, params, body).await?;
-        self.count_forwarded(endpoint, &response);
-        Ok(response)
-    }
-
-    fn takes_credentials(&self) -> bool {
-        self.cluster.auth.is_some()
-    }
-}
-
-impl Request<'_> {
-    async fn dispatch(
-        &self,
-        endpoint: NodeEndpoint,
-        params: Params,
-        body: &mut Option<Incoming>,
-    ) -> Result<HttpResponse, EarlyResponse> {
         match endpoint {
             NodeEndpoint::Data(resource) => endpoints::run(&self.exchange, resource, params, body).await,
             NodeEndpoint::Readyz => Ok(readyz::answer(self, &params).await),
@@ -114,12 +97,16 @@ impl Request<'_> {
         }
     }
 
-    /// Counts a request that this node has forwarded to the leader. Its response names the leader.
-    fn count_forwarded(&self, endpoint: NodeEndpoint, response: &HttpResponse) {
-        let by = response.headers().get(X_RQLITE_SERVED_BY);
-        if by.is_none() || by == self.exchange.served_by(false).as_ref() {
-            return;
-        }
+    fn takes_credentials(&self) -> bool {
+        self.cluster.auth.is_some()
+    }
+}
+
+impl Request<'_> {
+    /// Counts a request to which this node has responded with success. Only requests that were forwarded to the leader
+    /// have a counter.
+    pub(crate) fn count(&self) {
+        let Some(endpoint) = self.endpoint.filter(|_| self.exchange.was_forwarded()) else { return };
         let forwarded = &self.cluster.forwarded;
         let counter = match endpoint {
             NodeEndpoint::Data(Resource::Execute) => &forwarded.remote_executions,
