@@ -1,7 +1,7 @@
 //! How a node becomes a member of a cluster after it has been opened.
 //!
 //! * `bootstrap`: forms a new cluster together with other nodes.
-//! * `discovery`: finds the other nodes with DNS.
+//! * `discovery`: finds the other nodes with DNS, by a host name or by SRV records.
 //! * `http_probe`: finds out whether an address serves HTTP.
 //! * `join`: joins a cluster through nodes whose addresses are given.
 

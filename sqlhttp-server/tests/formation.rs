@@ -1,0 +1,84 @@
+//! How nodes find each other and form a cluster, as processes: discovery with DNS, refused joins, the log lines of both
+//! sides.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::dns::{NameServer, Record};
+use common::{Node, Server, eventually, temp_dir};
+use serde_json::{Value, json};
+
+/// The command lines of three nodes that form a cluster together.
+fn three(directory: &std::path::Path, flags: &[&str]) -> Vec<Node> {
+    let node = |name: &str| Node::new(&directory.join(name)).named(name).flags(["-bootstrap-expect", "3"]);
+    ["n1", "n2", "n3"].map(|name| node(name).flags(flags.iter().copied())).into()
+}
+
+fn port(node: &Node) -> u16 {
+    node.raft_address().rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+/// Waits until each node reports three voters.
+fn await_three_voters(servers: &[Server]) {
+    for server in servers {
+        eventually("the nodes form a cluster", || {
+            let nodes = server.get("/nodes");
+            nodes.status == 200 && nodes.json().as_object().is_some_and(|nodes| nodes.len() == 3)
+        });
+    }
+}
+
+fn disco(server: &Server) -> Value {
+    server.get("/status?key=disco").json()
+}
+
+#[test]
+fn srv_records_name_the_nodes_of_a_new_cluster() {
+    let (dir, dns) = (temp_dir(), NameServer::start());
+    let config = json!({"name": "db.test", "service": "raft", "name_server": dns.address().to_string()}).to_string();
+    let nodes = three(dir.path(), &["-disco-mode", "dns-srv", "-disco-config", &config]);
+    let servers: Vec<Server> = nodes.iter().map(Node::spawn_listening).collect();
+    // No node is found as long as the records do not exist.
+    eventually("the lookup has failed", || disco(&servers[0])["last_error"].is_string());
+    assert_eq!(servers[0].get("/readyz").status, 503);
+    // One target has no address, as that of a node that was removed. It does not hide the others.
+    dns.set("host.test", [Record::Address([127, 0, 0, 1].into())]);
+    let targets = nodes.iter().map(|node| Record::Service { port: port(node), target: "host.test" });
+    dns.set("_raft._tcp.db.test", targets.chain([Record::Service { port: 1, target: "gone.test" }]));
+    await_three_voters(&servers);
+    let found = disco(&servers[0]);
+    assert_eq!((&found["mode"], &found["dns_name:"]), (&json!("dns-srv"), &json!("_raft._tcp.db.test.")), "{found}");
+    let mut addresses: Vec<String> = nodes.iter().map(Node::raft_address).collect();
+    addresses.sort();
+    assert_eq!(found["last_addresses"], json!(addresses), "{found}");
+    assert!(found["last_error"].as_str().unwrap().contains("gone.test"), "{found}");
+    // A node that is started later finds the cluster in the same way.
+    let replica = Node::new(&dir.path().join("n4")).named("n4").flags(["-disco-mode", "dns-srv", "-raft-non-voter"]);
+    let replica = replica.flags(["-disco-config", &config]).start();
+    eventually("the replica is a member", || replica.get("/nodes?nonvoters").json().as_object().unwrap().len() == 4);
+}
+
+#[test]
+fn a_variable_replaces_the_lookup() {
+    for mode in ["dns", "dns-srv"] {
+        let dir = temp_dir();
+        let nodes = three(dir.path(), &["-disco-mode", mode]);
+        let addresses: Vec<String> = nodes.iter().map(Node::raft_address).collect();
+        let variable = addresses.join(",");
+        let nodes = nodes.into_iter().map(|node| node.variable("RQLITE_DISCO_DNS_HOSTS", &variable));
+        let servers: Vec<Server> = nodes.map(|node| node.spawn_listening()).collect();
+        await_three_voters(&servers);
+    }
+}
+
+#[test]
+fn a_lookup_that_never_succeeds_ends_the_start() {
+    let (dir, dns) = (temp_dir(), NameServer::start());
+    let config = json!({"name": "db.test", "name_server": dns.address().to_string()}).to_string();
+    let flags = ["-disco-mode", "dns-srv", "-disco-config", &config, "-bootstrap-expect-timeout", "3s"];
+    let exit = three(dir.path(), &flags)[0].run();
+    assert_eq!(exit.code, Some(1));
+    let log = exit.stderr.join("\n");
+    assert!(log.contains("[disco-dnssrv]") && log.contains("failed to resolve _rqlite._tcp.db.test: "), "{log}");
+    assert!(log.contains("clustering failure: boot timeout"), "{log}");
+}
