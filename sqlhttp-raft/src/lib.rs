@@ -122,7 +122,7 @@ mod writes;
 pub use bootstrap::BootstrapState;
 pub use cluster::{ClusterError, Joined, PeerInfo};
 pub use forward::{Authorizer, Credentials, PermitAll};
-pub use network::{BoxedStream, PeerSecurity, PeerStream, SecuredStream};
+pub use network::{BoxedStream, HTTP_PROBE, PeerSecurity, PeerStream, SecuredStream};
 pub use node::{BootError, Node, NodeUser};
 pub use observer::{Event, NoObserver, Observer};
 pub use options::{Formation, NodeOptions, SnapshotPolicy};

@@ -5,7 +5,7 @@
 mod common;
 
 use common::dns::{NameServer, Record};
-use common::{Node, Server, eventually, temp_dir};
+use common::{Cluster, Node, Server, eventually, temp_dir};
 use serde_json::{Value, json};
 
 /// The command lines of three nodes that form a cluster together.
@@ -81,4 +81,22 @@ fn a_lookup_that_never_succeeds_ends_the_start() {
     let log = exit.stderr.join("\n");
     assert!(log.contains("[disco-dnssrv]") && log.contains("failed to resolve _rqlite._tcp.db.test: "), "{log}");
     assert!(log.contains("clustering failure: boot timeout"), "{log}");
+}
+
+#[test]
+fn forming_a_cluster_logs_no_warning() {
+    let cluster = Cluster::start(3, &[]);
+    for index in 0..3 {
+        let log = cluster.server(index).stderr();
+        assert!(log.iter().all(|line| !line.contains("refused")), "{log:#?}");
+    }
+    // The health check of a load balancer closes its connection without a byte.
+    let port = cluster.server(0).raft_port().unwrap();
+    drop(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+    // Another program on this port is worth a warning.
+    let mut other = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    std::io::Write::write_all(&mut other, b"GET /status HTTP/1.1\r\n\r\n").unwrap();
+    cluster.server(0).wait_stderr("an HTTP request was sent to the Raft port");
+    let refused = cluster.server(0).stderr().iter().filter(|line| line.contains("refused")).count();
+    assert_eq!(refused, 1, "{:#?}", cluster.server(0).stderr());
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run(
     auth: Option<&AuthFile>,
 ) -> Result<(), String> {
     let formed = async {
-        http_probe::check(&config.join).await?;
+        http_probe::check(node, &config.join).await?;
         let way = way(config, &node.status())?;
         match way {
             Way::Member => Ok(()),
