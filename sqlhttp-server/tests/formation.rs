@@ -84,6 +84,36 @@ fn a_lookup_that_never_succeeds_ends_the_start() {
 }
 
 #[test]
+fn a_node_with_other_settings_than_the_cluster_cannot_join() {
+    for (first, joining, message) in [
+        (
+            "-fk",
+            "-fk=false",
+            "-fk is off on this node and on in the cluster, and must be the same: start this node with -fk",
+        ),
+        (
+            "-fk=false",
+            "-fk",
+            "-fk is on on this node and off in the cluster, and must be the same: start this node without -fk",
+        ),
+        (
+            "-time-zone=Europe/Rome",
+            "-time-zone=UTC",
+            "-time-zone is UTC on this node and Europe/Rome in the cluster, and must be the same: start this node with \
+             -time-zone Europe/Rome",
+        ),
+    ] {
+        let dir = temp_dir();
+        let first = Node::new(&dir.path().join("1")).flags([first]);
+        let _server = first.start();
+        let second = Node::new(&dir.path().join("2")).named("n2").flags([joining, "-join", &first.raft_address()]);
+        let exit = second.flags(["-join-attempts", "1"]).run();
+        let text = format!("failed to join via node at {}: {message}", first.raft_address());
+        assert!(exit.code == Some(1) && exit.stderr.iter().any(|line| line.ends_with(&text)), "{exit:#?}");
+    }
+}
+
+#[test]
 fn forming_a_cluster_logs_no_warning() {
     let cluster = Cluster::start(3, &[]);
     for index in 0..3 {
