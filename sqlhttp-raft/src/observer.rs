@@ -151,6 +151,11 @@ pub enum Event<'a> {
         statement: &'a str,
         /// Why the statement has failed.
         error: &'a str,
+    /// Files that are no longer needed could not be removed. The node tries again.
+    CleanUpFailed {
+        /// Why the files could not be removed.
+        error: &'a std::io::Error,
+    },
     },
     /// The Raft log cannot be written at the moment because of a temporary error (a full disk, too many open files).
     /// The node repeats the write until it succeeds.

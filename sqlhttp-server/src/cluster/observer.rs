@@ -102,6 +102,9 @@ impl Observer for RqliteLog {
                 tracing::warn!(target: "raft", "{} is an empty segment", file.display());
             }
             Event::TornTail { file, offset } => tracing::warn!(
+            Event::CleanUpFailed { error } => {
+                tracing::warn!(target: "store", "files that are no longer needed cannot be removed: {error}");
+            }
                 target: "raft",
                 "{}: the last write is torn at offset {offset}. It was never acknowledged, and is truncated",
                 file.display()
