@@ -100,6 +100,8 @@ pub(crate) struct Leadership {
     sole: Arc<AtomicBool>,
     /// Whether this node is the only voter of its cluster. Its leadership then needs no other node.
     sole_voter: Arc<AtomicBool>,
+    /// Whether another node has reported that this node was removed from its cluster.
+    removed: AtomicBool,
     pub(crate) contact: Arc<LeaderContact>,
     timing: Timing,
 }
@@ -127,7 +129,8 @@ impl Leadership {
         };
         tokio::spawn(watch.run());
         let timing = Timing::new(options.heartbeat_timeout);
-        Leadership { raft, database, ready_term, sole, sole_voter, contact: Arc::new(LeaderContact::new()), timing }
+        let (removed, contact) = (AtomicBool::new(false), Arc::new(LeaderContact::new()));
+        Leadership { raft, database, ready_term, sole, sole_voter, removed, contact, timing }
     }
 
     pub(crate) fn raft(&self) -> &Raft {
@@ -180,14 +183,15 @@ impl Leadership {
         leader.filter(|leader| *leader != self.own_id() && in_contact)
     }
 
-    /// Waits until a leader is known. Returns early if replication has stopped.
+    /// Waits until a leader is known, or this node was removed from its cluster. Returns early if replication has
+    /// stopped.
     pub(crate) async fn wait_for_leader(&self) {
         let (mut server, mut data) = (self.raft.server_metrics(), self.raft.data_metrics());
         loop {
             let contact = self.contact.noted.notified();
             server.borrow_and_update();
             data.borrow_and_update();
-            if self.leader().is_some() {
+            if self.leader().is_some() || self.is_marked_removed() {
                 return;
             }
             let has_stopped = tokio::select! {
@@ -200,6 +204,23 @@ impl Leadership {
                 return;
             }
         }
+    }
+
+    /// Records that this node was removed from its cluster, or that it was added again.
+    pub(crate) fn mark_removed(&self, removed: bool) {
+        self.removed.store(removed, Ordering::Relaxed);
+        // Requests that wait for a leader end.
+        self.contact.noted.notify_waiters();
+    }
+
+    /// Returns whether this node is recorded as removed, although it may have contact with a leader again.
+    pub(crate) fn is_marked_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether this node was removed from its cluster, and has no contact with a leader.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.is_marked_removed() && self.leader().is_none()
     }
 
     /// Waits until another node than the one with the Raft id `leader` has been leader for a short time, or until this

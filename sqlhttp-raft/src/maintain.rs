@@ -189,6 +189,10 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
+            if node.stopped().is_some() {
+                // The observer knows the reason already.
+                continue;
+            }
             let taken = if has_local_decision(&node) {
                 node.take_snapshot(u64::MAX).await
             } else if is_due(&node) {

@@ -262,8 +262,12 @@ impl Node {
         self.inner.raft.data_metrics().borrow_watched().local_committed.map_or(0, |id| index_of(&id))
     }
 
-    /// Returns the error that requests receive if replication has stopped; `None` if replication is running.
+    /// Returns the error that requests receive if replication has stopped or this node was removed from its cluster;
+    /// `None` otherwise.
     pub(crate) fn stopped(&self) -> Option<Error> {
+        if self.inner.leadership.is_removed() {
+            return Some(Error::Removed);
+        }
         let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
         running.err().map(|fatal| stopped(&self.inner.database, &fatal))
     }

@@ -46,8 +46,12 @@ impl LeaderWait {
     /// request.
     ///
     /// # Errors
-    /// [`Error::NoLeader`]: the time is over.
+    /// * [`Error::NoLeader`]: the time is over.
+    /// * [`Error::Removed`]: this node was removed from its cluster.
     pub(crate) async fn pause(&self) -> Result<(), Error> {
+        if self.leadership.is_removed() {
+            return Err(Error::Removed);
+        }
         if Instant::now() >= self.until {
             return Err(Error::NoLeader);
         }

@@ -281,11 +281,25 @@ impl Cluster {
 
     /// Starts a node again with its data and its addresses, without `-join`, and waits until it is ready.
     pub fn restart(&mut self, index: usize) {
+        self.servers[index] = Some(self.without_join(index).start());
+    }
+
+    /// Like [`Cluster::restart`], but waits only until the node listens.
+    pub fn respawn(&mut self, index: usize) {
+        self.servers[index] = Some(self.without_join(index).spawn_listening());
+    }
+
+    /// Starts a node again with the same command line, and waits until it is ready.
+    pub fn rejoin(&mut self, index: usize) {
+        self.servers[index] = Some(self.nodes[index].start());
+    }
+
+    fn without_join(&self, index: usize) -> Node {
         let mut node = self.nodes[index].clone();
         if let Some(at) = node.flags.iter().position(|flag| flag == "-join") {
             node.flags.drain(at..at + 2);
         }
-        self.servers[index] = Some(node.start());
+        node
     }
 
     /// Waits until all nodes that run name the same leader, which runs, and are ready. Returns its index.
