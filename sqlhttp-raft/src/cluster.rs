@@ -125,6 +125,11 @@ impl Node {
         })
     }
 
+    /// Waits until this node knows of a leader. Returns early if the node has stopped.
+    pub async fn wait_for_leader(&self) {
+        self.inner.leadership.wait_for_leader().await;
+    }
+
     /// Returns whether this node belongs to a cluster.
     pub fn is_member(&self) -> bool {
         self.inner.members.current().0.contains_key(&self.inner.leadership.own_id())

@@ -221,7 +221,7 @@ pub(crate) enum WireError {
 impl From<Error> for WireError {
     fn from(error: Error) -> Self {
         match error {
-            Error::NoLeader => WireError::NoLeader,
+            Error::NoLeader | Error::Removed => WireError::NoLeader,
             Error::Overloaded(_) => WireError::Overloaded,
             Error::Timeout => WireError::Timeout,
             Error::Busy(error) => WireError::Busy(error),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{Instant as _, ReadPolicy};
 use sqlhttp_core::Database;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::log::LogStore;
 use crate::network::AddressBook;
@@ -66,17 +66,20 @@ pub(crate) struct LeaderContact {
     base: Instant,
     /// The time of the last contact in milliseconds after `base`, plus 1; 0 if there was none.
     last_ms: AtomicU64,
+    /// Notified at each contact.
+    noted: Notify,
 }
 
 impl LeaderContact {
     pub(crate) fn new() -> LeaderContact {
-        LeaderContact { base: Instant::now(), last_ms: AtomicU64::new(0) }
+        LeaderContact { base: Instant::now(), last_ms: AtomicU64::new(0), noted: Notify::new() }
     }
 
     /// Records a message of the leader.
     pub(crate) fn note(&self) {
         let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last_ms.store(now + 1, Ordering::Relaxed);
+        self.noted.notify_waiters();
     }
 
     /// The time since the last message of the leader; `None` if there was none since the start.
@@ -97,6 +100,8 @@ pub(crate) struct Leadership {
     sole: Arc<AtomicBool>,
     /// Whether this node is the only voter of its cluster. Its leadership then needs no other node.
     sole_voter: Arc<AtomicBool>,
+    /// Whether another node has reported that this node was removed from its cluster.
+    removed: AtomicBool,
     pub(crate) contact: Arc<LeaderContact>,
     timing: Timing,
 }
@@ -124,7 +129,8 @@ impl Leadership {
         };
         tokio::spawn(watch.run());
         let timing = Timing::new(options.heartbeat_timeout);
-        Leadership { raft, database, ready_term, sole, sole_voter, contact: Arc::new(LeaderContact::new()), timing }
+        let (removed, contact) = (AtomicBool::new(false), Arc::new(LeaderContact::new()));
+        Leadership { raft, database, ready_term, sole, sole_voter, removed, contact, timing }
     }
 
     pub(crate) fn raft(&self) -> &Raft {
@@ -175,6 +181,46 @@ impl Leadership {
         }
         let in_contact = self.contact.elapsed().is_some_and(|elapsed| elapsed < self.timing.leader_lost_after());
         leader.filter(|leader| *leader != self.own_id() && in_contact)
+    }
+
+    /// Waits until a leader is known, or this node was removed from its cluster. Returns early if replication has
+    /// stopped.
+    pub(crate) async fn wait_for_leader(&self) {
+        let (mut server, mut data) = (self.raft.server_metrics(), self.raft.data_metrics());
+        loop {
+            let contact = self.contact.noted.notified();
+            server.borrow_and_update();
+            data.borrow_and_update();
+            if self.leader().is_some() || self.is_marked_removed() {
+                return;
+            }
+            let has_stopped = tokio::select! {
+                changed = server.changed() => changed.is_err(),
+                // A leader holds its lease when a quorum has responded.
+                changed = data.changed() => changed.is_err(),
+                () = contact => false,
+            };
+            if has_stopped {
+                return;
+            }
+        }
+    }
+
+    /// Records that this node was removed from its cluster, or that it was added again.
+    pub(crate) fn mark_removed(&self, removed: bool) {
+        self.removed.store(removed, Ordering::Relaxed);
+        // Requests that wait for a leader end.
+        self.contact.noted.notify_waiters();
+    }
+
+    /// Returns whether this node is recorded as removed, although it may have contact with a leader again.
+    pub(crate) fn is_marked_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether this node was removed from its cluster, and has no contact with a leader.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.is_marked_removed() && self.leader().is_none()
     }
 
     /// Waits until another node than the one with the Raft id `leader` has been leader for a short time, or until this

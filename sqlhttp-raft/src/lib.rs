@@ -69,6 +69,7 @@
 //! | `writes`, `forward` | the path of a write; the requests that a follower forwards to the leader |
 //! | `reads`, `read_index` | the path of a read; read indexes, which reads share |
 //! | `cluster`, `members` | the node as a member; the changes of the membership that the leader makes |
+//! | `removal` | finds out whether this node was removed from its cluster |
 //! | `bootstrap` | forms a cluster of nodes that know only each other's addresses |
 //! | `loads` | loads of database files through any node |
 //! | `snapshots` | copies of the database for followers that need entries that are no longer in the log |
@@ -108,6 +109,7 @@ mod raft;
 mod read_index;
 mod reads;
 mod recovery;
+mod removal;
 mod runtime;
 #[cfg(test)]
 mod scripts;
@@ -124,7 +126,7 @@ mod writes;
 pub use bootstrap::BootstrapState;
 pub use cluster::{ClusterError, Joined, PeerInfo};
 pub use forward::{Authorizer, Credentials, PermitAll};
-pub use network::{BoxedStream, PeerSecurity, PeerStream, SecuredStream};
+pub use network::{BoxedStream, HTTP_PROBE, PeerSecurity, PeerStream, SecuredStream};
 pub use node::{BootError, Node, NodeUser};
 pub use observer::{Event, NoObserver, Observer};
 pub use options::{Formation, NodeOptions, SnapshotPolicy};

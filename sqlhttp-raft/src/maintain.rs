@@ -4,6 +4,7 @@
 //! waits for it. VACUUM and `PRAGMA optimize` are replicated through the Raft log, so that every node runs them at the
 //! same index.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -168,7 +169,7 @@ impl Maintenance {
             tokio::time::sleep(CLEAN_UP_INTERVAL).await;
             let Some(node) = self.node() else { return };
             let purged = node.inner.log.status().purged_index;
-            let directory = node.inner.options.directory.clone();
+            let (directory, observer) = (node.inner.options.directory.clone(), node.inner.options.observer.clone());
             let removed = tokio::task::spawn_blocking(move || {
                 node.inner.exports.clean_up(purged);
                 loads::remove_old_uploads(&directory)?;
@@ -177,8 +178,10 @@ impl Maintenance {
                 let is_done = record.is_some_and(|record| record.last_entry().map_or(0, |id| index_of(&id)) <= purged);
                 if is_done { InstallRecord::remove(&directory) } else { Ok(()) }
             });
-            // Best effort: the next round, or the next start, removes the record.
-            let _ = removed.await;
+            // The next round, or the next start, tries again.
+            if let Err(error) = removed.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
+                observer.event(&Event::CleanUpFailed { error: &error });
+            }
         }
     }
 
@@ -186,6 +189,10 @@ impl Maintenance {
         loop {
             tokio::time::sleep(interval).await;
             let Some(node) = self.node() else { return };
+            if node.stopped().is_some() {
+                // The observer knows the reason already.
+                continue;
+            }
             let taken = if has_local_decision(&node) {
                 node.take_snapshot(u64::MAX).await
             } else if is_due(&node) {

@@ -67,17 +67,19 @@ impl SharedSettings {
     /// Returns why a node with these settings cannot join a cluster with the settings `cluster`; `None` if it can.
     fn difference(&self, cluster: &SharedSettings) -> Option<String> {
         if self.foreign_keys != cluster.foreign_keys {
-            let on_or_off = |on| if on { "on" } else { "off" };
+            let (own, theirs) = if self.foreign_keys { ("on", "off") } else { ("off", "on") };
+            let remedy = if cluster.foreign_keys { "with" } else { "without" };
             return Some(format!(
-                "foreign key constraints are {} on the joining node and {} in the cluster (-fk)",
-                on_or_off(self.foreign_keys),
-                on_or_off(cluster.foreign_keys)
+                "-fk is {own} on this node and {theirs} in the cluster, and must be the same: start this node {remedy} -fk"
             ));
         }
         let zone = |settings: &SharedSettings| settings.time_zone.clone().unwrap_or_else(|| "UTC".to_owned());
         let (own, theirs) = (zone(self), zone(cluster));
         (own != theirs).then(|| {
-            format!("the time zone of the joining node is {own}, and that of the cluster {theirs} (-time-zone)")
+            format!(
+                "-time-zone is {own} on this node and {theirs} in the cluster, and must be the same: start this node with \
+                 -time-zone {theirs}"
+            )
         })
     }
 }

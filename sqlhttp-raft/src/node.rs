@@ -191,14 +191,14 @@ impl Node {
             return Ok(());
         }
         self.take_snapshot(u64::MAX).await?;
-        let end = std::time::Instant::now() + BACKGROUND_TIMEOUT;
-        while inner.log.status().purged_index < decided {
-            if std::time::Instant::now() > end {
-                return Err(Error::Timeout);
+        let mut metrics = inner.raft.data_metrics();
+        let purged = async {
+            while metrics.borrow_and_update().purged.map_or(0, |id| index_of(&id)) < decided {
+                metrics.changed().await.map_err(|_| self.stopped().unwrap_or(Error::Closed))?;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
+            Ok(())
+        };
+        tokio::time::timeout(BACKGROUND_TIMEOUT, purged).await.unwrap_or(Err(Error::Timeout))
     }
 
     /// Stops the node. Syncs the database, so that the next start has few entries to apply; waits for the entries that
@@ -262,8 +262,12 @@ impl Node {
         self.inner.raft.data_metrics().borrow_watched().local_committed.map_or(0, |id| index_of(&id))
     }
 
-    /// Returns the error that requests receive if replication has stopped; `None` if replication is running.
+    /// Returns the error that requests receive if replication has stopped or this node was removed from its cluster;
+    /// `None` otherwise.
     pub(crate) fn stopped(&self) -> Option<Error> {
+        if self.inner.leadership.is_removed() {
+            return Some(Error::Removed);
+        }
         let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
         running.err().map(|fatal| stopped(&self.inner.database, &fatal))
     }

@@ -69,6 +69,12 @@ pub enum Event<'a> {
         /// The name of the removed member.
         name: &'a str,
     },
+    /// This node was removed from its cluster. It starts no elections, and serves only reads at level `none`.
+    RemovedFromCluster,
+    /// This node was added to its cluster again after it had been removed.
+    AddedAgain,
+    /// Raft has stopped on this node, because it was removed from its cluster ([`crate::Node::watch_for_removal`]).
+    ShutDownAfterRemoval,
     /// A connection to the port for other nodes was refused.
     PeerRefused {
         /// The address of the peer.
@@ -149,6 +155,11 @@ pub enum Event<'a> {
     SnapshotFailed {
         /// Why the snapshot could not be taken.
         error: &'a Error,
+    },
+    /// Files that are no longer needed could not be removed. The node tries again.
+    CleanUpFailed {
+        /// Why the files could not be removed.
+        error: &'a std::io::Error,
     },
     /// A statement that the node runs periodically has failed.
     MaintenanceFailed {

@@ -17,6 +17,7 @@ use crate::network::{Handled, Request, Service};
 use crate::node::{Node, NodeInner};
 use crate::raft::Raft;
 use crate::read_index::{ReadIndexCall, ReadIndexReply};
+use crate::removal::{MembershipAnswer, MembershipCall};
 use crate::snapshots::{BeginCall, ChunkCall, InstallCall};
 
 /// The permission to add a node that votes, and one that does not, as rqlite names them.
@@ -161,6 +162,10 @@ impl PeerService {
         Ok(self.node()?.notified(call))
     }
 
+    async fn membership(&self, call: MembershipCall) -> Result<MembershipAnswer, String> {
+        Ok(self.node()?.membership_of(&call))
+    }
+
     async fn promise(&self, call: PromiseCall) -> Result<bool, String> {
         let node = self.node()?;
         let promised = tokio::task::spawn_blocking(move || node.inner.identity.adopt_cluster(call.cluster)).await;
@@ -192,6 +197,7 @@ impl Service for PeerService {
             LoadCall::KIND => answer(&body, |call| self.load(call)).await,
             NotifyCall::KIND => answer(&body, |call| self.notify(call)).await,
             PromiseCall::KIND => answer(&body, |call| self.promise(call)).await,
+            MembershipCall::KIND => answer(&body, |call| self.membership(call)).await,
             other => Err(format!("this node does not support messages of kind {other}; it may be an older version")),
         }
     }

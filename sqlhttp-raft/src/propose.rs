@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use sqlhttp_core::{Conditions, Database, Deadline, Error, NamedZone, Outcome, TimeZone};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -46,8 +47,9 @@ const QUEUED_BYTES_MAX: usize = 256 << 20;
 /// How long the caller of a submitted write waits for its outcome after the deadline, before it receives
 /// [`Error::Unknown`].
 const APPLY_GRACE: Duration = Duration::from_secs(1);
-/// The interval between two attempts to append an entry while there is no leader.
-const LEADER_POLL: Duration = Duration::from_millis(2);
+/// The maximum time between two attempts to append an entry while there is no leader. A change of the leadership ends
+/// this time early. A leader that appends no entries at the moment (it transfers its leadership) announces nothing.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// An operation that waits in the queue to be put into an entry.
 struct Proposal {
@@ -422,7 +424,9 @@ async fn write_entry(context: &ProposeContext, command: Command) -> Result<(Entr
     let ProposeContext { raft, database, settings: ProposeSettings { apply_timeout: leader_timeout, .. }, .. } =
         context;
     let started = Instant::now();
+    let mut metrics = raft.server_metrics();
     loop {
+        metrics.borrow_and_update();
         match raft.client_write(command.clone()).await {
             Ok(written) => return Ok((written.data, index_of(&written.log_id))),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
@@ -430,7 +434,8 @@ async fn write_entry(context: &ProposeContext, command: Command) -> Result<(Entr
                 if other_leader || started.elapsed() >= *leader_timeout {
                     return Err(Error::NoLeader);
                 }
-                tokio::time::sleep(LEADER_POLL).await;
+                // An error means that replication has stopped; the next attempt returns the reason.
+                let _ = tokio::time::timeout(RETRY_PAUSE, metrics.changed()).await;
             }
             Err(RaftError::APIError(_)) => return Err(Error::LeadershipLost),
             Err(RaftError::Fatal(fatal)) => return Err(stopped(database, &fatal)),

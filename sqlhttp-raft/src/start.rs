@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
@@ -366,7 +366,7 @@ impl Started {
                     raft: raft.clone(),
                     slow_runtime: slow_runtime.handle().clone(),
                     observer: options.observer.clone(),
-                    last_report: Mutex::default(),
+                    state: Default::default(),
                 };
                 runtime.spawn(Arc::new(server).run(listener));
             }

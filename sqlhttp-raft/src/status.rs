@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use openraft::errors::Fatal;
 use openraft::{RaftMetrics, ServerState};
 
 use crate::members::MembershipCounters;
@@ -64,6 +65,8 @@ pub struct NodeStatus {
     pub is_member: bool,
     /// Whether this node votes.
     pub voter: bool,
+    /// Whether this node was removed from its cluster, as far as it knows ([`Node::watch_for_removal`]).
+    pub removed: bool,
     /// The time since the last message of the leader; zero on the leader; `None` if there was none since the start.
     pub last_contact: Option<Duration>,
     /// The index of the last Raft log entry that is known to be committed.
@@ -180,14 +183,21 @@ impl Node {
         let taken = inner.machine.last_snapshot();
         let log = inner.log.status();
         let stopped = self.stopped_because(&metrics);
-        let running = stopped.is_none();
+        let running = stopped.is_none() && metrics.running_state.is_ok();
+        let removed = inner.leadership.is_removed();
+        let mut members = members(&metrics, inner.leadership.leader().filter(|_| running));
+        if removed {
+            // The membership that this node knows is that before its removal.
+            members.retain(|member| member.name != inner.options.name);
+        }
         NodeStatus {
             role: if running { role(metrics.state) } else { Role::Shutdown },
             term: metrics.current_term,
             ready: running && inner.leadership.is_ready(),
-            members: members(&metrics, inner.leadership.leader().filter(|_| running)),
-            is_member: self.is_member(),
-            voter: metrics.membership_config.voter_ids().any(|id| id == metrics.id),
+            members,
+            is_member: self.is_member() && !removed,
+            voter: metrics.membership_config.voter_ids().any(|id| id == metrics.id) && !removed,
+            removed,
             last_contact: if metrics.state.is_leader() {
                 Some(Duration::ZERO)
             } else {
@@ -226,6 +236,8 @@ impl Node {
         let poisoned = self.inner.database.status().poisoned;
         match &metrics.running_state {
             Ok(()) => poisoned,
+            // Raft was shut down on purpose.
+            Err(Fatal::Stopped) if self.inner.leadership.is_marked_removed() => poisoned,
             Err(fatal) => Some(why_stopped(poisoned, fatal)),
         }
     }

@@ -7,14 +7,16 @@ use sqlhttp_core::{Answer, Atomicity, Batch, Classified, Deadline, Error, Outcom
 
 use crate::command::{EncodedOperation, Operation};
 use crate::forward::{Authorization, Caller, ForwardCall, ForwardKind};
+use crate::leadership::Leadership;
 use crate::network::{CallError, Target};
 use crate::node::Node;
 
 /// The minimum of the time that a request waits for a leader if the cluster has several nodes. An election takes about
 /// one heartbeat timeout, but longer on a machine under load.
 const LEADER_WAIT_MIN: Duration = Duration::from_secs(5);
-/// The interval at which a request looks for a leader while there is none.
-pub(crate) const LEADER_POLL: Duration = Duration::from_millis(5);
+/// The time before a request is sent again to a leader that has not taken it, because it is not ready or cannot be
+/// reached. No event of this node announces that it can take requests.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// The time that a forwarded request without a deadline may take at the leader. The leader limits the steps of a write,
 /// so only a load of SQL text takes as long.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -35,16 +37,32 @@ pub(crate) enum Route {
 
 /// Waits for a leader until a time.
 pub(crate) struct LeaderWait {
+    leadership: Arc<Leadership>,
     until: Instant,
 }
 
 impl LeaderWait {
-    /// Waits a little. Returns [`Error::NoLeader`] if the time is over.
+    /// Waits until a leader is known. If one is known already, waits for a short time, because it has not taken the
+    /// request.
+    ///
+    /// # Errors
+    /// * [`Error::NoLeader`]: the time is over.
+    /// * [`Error::Removed`]: this node was removed from its cluster.
     pub(crate) async fn pause(&self) -> Result<(), Error> {
+        if self.leadership.is_removed() {
+            return Err(Error::Removed);
+        }
         if Instant::now() >= self.until {
             return Err(Error::NoLeader);
         }
-        tokio::time::sleep(LEADER_POLL).await;
+        if self.leadership.leader().is_none() {
+            // The caller checks again after the time has passed, too.
+            let _ = tokio::time::timeout_at(self.until.into(), self.leadership.wait_for_leader()).await;
+            if self.leadership.leader().is_some() {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
         Ok(())
     }
 }
@@ -70,7 +88,8 @@ impl Node {
         };
         let now = Instant::now();
         let until = now + limit;
-        LeaderWait { until: deadline.moment().map_or(until, |moment| moment.min(until)) }
+        let until = deadline.moment().map_or(until, |moment| moment.min(until));
+        LeaderWait { leadership: self.inner.leadership.clone(), until }
     }
 
     pub(crate) async fn execute_for(&self, caller: &Caller, batch: Batch, deadline: Deadline) -> Result<Answer, Error> {

@@ -366,6 +366,63 @@ async fn garbage_on_the_port_for_nodes_is_closed() {
     close(nodes).await;
 }
 
+/// Opens a connection as a node that belongs to no cluster, and sends a frame of this length after the hello.
+fn connect_as_stranger(address: &str, len: usize) -> std::net::TcpStream {
+    use std::io::Write as _;
+
+    let frame = |kind: u8, id: u32, body: &[u8]| {
+        let checked = [&[kind][..], &id.to_le_bytes(), body].concat();
+        let (len, crc) = (u32::try_from(body.len()).unwrap(), crc32fast::hash(&checked));
+        [&len.to_le_bytes()[..], &[kind], &id.to_le_bytes(), &crc.to_le_bytes(), body].concat()
+    };
+    // The version, the purpose "control", no cluster, the ids of the node and of its directory, no wanted node.
+    let hello = postcard::to_stdvec(&(1u16, 0u32, 0u128, 77u64, 99u128, None::<u64>)).unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(&[b"sqlhttpN", &frame(1, 0, &hello)[..]].concat()).unwrap();
+    // The write fails if the connection is closed meanwhile.
+    let _ = stream.write_all(&frame(15, 1, &vec![0; len]));
+    stream
+}
+
+/// Reads from a connection until it is closed. Returns the number of bytes.
+fn read_to_end(mut stream: std::net::TcpStream) -> usize {
+    use std::io::Read as _;
+
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => bytes.len(),
+    }
+}
+
+#[tokio::test]
+async fn a_long_message_of_a_stranger_closes_the_connection() {
+    let nodes = cluster(1).await;
+    let address = nodes[0].address.clone();
+    let closed = tokio::task::spawn_blocking(move || read_to_end(connect_as_stranger(&address, 65 << 10)));
+    // The node has responded to the hello, but not to the message.
+    assert!(closed.await.unwrap() < 100);
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn strangers_do_not_keep_a_node_from_joining() {
+    let nodes = cluster(1).await;
+    let address = nodes[0].address.clone();
+    let strangers = tokio::task::spawn_blocking(move || {
+        let silent = (0..150).map(|_| std::net::TcpStream::connect(&address).unwrap());
+        let greeted = (0..150).map(|_| connect_as_stranger(&address, 0));
+        silent.chain(greeted).collect::<Vec<_>>()
+    });
+    let strangers = strangers.await.unwrap();
+    let joining = start("n2", Formation::Await).await;
+    assert_eq!(joining.node.join(&[nodes[0].address.clone()], None).await.unwrap(), Joined::Added);
+    eventually("the node votes", || joining.node.status().voter).await;
+    drop(strangers);
+    close(nodes.into_iter().chain([joining]).collect()).await;
+}
+
 #[tokio::test]
 async fn a_node_that_needs_purged_entries_receives_a_snapshot() {
     let nodes = cluster(2).await;

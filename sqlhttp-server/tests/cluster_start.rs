@@ -104,17 +104,14 @@ fn contradictory_flags_are_refused() {
 
 #[test]
 fn flags_of_missing_features_are_refused() {
-    for flag in [
-        "-disco-mode=etcd-kv",
-        "-extensions-path=.",
-        "-auto-backup=x",
-        "-auto-restore=x",
-        "-cdc-config=stdout",
-        "-otlp-endpoint=h:1",
-    ] {
+    for flag in ["-extensions-path=.", "-auto-backup=x", "-auto-restore=x", "-cdc-config=stdout", "-otlp-endpoint=h:1"]
+    {
         let name = flag.split('=').next().unwrap();
         assert_fatal(&[flag, "/nonexistent/d"], &format!("{name} is not supported yet"));
     }
+    let remedy = "use dns or dns-srv, or name the other nodes with -join";
+    let message = format!("-disco-mode etcd-kv is not supported yet: {remedy}");
+    assert_fatal(&["-disco-mode", "etcd-kv", "/nonexistent/d"], &message);
     assert!(!Path::new("/nonexistent").exists());
 }
 

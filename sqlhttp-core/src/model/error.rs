@@ -25,6 +25,10 @@ pub enum Error {
     /// The cluster has no known leader at the moment. Nothing took effect. Retry.
     #[error("leader not found")]
     NoLeader,
+    /// This node was removed from its cluster. Nothing took effect. A retry succeeds only on another node, or after
+    /// this node has joined again.
+    #[error("this node was removed from the cluster")]
+    Removed,
     /// The leader of the cluster does not permit the request to this user. Nothing took effect.
     #[error("unauthorized")]
     Unauthorized,

@@ -68,9 +68,12 @@ pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
         Error::Sqlite { action, source } => format!("{action}: {}", sql_error(source)).into(),
         // The path of the file is left out: it is of use to the operator, not to the client.
         Error::Io { action, source, .. } => format!("{action}: {source}").into(),
-        Error::Overloaded(_) | Error::Unavailable(_) | Error::Unknown | Error::Poisoned(_) | Error::Unsupported(_) => {
-            error.to_string().into()
-        }
+        Error::Overloaded(_)
+        | Error::Removed
+        | Error::Unavailable(_)
+        | Error::Unknown
+        | Error::Poisoned(_)
+        | Error::Unsupported(_) => error.to_string().into(),
     }
 }
 

@@ -10,6 +10,8 @@ pub enum Readiness<'a> {
     Alive,
     /// The cluster has no leader as far as the node can tell, or the store of the node is not open yet.
     NoLeader,
+    /// The node was removed from its cluster.
+    Removed,
     /// There is a leader, but it did not respond to the node. The text is the reason.
     LeaderUnreachable(&'a str),
     /// The leader is reachable, but the store of the node is not ready.
@@ -38,6 +40,7 @@ pub fn encode_readiness(readiness: Readiness<'_>, sync: bool) -> Reply {
     let text = match readiness {
         Readiness::Alive => String::new(),
         Readiness::NoLeader => "\n[+]leader does not exist".to_owned(),
+        Readiness::Removed => "\n[+]leader does not exist\n[+]this node was removed from the cluster".to_owned(),
         Readiness::LeaderUnreachable(why) => format!("\n[+]leader not contactable: {why}"),
         Readiness::StoreNotReady => "\n[+]leader ok\n[+]store not ready".to_owned(),
         Readiness::Replaying { applied, last } => {

@@ -45,6 +45,12 @@ fn readiness() {
     for (readiness, sync, status, want) in [
         (Readiness::Alive, false, 200, "[+]node ok"),
         (Readiness::NoLeader, false, 503, "[+]node ok\n[+]leader does not exist"),
+        (
+            Readiness::Removed,
+            false,
+            503,
+            "[+]node ok\n[+]leader does not exist\n[+]this node was removed from the cluster",
+        ),
         (Readiness::LeaderUnreachable("EOF"), false, 503, "[+]node ok\n[+]leader not contactable: EOF"),
         (Readiness::StoreNotReady, false, 503, "[+]node ok\n[+]leader ok\n[+]store not ready"),
         (

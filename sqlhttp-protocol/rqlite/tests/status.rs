@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use sqlhttp_core::{Block, Changed, Column, Rows, StepOutcome, ValueRef};
 use sqlhttp_rqlite::status::{
-    AutoVacuum, Cluster, Discovery, Http, Interface, NEVER, NodeStatus, PRAGMAS, Peers, Process, Progress, Queue, Raft,
-    RaftMember, RaftSettings, Settings, Sqlite, StandaloneStatus, Store, Tls,
+    AutoVacuum, Cluster, Discovery, DiscoveryQuery, Http, Interface, NEVER, NodeStatus, PRAGMAS, Peers, Process,
+    Progress, Queue, Raft, RaftMember, RaftSettings, Settings, Sqlite, StandaloneStatus, Store, Tls,
 };
 use sqlhttp_rqlite::vars::{Figure, Vars};
 
@@ -285,8 +285,7 @@ fn a_node_that_is_not_open() {
 #[test]
 fn a_node_that_searches_for_others_between_encrypted_nodes() {
     let discovery = Discovery {
-        name: "db.local".to_owned(),
-        port: 4002,
+        query: DiscoveryQuery::Host { name: "db.local".to_owned(), port: 4002 },
         last_contact: Some("2026-11-29T13:38:05.000000000Z".to_owned()),
         last_addresses: vec!["10.0.0.1:4002".to_owned()],
         last_error: None,
@@ -296,9 +295,12 @@ fn a_node_that_searches_for_others_between_encrypted_nodes() {
     assert_eq!(String::from_utf8(found.encode(false, "disco")).unwrap(), disco);
     assert_eq!(part(&found, "mux.tls"), "enabled");
     let failed = Discovery { last_contact: None, last_error: Some("no such host".to_owned()), ..discovery };
-    let failed = NodeStatus { discovery: Some(failed), ..node() };
+    let of = |discovery| NodeStatus { discovery: Some(discovery), ..node() };
     let disco = r#"{"last_error":"no such host","mode":"dns","name":"db.local","port":4002}"#;
-    assert_eq!(String::from_utf8(failed.encode(false, "disco")).unwrap(), disco);
+    assert_eq!(String::from_utf8(of(failed.clone()).encode(false, "disco")).unwrap(), disco);
+    let query = DiscoveryQuery::Service { name: "db.local".to_owned(), service: "raft".to_owned() };
+    let disco = r#"{"dns_name:":"_raft._tcp.db.local.","last_error":"no such host","mode":"dns-srv","name":"db.local","service":"raft"}"#;
+    assert_eq!(String::from_utf8(of(Discovery { query, ..failed }).encode(false, "disco")).unwrap(), disco);
 }
 
 #[test]

@@ -71,6 +71,16 @@ fn checksum(kind: u8, id: u32, body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// The header of a frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    /// The length of the body, in bytes.
+    pub(super) len: usize,
+    kind: u8,
+    id: u32,
+    crc: u32,
+}
+
 /// Reads the next frame. Returns `None` if the peer has closed the connection between two frames.
 ///
 /// # Errors
@@ -79,6 +89,20 @@ pub(super) async fn read(
     reader: &mut (impl AsyncRead + Unpin + ?Sized),
     bytes_max: usize,
 ) -> io::Result<Option<Frame>> {
+    match read_header(reader, bytes_max).await? {
+        Some(header) => header.read_body(reader).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads the header of the next frame. Returns `None` if the peer has closed the connection between two frames.
+///
+/// # Errors
+/// The connection is broken, or the body is longer than `bytes_max`.
+pub(super) async fn read_header(
+    reader: &mut (impl AsyncRead + Unpin + ?Sized),
+    bytes_max: usize,
+) -> io::Result<Option<Header>> {
     let mut header = [0; HEADER_BYTES];
     let first = reader.read(&mut header).await?;
     if first == 0 {
@@ -87,20 +111,30 @@ pub(super) async fn read(
     reader.read_exact(&mut header[first..]).await?;
     let [l0, l1, l2, l3, kind, i0, i1, i2, i3, crc @ ..] = header;
     let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    let id = u32::from_le_bytes([i0, i1, i2, i3]);
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     if len > bytes_max {
-        return Err(invalid(format!("a message of {len} bytes is longer than {bytes_max}")));
+        let why = format!("a message of {len} bytes is longer than {bytes_max}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
-    let mut body = Vec::with_capacity(len.min(RESERVED_BYTES_MAX));
-    let read = (&mut *reader).take(len as u64).read_to_end(&mut body).await?;
-    if read < len {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    Ok(Some(Header { len, kind, id: u32::from_le_bytes([i0, i1, i2, i3]), crc: u32::from_le_bytes(crc) }))
+}
+
+impl Header {
+    /// Reads the body of the frame.
+    ///
+    /// # Errors
+    /// The connection is broken, or the checksum is wrong.
+    pub(super) async fn read_body(self, reader: &mut (impl AsyncRead + Unpin + ?Sized)) -> io::Result<Frame> {
+        let Header { len, kind, id, crc } = self;
+        let mut body = Vec::with_capacity(len.min(RESERVED_BYTES_MAX));
+        let read = (&mut *reader).take(len as u64).read_to_end(&mut body).await?;
+        if read < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if checksum(kind, id, &body) != crc {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the checksum of a message is wrong"));
+        }
+        Ok(Frame { kind, id, body })
     }
-    if checksum(kind, id, &body) != u32::from_le_bytes(crc) {
-        return Err(invalid("the checksum of a message is wrong".to_owned()));
-    }
-    Ok(Some(Frame { kind, id, body }))
 }
 
 #[cfg(test)]

@@ -19,6 +19,10 @@ pub(super) const PROTOCOL: u16 = 1;
 /// The oldest version of the messages that this program supports.
 pub(super) const PROTOCOL_MIN: u16 = 1;
 
+/// The beginning of an HTTP request that a node closes without a report. A program sends it to find out whether an
+/// address serves HTTP.
+pub const HTTP_PROBE: &str = "HEAD /?sqlhttp";
+
 /// The kind of the frames that contain a [`Hello`] or a [`Welcome`].
 const HELLO: u8 = 1;
 /// The time within which a peer must complete the hello.
@@ -110,7 +114,14 @@ where
     S: AsyncRead + Unpin + ?Sized,
 {
     let mut preface = [0; PREFACE.len()];
-    stream.read_exact(&mut preface).await?;
+    let first = stream.read(&mut preface).await?;
+    if first == 0 {
+        return Err(NoHello::error());
+    }
+    stream.read_exact(&mut preface[first..]).await?;
+    if HTTP_PROBE.as_bytes().starts_with(&preface) {
+        return Err(NoHello::error());
+    }
     if &preface != PREFACE {
         return Err(io::Error::new(io::ErrorKind::InvalidData, describe_preface(&preface)));
     }
@@ -126,6 +137,23 @@ where
     push(&mut bytes, welcome)?;
     stream.write_all(&bytes).await?;
     stream.flush().await
+}
+
+/// The error of a connection on which no hello was attempted: the peer has closed it without a byte, as the health
+/// checks of load balancers do, or has sent [`HTTP_PROBE`]. It is not reported.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer is not a node")]
+pub(super) struct NoHello;
+
+impl NoHello {
+    fn error() -> io::Error {
+        io::Error::other(NoHello)
+    }
+
+    /// Returns whether this is such an error.
+    pub(super) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<NoHello>())
+    }
 }
 
 /// Returns the error for a connection that does not begin with [`PREFACE`].

@@ -12,21 +12,26 @@
 //! | `dialer` | opens connections |
 //! | `client` | a connection on which requests are multiplexed |
 //! | `append` | the pipelined connection that replicates the Raft log |
-//! | `server` | accepts the connections of other nodes |
+//! | `server`, `requests` | accepts the connections of other nodes; responds to requests |
+//! | `guests`, `budget` | limits of connections of strangers, and of the memory for requests |
 //! | `peers` | the connections of this node to all other nodes, as openraft uses them |
 
 mod append;
+mod budget;
 mod client;
 mod dialer;
 mod frame;
+mod guests;
 mod hello;
 pub(crate) mod message;
 mod peers;
+mod requests;
 mod server;
 
 pub(crate) use client::CallError;
 pub(crate) use dialer::{AddressBook, Dialer, Target};
 pub use dialer::{BoxedStream, PeerSecurity, PeerStream, SecuredStream};
+pub use hello::HTTP_PROBE;
 pub(crate) use message::Request;
 pub(crate) use peers::{Network, Peers};
 pub(crate) use server::{Handled, PeerServer, Service};

@@ -8,29 +8,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
-use super::client::AbortOnDrop;
+use super::budget::{Budget, Budgets, Taken};
 use super::dialer::{BoxedStream, PeerSecurity, configure};
-use super::frame::{self, BODY_BYTES_MAX, Frame};
-use super::hello::{self, HELLO_TIMEOUT, Hello, PROTOCOL, PROTOCOL_MIN, Purpose, Welcome};
-use super::message::{self, APPEND, AppendReply, AppendRequest, REFUSAL, RESPONSE};
+use super::frame::{self, BODY_BYTES_MAX, HELLO_BYTES_MAX};
+use super::guests::{GuestPass, Guests};
+use super::hello::{self, HELLO_TIMEOUT, Hello, NoHello, PROTOCOL, PROTOCOL_MIN, Purpose, Welcome};
+use super::message::{self, APPEND, AppendReply, AppendRequest, RESPONSE};
+use super::requests::{self, Limits, push_refusal, read_within};
 use crate::identity::Identity;
 use crate::observer::{Event, Observer};
 use crate::raft::Raft;
 
-/// The maximum number of connections of other nodes.
+/// The maximum number of connections of members of the cluster.
 const CONNECTIONS_MAX: usize = 256;
-/// The maximum number of requests of one connection that are being handled.
-const REQUESTS_MAX: usize = 1024;
+/// The maximum number of connections of other peers, and of those that have not completed their hello.
+const GUESTS_MAX: usize = 256;
+/// The time without a request after which the connection of a peer that is no member is closed.
+const GUEST_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// See [`Limits::body_timeout`].
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum length of a request on a connection for short messages, and on one for snapshots, in bytes.
 const CONTROL_BYTES_MAX: usize = 1 << 20;
 const BULK_BYTES_MAX: usize = 4 << 20;
-/// The maximum length of the frames that are written to a connection together, in bytes.
-const WRITE_BYTES_MAX: usize = 256 << 10;
 /// The minimum time between two reports of refused connections.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The time that the server waits after the operating system could not accept a connection.
@@ -62,58 +66,91 @@ pub(crate) struct PeerServer<S> {
     /// The runtime for the requests of clients and for snapshots, which may take long.
     pub(crate) slow_runtime: Handle,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) last_report: Mutex<Option<Instant>>,
+    pub(crate) state: ServerState,
+}
+
+/// The limits of all connections together, and the time of the last report.
+pub(crate) struct ServerState {
+    budgets: Budgets,
+    members: Arc<Semaphore>,
+    last_report: Mutex<Option<Instant>>,
+}
+
+impl Default for ServerState {
+    fn default() -> ServerState {
+        let (budgets, members) = (Budgets::default(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+        ServerState { budgets, members, last_report: Mutex::default() }
+    }
 }
 
 impl<S: Service> PeerServer<S> {
     /// Accepts connections until the task is aborted. Runs on the replication thread.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let guests = Guests::new(GUESTS_MAX);
         loop {
-            let (stream, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(_) => {
-                    // Too many open files, or the peer has closed the connection already.
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            match slots.clone().try_acquire_owned() {
-                Ok(slot) => drop(tokio::spawn(self.clone().serve(stream, address, slot))),
-                Err(_) => self.report(address, "too many connections of other nodes"),
+            match listener.accept().await {
+                Ok((stream, address)) => guests.admit(|pass| self.clone().serve(stream, address, pass)),
+                // Too many open files, or the peer has closed the connection already.
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
     }
 
     /// Reports a refused connection, at most once per [`REPORT_EVERY`].
-    fn report(&self, address: SocketAddr, reason: &str) {
-        let mut last = self.last_report.lock().unwrap_or_else(PoisonError::into_inner);
+    fn report(&self, address: SocketAddr, error: &io::Error) {
+        if NoHello::is(error) {
+            return;
+        }
+        let mut last = self.state.last_report.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
             *last = Some(Instant::now());
-            self.observer.event(&Event::PeerRefused { address: &address.to_string(), reason });
+            self.observer.event(&Event::PeerRefused { address: &address.to_string(), reason: &error.to_string() });
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, pass: GuestPass) {
         let greeting = tokio::time::timeout(HELLO_TIMEOUT, self.greet(stream)).await;
         let greeted = greeting.unwrap_or_else(|_| Err(io::Error::other("the peer sent no hello in time")));
         let (stream, hello) = match greeted {
             Ok(greeted) => greeted,
-            Err(error) => return self.report(address, &error.to_string()),
+            Err(error) => return self.report(address, &error),
         };
+        let is_member = hello.cluster != 0 && hello.cluster == self.identity.cluster();
+        let limits = self.limits(hello.purpose, is_member);
+        if !is_member {
+            // A broken connection needs no report: the peer opens another one.
+            return drop(requests::serve(stream, &self.service, &limits).await);
+        }
+        let Ok(slot) = self.state.members.clone().try_acquire_owned() else {
+            return self.report(address, &io::Error::other("too many connections of other nodes"));
+        };
+        drop(pass);
         let runtime = self.slow_runtime.clone();
         match hello.purpose {
-            // A broken connection needs no report: the peer opens another one.
-            Purpose::Append => drop(self.serve_appends(stream).await),
-            Purpose::Control => drop(self.serve_requests(stream, &hello).await),
+            Purpose::Append => drop(self.serve_appends(stream, limits).await),
+            Purpose::Control => drop(requests::serve(stream, &self.service, &limits).await),
             Purpose::Forward | Purpose::Bulk => {
                 let serving = runtime.spawn(async move {
                     let _slot = slot;
-                    self.serve_requests(stream, &hello).await
+                    requests::serve(stream, &self.service, &limits).await
                 });
                 drop(serving);
             }
         }
+    }
+
+    /// Returns the limits of a connection.
+    fn limits(&self, purpose: Purpose, is_member: bool) -> Limits {
+        let Budgets { appends, forwards, snapshots } = &self.state.budgets;
+        let (bytes_max, budget) = match purpose {
+            _ if !is_member => (HELLO_BYTES_MAX, Budget::new(HELLO_BYTES_MAX)),
+            Purpose::Control => (CONTROL_BYTES_MAX, Budget::new(CONTROL_BYTES_MAX)),
+            Purpose::Bulk => (BULK_BYTES_MAX, snapshots.clone()),
+            Purpose::Append => (BODY_BYTES_MAX, appends.clone()),
+            Purpose::Forward => (BODY_BYTES_MAX, forwards.clone()),
+        };
+        let idle_timeout = (!is_member).then_some(GUEST_IDLE_TIMEOUT);
+        Limits { is_member, bytes_max, budget, idle_timeout, body_timeout: BODY_TIMEOUT }
     }
 
     async fn greet(&self, stream: TcpStream) -> io::Result<(BoxedStream, Hello)> {
@@ -184,16 +221,20 @@ impl<S: Service> PeerServer<S> {
     }
 
     /// Responds to the append requests of a leader, in their order.
-    async fn serve_appends(&self, stream: BoxedStream) -> io::Result<()> {
+    async fn serve_appends(&self, stream: BoxedStream, limits: Limits) -> io::Result<()> {
         let (reader, mut writer) = tokio::io::split(stream);
         let reader = BufReader::with_capacity(64 << 10, reader);
-        let requests = stream::unfold(reader, |mut reader| async move {
-            let request = next_append(&mut reader).await.ok().flatten()?;
-            Some((request, reader))
+        // The bytes of a request are returned when it has its result.
+        let (in_flight, mut taken) = mpsc::unbounded_channel();
+        let requests = stream::unfold((reader, in_flight, limits), |(mut reader, in_flight, limits)| async move {
+            let (request, bytes) = next_append(&mut reader, &limits).await.ok().flatten()?;
+            in_flight.send(bytes).ok()?;
+            Some((request, (reader, in_flight, limits)))
         });
         let mut results = pin!(self.raft.stream_append(requests));
         let mut buffer = Vec::new();
         while let Some(result) = results.next().await {
+            drop(taken.try_recv());
             buffer.clear();
             match result {
                 Ok(result) => {
@@ -210,36 +251,6 @@ impl<S: Service> PeerServer<S> {
         }
         Ok(())
     }
-
-    /// Responds to requests. Several are handled at the same time, and each response is sent when it is ready.
-    async fn serve_requests(&self, stream: BoxedStream, hello: &Hello) -> io::Result<()> {
-        let is_member = hello.cluster != 0 && hello.cluster == self.identity.cluster();
-        let bytes_max = match hello.purpose {
-            Purpose::Control => CONTROL_BYTES_MAX,
-            Purpose::Bulk => BULK_BYTES_MAX,
-            Purpose::Append | Purpose::Forward => BODY_BYTES_MAX,
-        };
-        let (reader, writer) = tokio::io::split(stream);
-        let mut reader = BufReader::with_capacity(64 << 10, reader);
-        let (replies, queue) = mpsc::channel(REQUESTS_MAX);
-        let mut writing = AbortOnDrop(tokio::spawn(write_replies(writer, queue)));
-        let slots = Arc::new(Semaphore::new(REQUESTS_MAX));
-        loop {
-            let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
-            let frame = tokio::select! {
-                frame = frame::read(&mut reader, bytes_max) => frame?,
-                _ = &mut writing => None,
-            };
-            let Some(frame) = frame else { return Ok(()) };
-            let (service, replies) = (self.service.clone(), replies.clone());
-            tokio::spawn(async move {
-                let reply = respond(&*service, frame, is_member).await;
-                // The send fails if the connection is broken.
-                let _ = replies.send(reply).await;
-                drop(slot);
-            });
-        }
-    }
 }
 
 /// Why a connection is not accepted at once.
@@ -250,52 +261,13 @@ enum Refusal {
     UnlessAdopted,
 }
 
-async fn next_append(reader: &mut BufReader<ReadHalf<BoxedStream>>) -> io::Result<Option<AppendRequest>> {
-    let Some(frame) = frame::read(reader, BODY_BYTES_MAX).await? else { return Ok(None) };
+async fn next_append(
+    reader: &mut BufReader<ReadHalf<BoxedStream>>,
+    limits: &Limits,
+) -> io::Result<Option<(AppendRequest, Taken)>> {
+    let Some((frame, taken)) = read_within(reader, limits).await? else { return Ok(None) };
     if frame.kind != APPEND {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    message::decode_append(&frame.body).map(Some)
-}
-
-async fn respond(service: &impl Service, frame: Frame, is_member: bool) -> Vec<u8> {
-    let Frame { kind, id, body } = frame;
-    let mut out = Vec::new();
-    let pushed = match service.handle(kind, body, is_member).await {
-        Ok(reply) => frame::push(&mut out, RESPONSE, id, |out| {
-            out.extend_from_slice(&reply);
-            Ok(())
-        }),
-        Err(why) => push_refusal(&mut out, id, &why),
-    };
-    if pushed.is_err() {
-        // The response is too long. The request may have had an effect, so this must not be a refusal; the peer does
-        // not accept an empty response.
-        out.clear();
-        let _ = frame::push(&mut out, RESPONSE, id, |_| Ok(()));
-    }
-    out
-}
-
-fn push_refusal(out: &mut Vec<u8>, id: u32, why: &str) -> io::Result<()> {
-    frame::push(out, REFUSAL, id, |out| {
-        out.extend_from_slice(why.as_bytes());
-        Ok(())
-    })
-}
-
-async fn write_replies(mut writer: WriteHalf<BoxedStream>, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
-    let mut buffer = Vec::new();
-    while let Some(first) = queue.recv().await {
-        buffer.clear();
-        buffer.extend_from_slice(&first);
-        while buffer.len() < WRITE_BYTES_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            buffer.extend_from_slice(&next);
-        }
-        writer.write_all(&buffer).await?;
-        writer.flush().await?;
-        buffer.shrink_to(WRITE_BYTES_MAX);
-    }
-    Ok(())
+    message::decode_append(&frame.body).map(|request| Some((request, taken)))
 }

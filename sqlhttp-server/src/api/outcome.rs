@@ -10,7 +10,12 @@ pub(crate) const ENCODED_INLINE_MAX: usize = 1 << 20;
 pub(crate) fn log_error(error: &Error) {
     match error {
         // Under load, many clients receive these errors. A log line for each would add to the load.
-        Error::Overloaded(_) | Error::Timeout | Error::Closed | Error::NoLeader | Error::Unauthorized => {
+        Error::Overloaded(_)
+        | Error::Timeout
+        | Error::Closed
+        | Error::NoLeader
+        | Error::Removed
+        | Error::Unauthorized => {
             tracing::debug!("no outcome: {error}")
         }
         Error::Busy(_)

@@ -46,6 +46,15 @@ impl Observer for RqliteLog {
             Event::MemberRemoved { name } => {
                 tracing::info!(target: "store", "node {name} removed successfully");
             }
+            Event::RemovedFromCluster => tracing::warn!(
+                target: "store",
+                "this node was removed from the cluster. It serves only reads with level=none. Stop it; to add it again, \
+                 start it with -join"
+            ),
+            Event::AddedAgain => tracing::info!(target: "store", "this node is a member of the cluster again"),
+            Event::ShutDownAfterRemoval => {
+                tracing::warn!(target: "store", "Raft has stopped, because this node was removed (-raft-remove-shutdown)");
+            }
             Event::PeerRefused { address, reason } => {
                 tracing::warn!(target: "mux", "connection from {address} refused: {reason}");
             }
@@ -95,6 +104,9 @@ impl Observer for RqliteLog {
             }
             Event::SnapshotFailed { error } => {
                 tracing::error!(target: "snapshot-store", "the snapshot has failed: {error}");
+            }
+            Event::CleanUpFailed { error } => {
+                tracing::warn!(target: "store", "files that are no longer needed cannot be removed: {error}");
             }
             Event::MaintenanceFailed { statement, error } => {
                 tracing::error!(target: "store", "{statement} failed: {error}");

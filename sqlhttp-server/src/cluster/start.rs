@@ -131,6 +131,7 @@ async fn open(
 async fn form(cluster: &ClusterContext) -> Result<(), String> {
     let (config, node) = (&cluster.config, cluster.slot.opened().await);
     formation::run(node, &config.formation, cluster.discovery.as_ref(), cluster.auth.as_deref()).await?;
+    node.watch_for_removal(config.raft.shutdown_on_remove);
     tracing::info!(target: "rqlited", "node HTTP API available at {}", config.api_url());
     if let Some((host, port)) = config::address::split_host_port(&config.http_adv_addr) {
         tracing::info!(target: "rqlited", "connect using the command-line tool via 'rqlite -H {host} -p {port}'");

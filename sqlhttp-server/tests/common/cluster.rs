@@ -23,6 +23,7 @@ pub struct Node {
     directory: PathBuf,
     ports: (u16, u16),
     open_files: Option<u32>,
+    variables: Vec<(&'static str, String)>,
 }
 
 /// A port that is free now. It is below the ports that systems use for outgoing connections, so that no client takes it
@@ -66,7 +67,7 @@ impl Node {
     /// A node with its data in this directory and with ports of its own, the same at each start.
     pub fn new(directory: &Path) -> Node {
         let (name, flags, ports) = ("n1".to_owned(), Vec::new(), (free_port(), free_port()));
-        Node { name, flags, directory: directory.to_owned(), ports, open_files: None }
+        Node { name, flags, directory: directory.to_owned(), ports, open_files: None, variables: Vec::new() }
     }
 
     /// Sets the name, which is `n1` otherwise.
@@ -102,6 +103,12 @@ impl Node {
         self
     }
 
+    /// Sets a variable in the environment of the process.
+    pub fn variable(mut self, name: &'static str, value: &str) -> Node {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
     /// The command line.
     pub fn words(&self) -> Vec<String> {
         let (http, raft) = (format!("127.0.0.1:{}", self.ports.0), self.raft_address());
@@ -112,7 +119,7 @@ impl Node {
 
     fn spawn(&self) -> Process {
         let mut command = command(self.open_files);
-        command.args(self.words());
+        command.args(self.words()).envs(self.variables.iter().map(|(name, value)| (name, value)));
         Process::spawn(command)
     }
 
@@ -141,6 +148,13 @@ impl Node {
     /// Starts the node without waiting.
     pub fn spawn_server(&self) -> Server {
         Server::of_node(self.spawn(), self.ports.0, self.ports.1)
+    }
+
+    /// Starts the node and waits until it listens, but not until it is ready.
+    pub fn spawn_listening(&self) -> Server {
+        let server = self.spawn_server();
+        server.wait_stderr("service listening on");
+        server
     }
 
     /// Whether `/readyz` answers 200. If it requires credentials, whether the log says that the node serves requests.
@@ -267,11 +281,25 @@ impl Cluster {
 
     /// Starts a node again with its data and its addresses, without `-join`, and waits until it is ready.
     pub fn restart(&mut self, index: usize) {
+        self.servers[index] = Some(self.without_join(index).start());
+    }
+
+    /// Like [`Cluster::restart`], but waits only until the node listens.
+    pub fn respawn(&mut self, index: usize) {
+        self.servers[index] = Some(self.without_join(index).spawn_listening());
+    }
+
+    /// Starts a node again with the same command line, and waits until it is ready.
+    pub fn rejoin(&mut self, index: usize) {
+        self.servers[index] = Some(self.nodes[index].start());
+    }
+
+    fn without_join(&self, index: usize) -> Node {
         let mut node = self.nodes[index].clone();
         if let Some(at) = node.flags.iter().position(|flag| flag == "-join") {
             node.flags.drain(at..at + 2);
         }
-        self.servers[index] = Some(node.start());
+        node
     }
 
     /// Waits until all nodes that run name the same leader, which runs, and are ready. Returns its index.

@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod crash;
+pub mod dns;
 pub mod http;
 pub mod json;
 pub mod random;

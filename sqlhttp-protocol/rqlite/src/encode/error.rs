@@ -33,7 +33,7 @@ pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Tra
 /// |---|---|
 /// | `Timeout` | 200 and one result for each statement: `query timeout` or `execute timeout` |
 /// | `Busy`, `Closed`, `ReadOnly`, `LeadershipLost`, `Unknown` | 200 and a top-level error |
-/// | `Overloaded`, `NoLeader`, `Unavailable` | 503 |
+/// | `Overloaded`, `NoLeader`, `Removed`, `Unavailable` | 503 |
 /// | `Unauthorized` | 401 |
 /// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
 ///
@@ -47,7 +47,7 @@ pub fn encode_error(error: &Error, shape: &ReplyShape, trailer: &Trailer) -> Rep
         Error::Busy(_) | Error::Closed | Error::ReadOnly | Error::LeadershipLost | Error::Unknown => {
             encode_top_level_error(&text, shape, trailer)
         }
-        Error::NoLeader | Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &text),
+        Error::NoLeader | Error::Removed | Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &text),
         Error::Unauthorized => Reply::error(401, messages::unauthorized(shape.endpoint)),
         Error::Sqlite { .. } | Error::Io { .. } | Error::Poisoned(_) | Error::Unsupported(_) => {
             Reply::error(500, &text)

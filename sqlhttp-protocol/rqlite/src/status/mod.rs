@@ -21,7 +21,7 @@ mod store;
 
 pub use http::{Http, Peers, Queue, Tls};
 pub use network::Interface;
-pub use node::{Cluster, Discovery, NodeStatus};
+pub use node::{Cluster, Discovery, DiscoveryQuery, NodeStatus};
 pub use process::Process;
 pub use raft::{Raft, RaftMember, RaftSettings};
 pub use sqlite::{PRAGMAS, Sqlite};

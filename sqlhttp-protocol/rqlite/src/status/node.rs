@@ -39,13 +39,30 @@ pub struct NodeStatus {
     pub store: Option<Store>,
 }
 
+/// What is looked up in DNS to find the other nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiscoveryQuery {
+    /// The IP addresses of a host name.
+    Host {
+        /// The host name.
+        name: String,
+        /// The Raft port of the nodes at these addresses.
+        port: u16,
+    },
+    /// The SRV records of a service.
+    Service {
+        /// The domain.
+        name: String,
+        /// The name of the service, without the underscore.
+        service: String,
+    },
+}
+
 /// The facts about the search for the other nodes with DNS that `/status` reports.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Discovery {
-    /// The host name that is looked up.
-    pub name: String,
-    /// The Raft port of the nodes at the addresses that are found.
-    pub port: u16,
+    /// What is looked up.
+    pub query: DiscoveryQuery,
     /// The time of the last successful lookup, in RFC 3339 with nanoseconds. `None` if there was none.
     pub last_contact: Option<String>,
     /// The addresses that the last successful lookup has found.
@@ -93,7 +110,16 @@ impl NodeStatus {
 
 impl Discovery {
     fn document(&self) -> Value {
-        let mut disco = json!({ "mode": "dns", "name": self.name, "port": self.port });
+        let mut disco = match &self.query {
+            DiscoveryQuery::Host { name, port } => json!({ "mode": "dns", "name": name, "port": port }),
+            // The colon in the last key is rqlite's.
+            DiscoveryQuery::Service { name, service } => json!({
+                "mode": "dns-srv",
+                "name": name,
+                "service": service,
+                "dns_name:": format!("_{service}._tcp.{name}."),
+            }),
+        };
         if let Some(time) = &self.last_contact {
             disco["last_contact"] = json!(time);
             disco["last_addresses"] = json!(self.last_addresses);

@@ -54,6 +54,8 @@ pub struct Raft {
     pub snapshot_term: u64,
     /// The members of the cluster.
     pub members: Vec<RaftMember>,
+    /// Whether this node was removed from its cluster.
+    pub removed: bool,
     /// The Raft settings of this node.
     pub settings: RaftSettings,
 }
@@ -120,6 +122,9 @@ impl Raft {
         raft["state"] = json!(self.state);
         raft["term"] = json!(self.term);
         raft["voter"] = json!(is_voter);
+        if self.removed {
+            raft["removed"] = json!(true);
+        }
         raft
     }
 

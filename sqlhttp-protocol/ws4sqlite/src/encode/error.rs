@@ -9,13 +9,15 @@ use crate::reply::{Refusal, Reply};
 ///
 /// | error | status |
 /// |---|---|
-/// | `Overloaded`, `Closed`, `NoLeader`, `Unavailable` | 503 |
+/// | `Overloaded`, `Closed`, `NoLeader`, `Removed`, `Unavailable` | 503 |
 /// | `Timeout`, `Unknown` | 504 |
 /// | `Unauthorized` | 401 |
 /// | `Busy`, `ReadOnly`, `LeadershipLost`, `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
 pub fn encode_error(error: &Error) -> Reply {
     let (status, text) = match error {
-        Error::Overloaded(_) | Error::Closed | Error::NoLeader | Error::Unavailable(_) => (503, error.to_string()),
+        Error::Overloaded(_) | Error::Closed | Error::NoLeader | Error::Removed | Error::Unavailable(_) => {
+            (503, error.to_string())
+        }
         Error::Timeout | Error::Unknown => (TIMED_OUT, error.to_string()),
         Error::Unauthorized => (401, error.to_string()),
         Error::Busy(source) => (500, sql_error(source)),
@@ -47,6 +49,7 @@ mod tests {
             (Error::Overloaded("x"), 503, "the database is overloaded: x"),
             (Error::Timeout, 504, "the time limit was exceeded"),
             (Error::Closed, 503, "the database is closed"),
+            (Error::Removed, 503, "this node was removed from the cluster"),
             (Error::ReadOnly, 500, "attempt to write a readonly database (8)"),
             (busy, 500, "database is locked (5) (SQLITE_BUSY)"),
             (io, 500, "read file: broken"),

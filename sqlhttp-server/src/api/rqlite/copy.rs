@@ -48,6 +48,7 @@ pub(crate) fn copy_error(why: &Error) -> EarlyResponse {
         | Error::Busy(_)
         | Error::Closed
         | Error::NoLeader
+        | Error::Removed
         | Error::Timeout
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
         // The path must not be shown to clients.

@@ -45,7 +45,7 @@ pub(crate) async fn answer(
     applied.map_err(|why| {
         counters.queued_executions_failed.add(1);
         let counter = match why {
-            Error::NoLeader => &counters.queued_executions_no_leader,
+            Error::NoLeader | Error::Removed => &counters.queued_executions_no_leader,
             Error::LeadershipLost => &counters.queued_executions_leadership_lost,
             _ => &counters.queued_executions_unknown_error,
         };
@@ -83,6 +83,7 @@ fn write_error(why: &Error) -> HttpResponse {
         | Error::Busy(_)
         | Error::Closed
         | Error::NoLeader
+        | Error::Removed
         | Error::Unavailable(_) => error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
         Error::Unauthorized => error(StatusCode::UNAUTHORIZED, &why.to_string()),
         // The error message may contain a path, which must not be shown to clients.

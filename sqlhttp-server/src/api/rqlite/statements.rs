@@ -174,7 +174,9 @@ async fn load_file(
             let outcome = Outcome { log_index, ..Outcome::default() };
             Ok(answer::respond(Ok(Answer::Whole(outcome)), context).await)
         }
-        Err(Error::NoLeader) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, "leader not found"))),
+        Err(why @ (Error::NoLeader | Error::Removed)) => {
+            Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())))
+        }
         Err(Error::Unauthorized) => Err(Box::new(error(StatusCode::UNAUTHORIZED, "remote load not authorized"))),
         Err(Error::Closed) => Err(failed("store not open")),
         Err(why) => {

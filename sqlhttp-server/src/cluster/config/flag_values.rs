@@ -43,16 +43,21 @@ impl FlagValues {
         self.values.get(flag.name).is_some_and(|value| Some(value) != default(flag).as_ref())
     }
 
-    /// Returns the first flag, in the order of the table, whose value requires a feature of rqlited that this program
-    /// does not have yet; `None` if there is none.
-    pub(crate) fn first_unsupported(&self) -> Option<&'static str> {
+    /// Returns the error of the first flag, in the order of the table, whose value requires a feature of rqlited that
+    /// this program does not have yet; `None` if there is no such flag.
+    pub(crate) fn first_unsupported(&self) -> Option<String> {
         let requires = |flag: &&Flag| match flag.support {
             Support::Supported | Support::Extension => false,
             Support::Ignored(_) => flag.name == EXTENSIONS_PATH && holds_extensions(&self.text(flag.name)),
             Support::NotYet => self.differs(flag),
-            Support::Only(values) => self.differs(flag) && !values.contains(&self.text(flag.name).as_str()),
+            Support::Only { values, .. } => self.differs(flag) && !values.contains(&self.text(flag.name).as_str()),
         };
-        TABLE.iter().find(requires).map(|flag| flag.name)
+        TABLE.iter().find(requires).map(|flag| match flag.support {
+            Support::Only { remedy, .. } => {
+                format!("-{} {} is not supported yet: {remedy}", flag.name, self.text(flag.name))
+            }
+            _ => format!("-{} is not supported yet", flag.name),
+        })
     }
 
     /// Returns the given flags that this program accepts but ignores, each with the reason.

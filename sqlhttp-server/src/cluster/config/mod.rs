@@ -25,7 +25,9 @@ mod validate;
 pub use exit::{Exit, ExitMessage};
 pub use parse::parse;
 pub use table::PROGRAM;
-pub use types::{ClusterConfig, DiscoveryConfig, FormationConfig, LogConfig, RaftConfig, WriteQueueConfig};
+pub use types::{
+    ClusterConfig, DiscoveryConfig, DiscoveryMode, FormationConfig, LogConfig, RaftConfig, WriteQueueConfig,
+};
 
 #[cfg(test)]
 mod tests;

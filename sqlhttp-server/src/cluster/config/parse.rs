@@ -31,8 +31,8 @@ pub fn parse(arguments: &[OsString]) -> Result<ClusterConfig, Exit> {
     }
     let data_dir = data_directory(rest)?;
     validate::validate(&flags).map_err(|message| Exit::fatal(&message))?;
-    if let Some(name) = flags.first_unsupported() {
-        return Err(Exit::fatal(&format!("-{name} is not supported yet")));
+    if let Some(message) = flags.first_unsupported() {
+        return Err(Exit::fatal(&message));
     }
     resolve::resolve(&flags, data_dir).map_err(|message| Exit::fatal(&message))
 }

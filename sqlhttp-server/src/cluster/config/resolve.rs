@@ -7,7 +7,7 @@ use tracing::Level;
 
 use super::flag_values::FlagValues;
 use super::validate::advertised_address;
-use super::{ClusterConfig, DiscoveryConfig, FormationConfig, LogConfig, RaftConfig, WriteQueueConfig};
+use super::{ClusterConfig, DiscoveryConfig, DiscoveryMode, FormationConfig, LogConfig, RaftConfig, WriteQueueConfig};
 use crate::process::flags::hosts;
 use crate::process::logging::LogFormat;
 use crate::process::tls::{PeerTlsOptions, TlsFiles};
@@ -64,7 +64,11 @@ pub(crate) fn resolve(flags: &FlagValues, data_dir: &str) -> Result<ClusterConfi
 
 fn formation(flags: &FlagValues) -> FormationConfig {
     let addresses = flags.text("join");
-    let discovery = flags.text_opt("disco-mode").map(|_| DiscoveryConfig { settings: flags.text_opt("disco-config") });
+    let discovery = flags.text_opt("disco-mode").map(|mode| DiscoveryConfig {
+        // The other modes are refused before.
+        mode: if mode == "dns-srv" { DiscoveryMode::DnsSrv } else { DiscoveryMode::Dns },
+        settings: flags.text_opt("disco-config"),
+    });
     FormationConfig {
         join: addresses.split(',').filter(|address| !address.is_empty()).map(str::to_owned).collect(),
         join_attempts: flags.count("join-attempts").max(1),

@@ -31,9 +31,14 @@ pub(crate) enum Support {
     Supported,
     /// A flag of rqlited for a feature that this program does not have yet. Any value except the default is rejected.
     NotYet,
-    /// A flag of rqlited of which this program supports only these values. Any other value except the default is
+    /// A flag of rqlited of which this program supports only some values. Any other value except the default is
     /// rejected.
-    Only(&'static [&'static str]),
+    Only {
+        /// The values that are supported.
+        values: &'static [&'static str],
+        /// What the user can do instead, for the error.
+        remedy: &'static str,
+    },
     /// A flag of rqlited that is accepted but has no effect, for this reason.
     Ignored(&'static str),
     /// A flag that rqlited does not have.
@@ -137,7 +142,10 @@ pub(crate) const TABLE: &[Flag] = &[
         alias: "",
         kind: FlagKind::Text,
         default: "",
-        support: Support::Only(&["dns"]),
+        support: Support::Only {
+            values: &["dns", "dns-srv"],
+            remedy: "use dns or dns-srv, or name the other nodes with -join",
+        },
         help: "Find the cluster with consul-kv, etcd-kv, dns or dns-srv",
     },
     ignored(

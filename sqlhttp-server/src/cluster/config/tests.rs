@@ -156,8 +156,11 @@ fn the_formation_of_a_cluster_is_configured() {
     };
     assert_eq!(given.formation, wanted);
     let replica = config("-raft-non-voter -disco-mode dns -disco-config {}").formation;
-    let discovery = Some(DiscoveryConfig { settings: Some("{}".to_owned()) });
+    let discovery = Some(DiscoveryConfig { mode: DiscoveryMode::Dns, settings: Some("{}".to_owned()) });
     assert_eq!(replica, FormationConfig { non_voter: true, discovery, ..defaults.clone() });
+    let services = config("-raft-non-voter -disco-mode dns-srv").formation;
+    let discovery = Some(DiscoveryConfig { mode: DiscoveryMode::DnsSrv, settings: None });
+    assert_eq!(services, FormationConfig { non_voter: true, discovery, ..defaults.clone() });
     let least = config("-join-attempts 0 -bootstrap-expect -1").formation;
     assert_eq!((least.join_attempts, least.bootstrap_expect), (1, 0));
     let raft = config("-raft-cluster-remove-shutdown -raft-shutdown-stepdown=false").raft;
@@ -367,7 +370,6 @@ fn invalid_values_are_refused() {
 /// Returns a command line that is valid and enables the feature to which the flag `name` belongs.
 fn enabling(name: &str) -> String {
     match name {
-        "disco-mode" => "-disco-mode etcd-kv".to_owned(),
         "otlp-endpoint" => "-otlp-endpoint h:1".to_owned(),
         "otlp-interval" => "-otlp-endpoint h:1 -otlp-interval 1s".to_owned(),
         "otlp-cert" | "otlp-key" => "-otlp-endpoint h:1 -otlp-cert c -otlp-key k".to_owned(),
@@ -382,13 +384,17 @@ fn enabling(name: &str) -> String {
 
 #[test]
 fn unsupported_features_are_refused() {
-    for flag in TABLE.iter().filter(|flag| matches!(flag.support, Support::NotYet | Support::Only(_))) {
+    for flag in TABLE.iter().filter(|flag| flag.support == Support::NotYet) {
         let flags = enabling(flag.name);
         // If a feature requires several flags, the error names the first of them.
         let named = fatal(&flags);
         let named = named.strip_prefix('-').and_then(|rest| rest.strip_suffix(" is not supported yet"));
         let named = named.unwrap_or_else(|| panic!("{flags}: {named:?}"));
         assert!(flags.split(' ').any(|word| word.strip_prefix('-') == Some(named)), "{flags}: {named}");
+    }
+    for mode in ["consul-kv", "etcd-kv"] {
+        let remedy = "use dns or dns-srv, or name the other nodes with -join";
+        assert_eq!(fatal(&format!("-disco-mode {mode}")), format!("-disco-mode {mode} is not supported yet: {remedy}"));
     }
 }
 
@@ -399,6 +405,7 @@ fn flags_that_enable_no_unsupported_feature_are_accepted() {
         "-bootstrap-expect 1 -bootstrap-expect-timeout 5s",
         "-join http://nonsense -raft-non-voter",
         "-disco-mode dns -bootstrap-expect 3",
+        "-disco-mode dns-srv -bootstrap-expect 3",
         "-raft-non-voter=false -node-no-verify=false -compress-snap-transport=false",
         "-disco-key rqlite -disco-mode= -auto-backup= -extensions-path=",
         "-raft-reap-read-only-node-timeout 30m -cluster-connect-timeout 1s",

@@ -38,7 +38,7 @@ fn help(flag: &Flag) -> String {
         Support::Supported | Support::Extension => Ok(()),
         Support::Ignored(why) => write!(help, " (no effect: {why})"),
         Support::NotYet => write!(help, " (not supported yet)"),
-        Support::Only(values) => write!(help, " (supported for now: {})", values.join(", ")),
+        Support::Only { values, .. } => write!(help, " (supported for now: {})", values.join(", ")),
     };
     help
 }

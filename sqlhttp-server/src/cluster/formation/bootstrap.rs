@@ -16,9 +16,6 @@ use crate::cluster::config::FormationConfig;
 /// The time between two attempts to find the other nodes, before it is varied by up to a tenth.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The interval at which the node checks whether the new cluster has a leader.
-const LEADER_POLL: Duration = Duration::from_millis(50);
-
 /// Forms a new cluster, or joins it if it exists already. Returns when a leader is known. Fails if there is none after
 /// `-bootstrap-expect-timeout`.
 pub(crate) async fn run(
@@ -71,13 +68,11 @@ async fn attempt(node: &Node, config: &FormationConfig, targets: &[String], cred
 /// Waits until a leader is known, but at most for `time`. Returns whether a leader is known.
 async fn leader_within(node: &Node, time: Duration) -> bool {
     let end = Instant::now() + time;
-    while Instant::now() < end {
-        if node.leader().is_some() {
-            return true;
-        }
-        tokio::time::sleep(LEADER_POLL).await;
+    // The time must pass even if the node has stopped: the caller makes an attempt each time.
+    if tokio::time::timeout_at(end, node.wait_for_leader()).await.is_ok() && node.leader().is_none() {
+        tokio::time::sleep_until(end).await;
     }
-    false
+    node.leader().is_some()
 }
 
 /// Returns the time until the next attempt. It is random, so that nodes that were started at the same time do not make

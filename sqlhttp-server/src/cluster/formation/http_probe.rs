@@ -1,5 +1,7 @@
 //! Finds out whether an address serves HTTP. An address of `-join` must be a Raft address; the address of the HTTP API
 //! is a frequent mistake.
+//!
+//! A node that responds to a message between nodes is not probed: it would report the request as that of a stranger.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use futures_util::future::join_all;
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::ServerName;
+use sqlhttp_raft::{HTTP_PROBE, Node};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -22,35 +25,51 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const BEGINNING: &[u8] = b"HTTP/";
 
 /// Returns an error if one of the addresses serves HTTP or HTTPS.
-pub(crate) async fn check(addresses: &[String]) -> Result<(), String> {
+pub(crate) async fn check(node: &Node, addresses: &[String]) -> Result<(), String> {
     if addresses.is_empty() {
         return Ok(());
     }
     tracing::info!(target: "rqlited", "checking that supplied join addresses don't serve HTTP(S)");
-    let probed = join_all(addresses.iter().map(|address| serves_http(address))).await;
-    match addresses.iter().zip(probed).find(|(_, serves)| *serves) {
+    let probes: Vec<_> = addresses.iter().map(|address| probe(node, address)).collect();
+    refuse_http(addresses, &join_all(probes).await)
+}
+
+/// Returns whether an address serves HTTP or HTTPS.
+async fn probe(node: &Node, address: &str) -> bool {
+    node.peer_info(address, TIMEOUT).await.is_err() && serves_http(address).await
+}
+
+/// Returns an error that names the first of the addresses that serves HTTP. `serve_http` states for each address
+/// whether it does.
+fn refuse_http(addresses: &[String], serve_http: &[bool]) -> Result<(), String> {
+    match addresses.iter().zip(serve_http).find(|(_, serves)| **serves) {
         Some((address, _)) => Err(format!("join address {address} appears to be serving HTTP when it should be Raft")),
         None => Ok(()),
     }
 }
 
 async fn serves_http(address: &str) -> bool {
-    let plain = async { get(TcpStream::connect(address).await?, address).await };
+    let plain = async { request(TcpStream::connect(address).await?, address).await };
+    match tokio::time::timeout(TIMEOUT, plain).await {
+        Ok(Ok(true)) => return true,
+        // The server may expect TLS.
+        Ok(_) => {}
+        // A server that does not respond may be a node that is not open yet. It would report a TLS handshake later.
+        Err(_) => return false,
+    }
     let encrypted = async {
         let stream = TcpStream::connect(address).await?;
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = client_config().map_err(io::Error::other)?;
-        get(TlsConnector::from(Arc::new(config)).connect(name, stream).await?, address).await
+        request(TlsConnector::from(Arc::new(config)).connect(name, stream).await?, address).await
     };
-    let (plain, encrypted) =
-        tokio::join!(tokio::time::timeout(TIMEOUT, plain), tokio::time::timeout(TIMEOUT, encrypted));
-    [plain, encrypted].into_iter().any(|responded| matches!(responded, Ok(Ok(true))))
+    matches!(tokio::time::timeout(TIMEOUT, encrypted).await, Ok(Ok(true)))
 }
 
 /// Sends a request, and returns whether the response is an HTTP response.
-async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: &str) -> io::Result<bool> {
-    let request = format!("GET /status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+async fn request(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: &str) -> io::Result<bool> {
+    let request = format!("{HTTP_PROBE} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let mut beginning = [0; BEGINNING.len()];
@@ -92,8 +111,11 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             listener.local_addr().unwrap().to_string()
         };
-        assert_eq!(check(&[other.clone(), closed.clone(), "http://nonsense".to_owned()]).await, Ok(()));
-        let refused = check(&[other, http.clone(), closed]).await;
+        for address in [other.as_str(), &closed, "http://nonsense"] {
+            assert!(!serves_http(address).await, "{address}");
+        }
+        assert!(serves_http(&http).await);
+        let refused = refuse_http(&[other, http.clone()], &[false, true]);
         assert_eq!(refused, Err(format!("join address {http} appears to be serving HTTP when it should be Raft")));
     }
 }

@@ -28,7 +28,6 @@ pub(crate) async fn run(node: &Node, config: &FormationConfig, credentials: Opti
 
 /// Tries once to join a cluster through each of these addresses. Returns whether the node has joined.
 pub(crate) async fn once(node: &Node, addresses: &[String], credentials: Option<&Credentials>) -> bool {
-    let hint = if credentials.is_none() { " (did you forget to set -join-as?)" } else { "" };
     for address in addresses {
         match node.join(std::slice::from_ref(address), credentials.cloned()).await {
             Ok(_) => {
@@ -36,6 +35,12 @@ pub(crate) async fn once(node: &Node, addresses: &[String], credentials: Option<
                 return true;
             }
             Err(why) => {
+                // The leader states the reason of a refusal; credentials would not change it.
+                let hint = match why {
+                    ClusterError::Refused(_) => "",
+                    _ if credentials.is_some() => "",
+                    _ => " (did you forget to set -join-as?)",
+                };
                 let why = reason(&why, address);
                 tracing::warn!(target: "cluster-join", "failed to join via node at {address}: {why}{hint}");
             }

@@ -1,7 +1,7 @@
 //! How a node becomes a member of a cluster after it has been opened.
 //!
 //! * `bootstrap`: forms a new cluster together with other nodes.
-//! * `discovery`: finds the other nodes with DNS.
+//! * `discovery`: finds the other nodes with DNS, by a host name or by SRV records.
 //! * `http_probe`: finds out whether an address serves HTTP.
 //! * `join`: joins a cluster through nodes whose addresses are given.
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(
     auth: Option<&AuthFile>,
 ) -> Result<(), String> {
     let formed = async {
-        http_probe::check(&config.join).await?;
+        http_probe::check(node, &config.join).await?;
         let way = way(config, &node.status())?;
         match way {
             Way::Member => Ok(()),

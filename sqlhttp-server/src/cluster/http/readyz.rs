@@ -37,6 +37,8 @@ pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpRespon
 enum Problem {
     /// The node is not open, or knows of no leader.
     NoLeader,
+    /// The node was removed from its cluster.
+    Removed,
     /// The leader does not respond to this node, for this reason.
     LeaderUnreachable(String),
     /// The node is shutting down, or has not applied every entry that was acknowledged before.
@@ -54,6 +56,7 @@ impl Problem {
     fn readiness(&self) -> Readiness<'_> {
         match self {
             Problem::NoLeader => Readiness::NoLeader,
+            Problem::Removed => Readiness::Removed,
             Problem::LeaderUnreachable(why) => Readiness::LeaderUnreachable(why),
             Problem::NotReady => Readiness::StoreNotReady,
             Problem::Replaying { applied, last } => Readiness::Replaying { applied: *applied, last: *last },
@@ -65,7 +68,9 @@ impl Problem {
 
 /// Returns the first reason for which a node cannot serve requests; `None` if it can.
 async fn problem(request: &Request<'_>, params: &Params, node: &Node) -> Option<Problem> {
-    let Some(leader) = node.leader() else { return Some(Problem::NoLeader) };
+    let Some(leader) = node.leader() else {
+        return Some(if node.is_removed() { Problem::Removed } else { Problem::NoLeader });
+    };
     if !node.is_leader()
         && let Err(why) = peer_info(node, &leader.raft_address, params).await
     {

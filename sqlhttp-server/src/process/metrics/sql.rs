@@ -54,7 +54,7 @@ fn reason(error: &Error) -> usize {
         Error::Timeout => 1,
         Error::Busy(_) => 2,
         Error::Closed => 3,
-        Error::NoLeader => 4,
+        Error::NoLeader | Error::Removed => 4,
         Error::LeadershipLost => 5,
         Error::ReadOnly => 6,
         Error::Poisoned(_) => 7,

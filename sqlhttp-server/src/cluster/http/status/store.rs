@@ -77,6 +77,7 @@ fn raft(config: &ClusterConfig, status: &NodeStatus) -> Raft {
         snapshot_index: status.snapshot_index,
         snapshot_term: status.snapshot_term,
         members: status.members.iter().map(member).collect(),
+        removed: status.removed,
         settings: raft_settings(config),
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn status() -> NodeStatus {
         }],
         is_member: true,
         voter: true,
+        removed: false,
         last_contact: Some(std::time::Duration::ZERO),
         commit_index: 9,
         applied_index: 8,
