@@ -148,16 +148,22 @@ impl Node {
         let wait = self.leader_wait(deadline);
         loop {
             match self.route() {
+                // A barrier changes nothing, so it is repeated also if its entry may be in the log.
                 Route::Here => match self.propose(Operation::Barrier, deadline).await {
-                    Err(Error::NoLeader) => {}
+                    Err(Error::NoLeader | Error::LeadershipLost) => {}
+                    Err(Error::Unknown) => return Err(self.not_applied_in_time()),
                     outcome => return Ok(outcome?.log_index),
                 },
                 Route::Peer(leader) => {
                     let call = ForwardCall::new(caller, ForwardKind::Barrier, None, deadline);
-                    if let Forwarded::Answer(outcome) = self.forward(leader, call, deadline).await {
-                        let index = outcome?.log_index;
-                        self.wait_until_applied(index, deadline).await?;
-                        return Ok(index);
+                    match self.forward(leader, call, deadline).await {
+                        Forwarded::Answer(Err(Error::LeadershipLost)) | Forwarded::NotTaken(_) => {}
+                        Forwarded::Answer(Err(Error::Unknown)) => return Err(self.not_applied_in_time()),
+                        Forwarded::Answer(outcome) => {
+                            let index = outcome?.log_index;
+                            self.wait_until_applied(index, deadline).await?;
+                            return Ok(index);
+                        }
                     }
                 }
                 Route::Nowhere => {}
@@ -167,6 +173,22 @@ impl Node {
             }
             wait.pause().await?;
         }
+    }
+
+    /// The error of a read whose barrier was not applied within `-raft-apply-timeout`: usually because the leader has
+    /// lost its quorum.
+    fn not_applied_in_time(&self) -> Error {
+        if self.inner.leadership.is_ready() { Error::Timeout } else { Error::NoLeader }
+    }
+
+    /// Waits until this node has applied every write that was acknowledged before the call.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] and [`Error::Timeout`], if there is no leader or the deadline passes; the error that has
+    /// stopped the node.
+    pub async fn apply_acknowledged(&self, deadline: Deadline) -> Result<(), Error> {
+        let index = self.read_index(&self.inner.confirmed_reads, deadline).await?;
+        self.wait_until_applied(index, deadline).await
     }
 
     /// Waits until a read of this level may run on the database of this node.
@@ -181,13 +203,19 @@ impl Node {
     }
 
     async fn wait_for_index(&self, indexes: &ReadIndexes, deadline: Deadline) -> Result<ReadAt, Error> {
+        let index = self.read_index(indexes, deadline).await?;
+        self.catch_up(index, deadline).await
+    }
+
+    /// Asks for a read index until a leader returns one.
+    async fn read_index(&self, indexes: &ReadIndexes, deadline: Deadline) -> Result<u64, Error> {
         let wait = self.leader_wait(deadline);
         loop {
             if let Some(why) = self.stopped() {
                 return Err(why);
             }
             if let Some(index) = indexes.next().await? {
-                return self.catch_up(index, deadline).await;
+                return Ok(index);
             }
             wait.pause().await?;
         }

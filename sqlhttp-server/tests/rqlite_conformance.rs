@@ -58,8 +58,7 @@ mod node {
 
     fn start(conversation: &Conversation, dir: &Path) -> Server {
         conversation.write_files(dir);
-        let flags = conversation.flags.iter().map(|flag| flag.replace("{dir}", &dir.to_string_lossy()));
-        Node::new(&dir.join("data")).flags(flags).start()
+        Node::new(&dir.join("data")).flags(conversation.flags_in(dir)).start()
     }
 
     rqlite_tests! { REPLAY; auth: "auth.case", }

@@ -515,6 +515,11 @@ fn the_leader_checks_the_credentials_of_forwarded_requests() {
         let refused = send(target, json!([sql]), "one");
         assert_eq!((refused.status, refused.text().as_str()), (401, text));
     }
+    for target in ["/db/backup", "/db/backup?fmt=sql"] {
+        let refused = servers[1].send(&Request::new("GET", target).basic("one:secret"));
+        assert_eq!((refused.status, refused.text().as_str()), (401, "remote backup not authorized\n"));
+        assert_eq!(servers[1].send(&Request::new("GET", target).basic("both:secret")).status, 200);
+    }
     let remove = Request::new("DELETE", "/remove").body(r#"{"id":"n2"}"#).basic("one:secret");
     let refused = servers[1].send(&remove);
     assert_eq!((refused.status, refused.text().as_str()), (401, "remote remove node not authorized\n"));

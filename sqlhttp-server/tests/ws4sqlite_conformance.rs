@@ -13,8 +13,7 @@ const REPLAY: Replay = Replay { folder: "ws4sqlite", server: "ws4sqlite", start,
 
 fn start(conversation: &Conversation, dir: &Path) -> Server {
     conversation.write_files(dir);
-    let flags = conversation.flags.iter().map(|flag| flag.replace("{dir}", &dir.to_string_lossy()));
-    Launch::new().dir(dir).args(flags).start()
+    Launch::new().dir(dir).args(conversation.flags_in(dir)).start()
 }
 
 replay_tests! {

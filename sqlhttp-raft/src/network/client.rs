@@ -144,7 +144,7 @@ impl RpcClient {
         let Some(answered) = called else {
             // The peer may be gone without having closed the connection. The next request opens another one.
             self.disconnect();
-            return Err(state.error("the node did not respond in time"));
+            return Err(state.error("timeout waiting for node to respond"));
         };
         let frame = answered?;
         match frame.kind {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sqlhttp_core::{Backend, Batch, BoxFuture, Deadline, Error, ReadLevel, Step};
+use sqlhttp_core::{BoxFuture, Deadline, Error, ReadLevel};
 use sqlhttp_raft::Node;
 
 use super::slot::NodeSlot;
@@ -53,13 +53,8 @@ impl Replication for NodeReplication {
         strict && status.applied_index < status.commit_index && age(node) > freshness
     }
 
-    /// Runs a read at level linearizable with the node's own identity: the request has been authorized by this node.
     fn catch_up(&self, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async move {
-            let node = self.0.get().ok_or(Error::Closed)?;
-            let batch = Batch::one(Step::query("SELECT 1", ()));
-            node.query(batch, ReadLevel::Linearizable, deadline).await?.whole().await.map(drop)
-        })
+        Box::pin(async move { self.0.get().ok_or(Error::Closed)?.apply_acknowledged(deadline).await })
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct NodeSlot(SetOnce<OpenNode>);
 struct OpenNode {
     node: Node,
     /// The node for requests without credentials, for each value of [`LeaderPermissions`].
-    anonymous: [NodeUser; 4],
+    anonymous: [NodeUser; 5],
 }
 
 /// The permissions that a request needs on the leader if this node forwards it.
@@ -29,14 +29,16 @@ pub(crate) enum LeaderPermissions {
     Query,
     QueryAndExecute,
     Load,
+    Backup,
 }
 
 impl LeaderPermissions {
-    const ALL: [LeaderPermissions; 4] = [
+    const ALL: [LeaderPermissions; 5] = [
         LeaderPermissions::Execute,
         LeaderPermissions::Query,
         LeaderPermissions::QueryAndExecute,
         LeaderPermissions::Load,
+        LeaderPermissions::Backup,
     ];
 
     /// Returns the names of the permissions in the auth file.
@@ -46,6 +48,7 @@ impl LeaderPermissions {
             LeaderPermissions::Query => &["query"],
             LeaderPermissions::QueryAndExecute => &["query", "execute"],
             LeaderPermissions::Load => &["load"],
+            LeaderPermissions::Backup => &["backup"],
         }
     }
 }

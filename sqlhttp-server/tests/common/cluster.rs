@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::http::{Client, Request};
+use super::http::{Client, Request, Response};
 use super::server::{Exit, Process, Server, limited};
 use super::temp_dir;
 
@@ -216,6 +216,8 @@ pub struct Cluster {
     nodes: Vec<Node>,
     /// The processes of the nodes; `None` for a node that does not run.
     servers: Vec<Option<Server>>,
+    /// The credentials for the status of the nodes and for the transfer of the leadership, as `user:password`.
+    credentials: Option<String>,
     dir: tempfile::TempDir,
 }
 
@@ -223,16 +225,43 @@ impl Cluster {
     /// Starts this number of voters, each with these flags, and waits until all are ready and vote. A node that joins
     /// is ready before it votes.
     pub fn start(count: usize, flags: &[&str]) -> Cluster {
-        let mut cluster = Cluster { nodes: Vec::new(), servers: Vec::new(), dir: temp_dir() };
+        let mut cluster = Cluster::empty(None);
         for _ in 0..count {
-            let index = cluster.add(flags);
-            super::eventually("the node votes", || {
-                let status = cluster.server(index).get("/status?key=store.raft");
-                // With an auth file, the status may need credentials.
-                status.status == 401 || status.json()["voter"] == true
-            });
+            cluster.add_voter(flags);
         }
         cluster
+    }
+
+    /// A cluster without nodes. If they have users, the credentials are those of one with all permissions.
+    pub fn empty(credentials: Option<&str>) -> Cluster {
+        let credentials = credentials.map(str::to_owned);
+        Cluster { nodes: Vec::new(), servers: Vec::new(), credentials, dir: temp_dir() }
+    }
+
+    /// Starts a further voter with these flags, and waits until it is ready and votes. Returns its index.
+    pub fn add_voter(&mut self, flags: &[&str]) -> usize {
+        let index = self.add(flags);
+        super::eventually("the node votes", || {
+            let status = self.ask(index, Request::new("GET", "/status?key=store.raft"));
+            // With an auth file, the status may need credentials.
+            status.status == 401 || status.json()["voter"] == true
+        });
+        index
+    }
+
+    /// Sends a request to a node with the credentials of the cluster.
+    pub fn ask(&self, index: usize, request: Request) -> Response {
+        let request = match &self.credentials {
+            Some(credentials) => request.basic(credentials),
+            None => request,
+        };
+        self.server(index).send(&request)
+    }
+
+    /// The applied index in the status of a node.
+    fn applied_index(&self, index: usize) -> u64 {
+        let applied = self.ask(index, Request::new("GET", "/status?key=store.raft.applied_index")).json();
+        applied.as_u64().unwrap_or_else(|| panic!("no index: {applied}"))
     }
 
     /// Starts a further node with these flags, and waits until it is ready. Returns its index.
@@ -302,6 +331,31 @@ impl Cluster {
         node
     }
 
+    /// A cluster with a read replica, `n3`: the leader is `n1`, and `n2` the other voter.
+    pub fn with_replica(flags: &[&str]) -> Cluster {
+        let mut cluster = Cluster::start(2, flags);
+        cluster.add(&[flags, &["-raft-non-voter"]].concat());
+        cluster
+    }
+
+    /// Makes a voter the leader, and waits until all nodes that run name it.
+    pub fn lead_by(&self, index: usize) {
+        super::eventually("the leadership is transferred", || {
+            let leader = self.leader();
+            if leader != index {
+                let body = json!({ "id": self.nodes[index].name });
+                self.ask(leader, Request::json("/leader?wait", body));
+            }
+            leader == index
+        });
+    }
+
+    /// Waits until a node has applied what the leader has applied.
+    pub fn await_applied(&self, index: usize, leader: usize) {
+        let applied = self.applied_index(leader);
+        super::eventually("the node has applied it", || self.applied_index(index) >= applied);
+    }
+
     /// Waits until all nodes that run name the same leader, which runs, and are ready. Returns its index.
     pub fn leader(&self) -> usize {
         let (deadline, running) = (Instant::now() + PATIENCE, self.running());
@@ -309,7 +363,7 @@ impl Cluster {
             let named: Vec<String> = running.iter().map(|index| self.leader_named_by(*index)).collect();
             let leader =
                 running.iter().copied().find(|index| named.iter().all(|name| *name == self.nodes[*index].name));
-            let ready = || running.iter().all(|index| self.server(*index).get("/readyz").status == 200);
+            let ready = || running.iter().all(|index| self.ask(*index, Request::new("GET", "/readyz")).status == 200);
             match leader {
                 Some(leader) if ready() => return leader,
                 _ => {}
@@ -324,7 +378,7 @@ impl Cluster {
 
     /// The name of the leader in the status of a node; empty if the node knows of none.
     pub fn leader_named_by(&self, index: usize) -> String {
-        let id = self.server(index).get("/status?key=store.leader.node_id").json();
+        let id = self.ask(index, Request::new("GET", "/status?key=store.leader.node_id")).json();
         id.as_str().unwrap_or_default().to_owned()
     }
 

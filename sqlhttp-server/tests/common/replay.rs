@@ -154,28 +154,42 @@ pub fn same(expected: &str, got: &str, prefixes: &[String]) -> bool {
     }
 }
 
-/// The text with names in place of the ports, which differ from run to run.
-fn without_ports(text: &str, server: &Server) -> String {
-    let text = text.replace(&format!(":{}", server.port()), ":{port}");
-    match server.raft_port() {
-        Some(port) => text.replace(&format!(":{port}"), ":{raft_port}"),
-        None => text,
+/// The ports of the answering server, which differ from run to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub http: u16,
+    /// The port for other nodes, which recorded answers contain as that of the leader.
+    pub raft: Option<u16>,
+}
+
+impl Ports {
+    fn of(server: &Server) -> Ports {
+        Ports { http: server.port(), raft: server.raft_port() }
+    }
+
+    /// The text with names in place of the ports.
+    fn named(self, text: &str) -> String {
+        let text = text.replace(&format!(":{}", self.http), ":{port}");
+        match self.raft {
+            Some(port) => text.replace(&format!(":{port}"), ":{raft_port}"),
+            None => text,
+        }
     }
 }
 
-fn differences(exchange: &Exchange, response: &Response, prefixes: &[String], server: &Server) -> Vec<String> {
+fn differences(exchange: &Exchange, response: &Response, prefixes: &[String], ports: Ports) -> Vec<String> {
     let mut wrong = Vec::new();
     if response.status != exchange.status {
         wrong.push(format!("status {}, expected {}", response.status, exchange.status));
     }
-    let body = masked(&without_ports(&encode_body(&response.body), server));
+    let body = masked(&ports.named(&encode_body(&response.body)));
     let body = body.trim_end_matches('\n');
     if !same(masked(&exchange.body).trim_end_matches('\n'), body, prefixes) {
         wrong.push(format!("body\n      expected {}\n      got      {body}", exchange.body));
     }
     for (name, value) in &exchange.headers {
         let mut values = response.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v);
-        if !values.any(|v| without_ports(v, server) == *value) {
+        if !values.any(|v| ports.named(v) == *value) {
             wrong.push(format!("header {name}: expected {value:?}, got {:?}", response.header(name)));
         }
     }
@@ -189,23 +203,57 @@ impl Conversation {
             write(dir, name, content);
         }
     }
+
+    /// The flags, with this directory in place of `{dir}`.
+    pub fn flags_in(&self, dir: &Path) -> Vec<String> {
+        self.flags.iter().map(|flag| flag.replace("{dir}", &dir.to_string_lossy())).collect()
+    }
+
+    /// Sends the requests in their order. Returns a line for each response that is not the recorded one although the
+    /// exchange is not listed as different, and for each that is the recorded one although it is listed.
+    pub fn replay(
+        &self,
+        ports: Ports,
+        mut send: impl FnMut(&Request) -> std::io::Result<Response>,
+        is_listed: impl Fn(&Exchange) -> bool,
+    ) -> Vec<String> {
+        let problems = self.exchanges.iter().filter_map(|exchange| {
+            let wrong = match send(&exchange.request) {
+                Ok(response) => differences(exchange, &response, &self.prefixes, ports),
+                Err(e) => vec![format!("no answer: {e}")],
+            };
+            let wrong = match (is_listed(exchange), wrong.is_empty()) {
+                (true, true) => "listed as different, but equal".to_owned(),
+                (false, false) => wrong.join("; "),
+                _ => return None,
+            };
+            let Exchange { line, title, request: Request { method, target, .. }, .. } = exchange;
+            Some(format!("line {line} {title} [{method} {target}]: {wrong}"))
+        });
+        problems.collect()
+    }
+}
+
+/// The conversations in a file of a folder of fixtures, which were recorded from this server.
+pub fn conversations(folder: &Path, name: &str, server: &str) -> Vec<Conversation> {
+    let text = std::fs::read_to_string(folder.join(name)).expect("the fixture");
+    let lines: Vec<&str> = text.split('\n').collect();
+    let mut first_line = 1;
+    let mut conversations = Vec::new();
+    for block in lines.split(|line| *line == "===") {
+        conversations.push(parse_conversation(first_line, block, server));
+        first_line += block.len() + 1;
+    }
+    conversations
 }
 
 impl Replay {
     pub fn fixtures(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(self.folder)
+        super::fixtures(self.folder)
     }
 
     fn conversations(&self, name: &str) -> Vec<Conversation> {
-        let text = std::fs::read_to_string(self.fixtures().join(name)).expect("the fixture");
-        let lines: Vec<&str> = text.split('\n').collect();
-        let mut first_line = 1;
-        let mut conversations = Vec::new();
-        for block in lines.split(|line| *line == "===") {
-            conversations.push(parse_conversation(first_line, block, self.server));
-            first_line += block.len() + 1;
-        }
-        conversations
+        conversations(&self.fixtures(), name, self.server)
     }
 
     /// Asserts that these are all files of the folder.
@@ -246,20 +294,8 @@ impl Replay {
     fn conversation(&self, conversation: &Conversation) -> Vec<String> {
         let dir = temp_dir();
         let server = (self.start)(conversation, dir.path());
-        let problems = conversation.exchanges.iter().filter_map(|exchange| {
-            let wrong = match server.client().send(&exchange.request) {
-                Ok(response) => differences(exchange, &response, &conversation.prefixes, &server),
-                Err(e) => vec![format!("no answer: {e}")],
-            };
-            let wrong = match (self.differs.iter().any(|(title, _)| *title == exchange.title), wrong.is_empty()) {
-                (true, true) => "listed as different, but equal".to_owned(),
-                (false, false) => wrong.join("; "),
-                _ => return None,
-            };
-            let Exchange { line, title, request: Request { method, target, .. }, .. } = exchange;
-            Some(format!("line {line} {title} [{method} {target}]: {wrong}"))
-        });
-        problems.collect()
+        let is_listed = |exchange: &Exchange| self.differs.iter().any(|(title, _)| *title == exchange.title);
+        conversation.replay(Ports::of(&server), |request| server.client().send(request), is_listed)
     }
 }
 
@@ -274,7 +310,7 @@ macro_rules! replay_tests {
 pub(crate) use replay_tests;
 
 /// The text with zeros in place of the numbers that are not compared.
-fn masked(text: &str) -> String {
+pub fn masked(text: &str) -> String {
     MASKED.iter().fold(text.to_owned(), |text, key| {
         let key = format!("\"{key}\":");
         let mut pieces = text.split(&key);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use async_compression::tokio::bufread::GzipEncoder;
 use futures_util::StreamExt;
 use hyper::StatusCode;
-use sqlhttp_core::{Deadline, Error, JournalMode, Location};
+use sqlhttp_core::{Batch, Deadline, Error, JournalMode, Location, ReadLevel, Step};
 use sqlhttp_rqlite::{BackupFormat, Params};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncBufRead, AsyncSeekExt, AsyncWriteExt, SeekFrom};
@@ -85,7 +85,13 @@ async fn catch_up(exchange: &Exchange<'_>, params: &Params) -> Result<(), EarlyR
         Err(Error::NoLeader)
     } else {
         let deadline = Deadline::after(Instant::now(), params.timeout);
-        with_deadline(deadline, replication.catch_up(deadline)).await
+        with_deadline(deadline, async {
+            // As for each read, the leader checks the credentials of the client.
+            let read = Batch::one(Step::query("SELECT 1", ()));
+            exchange.backend().query(read, ReadLevel::Weak, deadline).await?.whole().await?;
+            replication.catch_up(deadline).await
+        })
+        .await
     };
     caught_up.map_err(|why| match why {
         Error::NoLeader => {

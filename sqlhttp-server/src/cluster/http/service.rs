@@ -194,6 +194,7 @@ impl NodeEndpoint {
             NodeEndpoint::Data(Resource::Query) => Some(LeaderPermissions::Query),
             NodeEndpoint::Data(Resource::Request) | NodeEndpoint::Ws4sqlite => Some(LeaderPermissions::QueryAndExecute),
             NodeEndpoint::Data(Resource::Load) => Some(LeaderPermissions::Load),
+            NodeEndpoint::Data(Resource::Backup) => Some(LeaderPermissions::Backup),
             _ => None,
         }
     }
