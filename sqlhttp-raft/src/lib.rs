@@ -75,7 +75,7 @@
 //! | `snapshots` | copies of the database for followers that need entries that are no longer in the log |
 //! | `recovery` | `raft/peers.json`, which recovers a cluster without a quorum |
 //! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for their outcomes |
-//! | `command` | the contents of a Raft log entry, and their encoding |
+//! | `command`, `byte_string` | the contents of a Raft log entry, and their encoding |
 //! | `skip` | `raft/skip.json`, which makes a node skip an entry of the Raft log |
 //! | `log` | the Raft log on disk |
 //! | `machine` | the state machine and its snapshots |
@@ -88,6 +88,7 @@
 //! | `types`, `raft` | openraft's type parameters; this node's handle to openraft |
 
 mod bootstrap;
+mod byte_string;
 mod cluster;
 mod command;
 mod forward;

@@ -47,23 +47,27 @@ impl Node {
 
     /// Returns the index up to which entries may be purged from the Raft log after a periodic snapshot. The last
     /// entries stay: a number of entries, and in a cluster of several nodes also a number of bytes, so that a follower
-    /// that was away for a minute receives entries instead of the whole database.
+    /// that was away for a minute receives entries instead of the whole database. Entries above a length of the log are
+    /// purged in any case.
     fn purgeable(&self) -> u64 {
         let applied = self.inner.database.progress().index;
         let upto = applied.saturating_sub(self.inner.options.snapshots.trailing());
+        // A load of a database file consists of large entries, so a number of entries is no limit of the length.
+        let keeping = |bytes| self.inner.log.index_keeping(bytes).min(applied);
         if self.inner.leadership.is_sole() {
-            return upto;
+            return upto.max(keeping(KEPT_BYTES_MIN));
         }
         let half = self.inner.database.status().file_bytes / 2;
         let kept = half.clamp(KEPT_BYTES_MIN, LOG_BYTES_MAX);
-        upto.min(self.inner.log.index_keeping(kept))
+        upto.min(keeping(kept)).max(keeping(LOG_BYTES_MAX))
     }
 
     /// Takes a snapshot, even if no entry has been applied since the last one, and purges the entries up to the index
     /// `upto` from the Raft log.
     pub(crate) async fn take_snapshot(&self, upto: u64) -> Result<(), Error> {
         let raft = &self.inner.raft;
-        let wanted = self.inner.database.progress().index;
+        let progress = self.inner.database.progress();
+        let wanted = progress.index;
         let mut metrics = raft.data_metrics();
         let mut last = metrics.borrow_watched().snapshot;
         raft.trigger().snapshot().await.map_err(|fatal| stopped(&self.inner.database, &fatal))?;
@@ -86,7 +90,10 @@ impl Node {
             }
         };
         tokio::time::timeout(BACKGROUND_TIMEOUT, taken).await.map_err(|_| Error::Timeout)??;
-        self.purge_log(upto.min(wanted)).await
+        // After a crash the database has at least this position. The entries of a load that is open there are needed to
+        // complete it.
+        let before_load = progress.load_index.checked_sub(1).unwrap_or(u64::MAX);
+        self.purge_log(upto.min(wanted).min(before_load)).await
     }
 
     async fn purge_log(&self, upto: u64) -> Result<(), Error> {
@@ -130,7 +137,8 @@ const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
 
 /// The interval at which the files of snapshots that are no longer needed are removed.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(5);
-/// The minimum number of bytes of the last entries that stay in the Raft log of a cluster of several nodes.
+/// The minimum number of bytes of the last entries that stay in the Raft log of a cluster of several nodes; the maximum
+/// on a node without others.
 const KEPT_BYTES_MIN: u64 = 64 << 20;
 /// The length of the Raft log from which entries are purged although a follower may need them, in bytes.
 const LOG_BYTES_MAX: u64 = 2 << 30;
@@ -163,7 +171,7 @@ impl Maintenance {
         self.node.upgrade().map(|inner| Node { inner })
     }
 
-    /// Removes the files of snapshots that are no longer needed.
+    /// Removes the files of snapshots that are no longer needed, and ends a load that an earlier leader has begun.
     async fn clean_up(self) {
         loop {
             tokio::time::sleep(CLEAN_UP_INTERVAL).await;
@@ -182,6 +190,8 @@ impl Maintenance {
             if let Err(error) = removed.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
                 observer.event(&Event::CleanUpFailed { error: &error });
             }
+            let Some(node) = self.node() else { return };
+            node.abort_stale_load().await;
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct NodeInner {
     pub(crate) peers: Arc<Peers>,
     pub(crate) exports: Arc<Exports>,
     pub(crate) receiver: Receiver,
+    /// Held by the load of a database file that this node replicates as leader.
+    pub(crate) loads: tokio::sync::Mutex<()>,
     /// The read indexes for which the leader relies on its lease.
     pub(crate) leased_reads: ReadIndexes,
     /// The read indexes for which a quorum confirms the leadership.
@@ -106,7 +108,10 @@ impl Node {
     async fn run_boot(&self, file: PathBuf) -> Result<(), BootError> {
         // No other node can join before the entries that produced the old content are purged.
         let _no_joins = self.inner.members.lock().await;
+        // A load that is open keeps its entries in the Raft log.
+        let _no_loads = self.inner.loads.lock().await;
         self.may_boot()?;
+        self.abort_open_load().await;
         self.inner.database.check_image(file.clone()).await?;
         // Entries in flight must be applied to the old content, not to the new one.
         self.barrier(Deadline::NEVER).await?;

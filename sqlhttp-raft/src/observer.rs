@@ -151,6 +151,12 @@ pub enum Event<'a> {
         /// Why the snapshot cannot be taken yet.
         reason: &'a str,
     },
+    /// The content of a database file that is being loaded cannot be written to the disk of this node at the moment.
+    /// The node tries again.
+    LoadDelayed {
+        /// The error of the write.
+        error: &'a std::io::Error,
+    },
     /// A periodic snapshot could not be taken.
     SnapshotFailed {
         /// Why the snapshot could not be taken.

@@ -65,7 +65,9 @@ pub(crate) async fn recover(
         let (term, index) = (progress.term.max(1), progress.index + 1);
         InstallRecord::new(Path::new(NO_FILE), term, index).write(directory)?;
         let stored = StoredMembership::new(id_at(term, index), replaced);
-        let work = vec![LogWork::Membership(membership::encode(&stored)?)];
+        // The Raft log is reset, so it does not contain the parts of an open load any more.
+        let no_load = LogWork::Load { load_index: 0, refusal: None };
+        let work = vec![no_load, LogWork::Membership(membership::encode(&stored)?)];
         let entry = LogEntry { term, index, conditions: None, work };
         database.apply(vec![entry]).await.map_err(io::Error::other)?;
         database.sync().await.map_err(io::Error::other)?;

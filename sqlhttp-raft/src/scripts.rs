@@ -18,6 +18,12 @@
 //! * `progress`: Prints the last entry that the database has applied, and the cluster membership that it has stored.
 //! * `snapshot [trailing=N]`: Takes a snapshot, and purges the entries before it from the Raft log, except for the last
 //!   N.
+//! * `image SQL`: Creates a database file with the content that the SQL creates. `load` loads it. `begin`,
+//!   `chunk LOAD FROM TO`, `commit LOAD [checksum=N]` and `abort LOAD` propose the single operations of a load, with
+//!   the bytes FROM to TO of the file.
+//! * `clean_up`: Ends a load that is open although no leader replicates it. Without this command, `load` or `stop`, the
+//!   node behaves as if a load were running.
+//! * `export`: Makes a copy of the database for a follower.
 //! * `skip INDEX [digest=HEX]`: Writes `raft/skip.json`, which names an entry to skip. By default the digest is that of
 //!   the entry.
 //! * `stop`: Stops the node.
@@ -92,6 +98,23 @@ enum Command {
         #[arg(key, optional)]
         trailing: u64,
     },
+    Image(String),
+    Load,
+    Begin,
+    Chunk {
+        load: u64,
+        from: usize,
+        to: usize,
+    },
+    Commit {
+        load: u64,
+        #[arg(key)]
+        checksum: Option<u32>,
+    },
+    Abort(u64),
+    #[command(name = "clean_up")]
+    CleanUp,
+    Export,
     Skip {
         index: u64,
         #[arg(key)]
@@ -120,13 +143,24 @@ struct NodeRunner {
     /// The index of the last entry of the Raft log when the database was locked.
     locked_at: u64,
     callers: Vec<(String, JoinHandle<Result<Outcome, Error>>)>,
+    /// The task that holds the lock of loads, so that the periodic clean-up does not end an open load.
+    loading: Option<JoinHandle<()>>,
 }
 
 impl NodeRunner {
     fn new() -> NodeRunner {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (directory, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        NodeRunner { runtime, directory, aside, node: None, lock: None, locked_at: 0, callers: Vec::new() }
+        NodeRunner {
+            runtime,
+            directory,
+            aside,
+            node: None,
+            lock: None,
+            locked_at: 0,
+            callers: Vec::new(),
+            loading: None,
+        }
     }
 
     fn start(&mut self, foreign_keys: bool, steps: Option<u64>) -> Output {
@@ -150,7 +184,13 @@ impl NodeRunner {
             let text = error.to_string().replace(&self.directory.path().display().to_string(), "DIRECTORY");
             without_offset(&text)
         };
-        self.node = Some(started.map_err(masked)?);
+        let node = started.map_err(masked)?;
+        let inner = node.inner.clone();
+        self.loading = Some(self.runtime.spawn(async move {
+            let _turn = inner.loads.lock().await;
+            std::future::pending().await
+        }));
+        self.node = Some(node);
         Ok(String::new())
     }
 
@@ -159,10 +199,68 @@ impl NodeRunner {
     }
 
     fn stop(&mut self) -> Output {
+        self.end_loading();
         let node = self.node()?;
         self.node = None;
         self.runtime.block_on(node.close())?;
         Ok(String::new())
+    }
+
+    /// Lets the node run loads and its periodic clean-up of loads.
+    fn end_loading(&mut self) {
+        if let Some(loading) = self.loading.take() {
+            loading.abort();
+            let _ = self.runtime.block_on(loading);
+        }
+    }
+
+    fn image(&self) -> std::path::PathBuf {
+        self.aside.path().join("image")
+    }
+
+    fn create_image(&self, sql: &str) -> Output {
+        let _ = std::fs::remove_file(self.image());
+        let connection = Connection::open(self.image())?;
+        connection.execute_batch(sql)?;
+        connection.close().map_err(|(_, error)| error)?;
+        Ok(String::new())
+    }
+
+    fn load(&mut self) -> Output {
+        self.end_loading();
+        let file = self.directory.path().join("sent");
+        std::fs::copy(self.image(), &file)?;
+        let loaded = self.runtime.block_on(self.node()?.load(file));
+        Ok(loaded.map_or_else(|error| format!("error: {error}"), |index| format!("[{index}]")))
+    }
+
+    fn propose(&self, operation: Operation) -> Output {
+        let node = self.node()?;
+        let proposed = self.runtime.block_on(node.propose(operation, Deadline::NEVER));
+        Ok(outcome_lines("outcome", &proposed))
+    }
+
+    fn chunk(&self, load: u64, from: usize, to: usize) -> Output {
+        let bytes = std::fs::read(self.image())?;
+        let bytes = bytes.get(from..to).ok_or("the image is shorter")?.into();
+        self.propose(Operation::LoadChunk { load, offset: from as u64, bytes })
+    }
+
+    fn commit(&self, load: u64, checksum: Option<u32>) -> Output {
+        let own = crc32fast::hash(&std::fs::read(self.image())?);
+        self.propose(Operation::LoadCommit { load, checksum: checksum.unwrap_or(own) })
+    }
+
+    fn clean_up(&mut self) -> Output {
+        self.end_loading();
+        self.runtime.block_on(self.node()?.abort_stale_load());
+        Ok(String::new())
+    }
+
+    fn export(&self) -> Output {
+        let node = self.node()?;
+        let exported = self.runtime.block_on(node.inner.exports.get(node.database().progress().index));
+        Ok(exported.map_or_else(|error| format!("error: {error}"), |copy| format!("up to {}", copy.progress.index)))
     }
 
     fn run_batch(&mut self, name: &str, sql: &str, tags: &BTreeSet<String>) -> Output {
@@ -259,9 +357,10 @@ impl NodeRunner {
     fn progress(&self) -> Output {
         let progress = self.node()?.database().progress();
         let members = membership::decode(&progress.membership)?;
+        let load = if progress.load_index > 0 { format!(", open load {}", progress.load_index) } else { String::new() };
         let stated_in = members.log_id().map_or("none".to_owned(), |id| format!("entry {}", index_of(&id)));
         Ok(format!(
-            "{}@{}, last command {}, last write {}, membership of {stated_in}: {}",
+            "{}@{}, last command {}, last write {}{load}, membership of {stated_in}: {}",
             progress.index,
             progress.term,
             progress.command_index,
@@ -272,7 +371,9 @@ impl NodeRunner {
 
     fn snapshot(&self, trailing: u64) -> Output {
         let node = self.node()?;
-        let cut = node.database().progress().index - trailing;
+        let progress = node.database().progress();
+        let before_load = progress.load_index.checked_sub(1).unwrap_or(u64::MAX);
+        let cut = (progress.index - trailing).min(before_load);
         if !self.runtime.block_on(node.snapshot(Some(trailing)))? {
             return Ok("nothing to do".to_owned());
         }
@@ -358,6 +459,17 @@ impl Runner for NodeRunner {
             Command::Log => self.log(),
             Command::Progress => self.progress(),
             Command::Snapshot { trailing } => self.snapshot(*trailing),
+            Command::Image(sql) => self.create_image(sql),
+            Command::Load => self.load(),
+            Command::Begin => {
+                let bytes = std::fs::metadata(self.image())?.len();
+                self.propose(Operation::LoadBegin { bytes })
+            }
+            Command::Chunk { load, from, to } => self.chunk(*load, *from, *to),
+            Command::Commit { load, checksum } => self.commit(*load, *checksum),
+            Command::Abort(load) => self.propose(Operation::LoadAbort { load: *load }),
+            Command::CleanUp => self.clean_up(),
+            Command::Export => self.export(),
             Command::Skip { index, digest } => self.skip(*index, digest.as_deref()),
             Command::Stop => self.stop(),
             Command::Save(part) => copy_part(part, self.directory.path(), self.aside.path()),
@@ -412,6 +524,12 @@ fn operation_text(operation: &Operation) -> String {
         }
         Operation::Barrier => "barrier".to_owned(),
         Operation::Replace(bytes) => format!("replace by {} bytes", bytes.len()),
+        Operation::LoadBegin { bytes } => format!("begin load of {bytes} bytes"),
+        Operation::LoadChunk { load, offset, bytes } => {
+            format!("bytes {offset} to {} of load {load}", offset + bytes.len() as u64)
+        }
+        Operation::LoadCommit { load, .. } => format!("commit load {load}"),
+        Operation::LoadAbort { load } => format!("abort load {load}"),
     }
 }
 

@@ -106,15 +106,8 @@ impl Node {
         let timer = timer.map_err(|error| StartError::Raft(error.to_string()))?;
         let waiters = Waiters::default();
         let exports = Arc::new(Exports::new(database.clone(), &options.directory));
-        let machine = StateMachine::new(
-            database.clone(),
-            &options,
-            skip,
-            timer,
-            waiters.clone(),
-            log.durable_index(),
-            exports.clone(),
-        );
+        let machine =
+            StateMachine::new(database.clone(), &options, skip, timer, waiters.clone(), log.clone(), exports.clone());
         let addresses = Arc::new(AddressBook::default());
         let dialer = Arc::new(Dialer {
             identity: identity.clone(),
@@ -161,8 +154,9 @@ async fn recover(options: &NodeOptions) -> Result<(), StartError> {
     let Opened { log, database, identity } = open_files(options).await?;
     let timer = CoarseTimer::start(REPORT_AFTER);
     let exports = Arc::new(Exports::new(database.clone(), &options.directory));
-    let (skip, durable) = (read_skip(options, &database)?, log.durable_index());
-    let machine = StateMachine::new(database.clone(), options, skip, timer, Waiters::default(), durable, exports);
+    let skip = read_skip(options, &database)?;
+    let waiters = Waiters::default();
+    let machine = StateMachine::new(database.clone(), options, skip, timer, waiters, log.clone(), exports);
     let recovered = recovery::recover(&options.directory, &log, &database, &machine, &identity).await;
     let file = recovery::path(&options.directory);
     recovered.map_err(|source| StartError::Recovery { file: file.clone(), source })?;
@@ -383,6 +377,7 @@ impl Started {
                 peers,
                 exports,
                 receiver,
+                loads: tokio::sync::Mutex::default(),
                 leased_reads,
                 confirmed_reads,
                 authorized: Authorized::default(),

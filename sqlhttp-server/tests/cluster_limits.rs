@@ -61,7 +61,59 @@ fn refusals_of_long_bodies_name_the_flag_and_the_alternative() {
     };
     let text = "request body too large: more than 1024 bytes, see -http-max-body";
     assert_eq!(refusal("/db/execute"), format!("{text}\n"));
-    assert_eq!(refusal("/db/load"), format!("{text}; POST /boot takes database files of any size\n"));
+    assert_eq!(refusal("/db/load"), format!("{text}\n"));
+}
+
+/// A database file with a table `t` of this number of rows, each of them about a kilobyte.
+fn database_file(rows: u32) -> Vec<u8> {
+    let dir = temp_dir();
+    let server = common::Launch::new().dir(dir.path()).args(["--db", "t.db"]).start();
+    let insert = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < ?) \
+                  INSERT INTO t SELECT x, randomblob(1000) FROM c";
+    server.execute("t", "CREATE TABLE t(a, b)");
+    server.transaction("t", json!([{ "statement": insert, "values": [rows] }])).results();
+    assert_eq!(server.stop().code, Some(0));
+    std::fs::read(dir.path().join("t.db")).unwrap()
+}
+
+#[test]
+fn a_database_file_has_a_limit_of_its_own() {
+    let server = Server::node(&["-max-body", "4KiB", "-max-load", "2MiB"]);
+    let (small, large) = (database_file(1000), database_file(2500));
+    assert!(small.len() > 512 << 10 && small.len() < 2 << 20 && large.len() > 2 << 20);
+    let plain = Request::new("POST", "/db/load");
+    for (request, file) in [
+        (plain.clone(), small.clone()),
+        (plain.clone().header("Transfer-Encoding", "chunked"), small.clone()),
+        (plain.clone().header("Content-Encoding", "gzip"), common::compressed("gzip", &small)),
+        (plain.clone().header("Content-Encoding", "deflate"), common::compressed("deflate", &small)),
+        (plain.clone().header("Content-Encoding", "br"), common::compressed("br", &small)),
+    ] {
+        let headers = request.headers.clone();
+        let loaded = server.send(&request.body(file));
+        assert_eq!((loaded.status, loaded.text().as_str()), (200, "{\"results\":[]}"), "{headers:?}");
+        assert_eq!(server.db_query("SELECT count(*), sum(length(b)) FROM t"), json!([[1000, 1_000_000]]));
+        server.db_execute(json!(["DELETE FROM t"]));
+    }
+    let text = "request body too large: more than 2097152 bytes, see -max-load; POST /boot takes database files of \
+                any size\n";
+    for (request, file) in [
+        (plain.clone(), large.clone()),
+        (plain.clone().header("Transfer-Encoding", "chunked"), large.clone()),
+        (plain.clone().header("Content-Encoding", "gzip"), common::compressed("gzip", &large)),
+    ] {
+        let headers = request.headers.clone();
+        let refused = server.send(&request.body(file));
+        assert_eq!((refused.status, refused.text().as_str()), (413, text), "{headers:?}");
+        assert_eq!(server.db_query("SELECT count(*) FROM t"), json!([[0]]));
+    }
+    let sql = format!("INSERT INTO t(a) VALUES(1); -- {}", "x".repeat(5000));
+    let long =
+        server.send(&plain.clone().header("Content-Encoding", "gzip").body(common::compressed("gzip", sql.as_bytes())));
+    assert_eq!((long.status, server.db_query("SELECT count(*) FROM t")), (413, json!([[0]])));
+    let short =
+        server.send(&plain.header("Content-Encoding", "gzip").body(common::compressed("gzip", &sql.as_bytes()[..30])));
+    assert_eq!((short.status, server.db_query("SELECT count(*) FROM t")), (200, json!([[1]])));
 }
 
 #[test]

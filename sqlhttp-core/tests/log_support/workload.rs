@@ -93,7 +93,7 @@ impl Log {
                 block_on(reference.replace(self.pristine.clone())).expect("new content");
                 Outcome::default()
             }
-            LogWork::Barrier => Outcome::default(),
+            LogWork::Barrier | LogWork::Load { .. } => Outcome::default(),
             LogWork::Membership(_) => return None,
         };
         assert_sound(work, &outcome);
@@ -175,8 +175,15 @@ impl Log {
             (progress.term, progress.index) = (entry.term, entry.index);
             for work in &entry.work {
                 match work {
-                    LogWork::Batch { .. } | LogWork::Replace(_) => {
+                    LogWork::Batch { .. } => {
                         (progress.command_index, progress.write_index) = (entry.index, entry.index);
+                    }
+                    LogWork::Replace(_) => {
+                        (progress.command_index, progress.write_index) = (entry.index, entry.index);
+                        progress.load_index = 0;
+                    }
+                    LogWork::Load { load_index, .. } => {
+                        (progress.command_index, progress.load_index) = (entry.index, *load_index);
                     }
                     LogWork::Barrier => progress.command_index = entry.index,
                     LogWork::Membership(membership) => progress.membership.clone_from(membership),
@@ -272,6 +279,7 @@ fn entries(image: PathBuf) -> Vec<LogEntry> {
     // The temporary table changes the state of the connection, although the entry does not say that it must run alone.
     let marking = ["CREATE TEMP TABLE s AS SELECT max(a) AS a FROM t", "INSERT INTO t SELECT a + 1, 'marked' FROM s"];
     let marking = work(batch(5, Atomicity::All, &owned(&marking)), false);
+    let load = |load_index: u64| LogWork::Load { load_index, refusal: None };
     let operations: Vec<Vec<LogWork>> = vec![
         vec![LogWork::Membership(b"one".to_vec())],
         vec![schema],
@@ -281,7 +289,7 @@ fn entries(image: PathBuf) -> Vec<LogEntry> {
         mixed(6),
         vec![LogWork::Barrier],
         vec![vacuum],
-        vec![LogWork::Membership(b"two".to_vec()), LogWork::Barrier],
+        vec![LogWork::Membership(b"two".to_vec()), LogWork::Barrier, load(9)],
         vec![marking],
         vec![split],
         mixed(12),
@@ -289,6 +297,9 @@ fn entries(image: PathBuf) -> Vec<LogEntry> {
         mixed(14),
         vec![LogWork::Membership(b"three".to_vec())],
         mixed(16),
+        vec![load(17)],
+        mixed(18),
+        vec![load(0)],
     ];
     let term = |index: u64| 1 + index / 5;
     (1..).zip(operations).map(|(index, work)| LogEntry { term: term(index), index, conditions: None, work }).collect()

@@ -23,6 +23,11 @@ fn command() -> Command {
         Operation::Batch { batch, exclusive: true, steps_max: 7 },
         Operation::Barrier,
         Operation::Replace(Arc::from(*b"SQLite")),
+        Operation::LoadBegin { bytes: 1 << 40 },
+        Operation::LoadChunk { load: 300, offset: 1 << 20, bytes: Arc::from(*b"SQLite") },
+        Operation::LoadChunk { load: 300, offset: 2 << 20, bytes: vec![7; 1 << 20].into() },
+        Operation::LoadCommit { load: 300, checksum: 0xffff_ffff },
+        Operation::LoadAbort { load: 300 },
     ];
     Command::new(
         DATABASE,
@@ -61,6 +66,16 @@ fn the_format_does_not_change() {
     let zone = [&[11][..], b"Europe/Rome"].concat();
     assert_eq!(command.bytes()[HEAD_BYTES..], [&conditions[..], &zone, &operations].concat());
     assert_eq!(Command::from_bytes(command.bytes().to_vec()).unwrap().conditions(), Some(rome));
+}
+
+#[test]
+fn the_format_of_loads_does_not_change() {
+    let of = |operation| EncodedOperation::new(operation).unwrap().bytes;
+    assert_eq!(of(Operation::LoadBegin { bytes: 128 }), [5, 128, 1]);
+    assert_eq!(of(Operation::LoadChunk { load: 3, offset: 1, bytes: Arc::from(*b"ab") }), [6, 3, 1, 2, b'a', b'b']);
+    assert_eq!(of(Operation::LoadCommit { load: 3, checksum: 128 }), [7, 3, 128, 1]);
+    assert_eq!(of(Operation::LoadAbort { load: 3 }), [8, 3]);
+    assert_eq!(of(Operation::Replace(Arc::from(*b"ab"))), [2, 2, b'a', b'b']);
 }
 
 #[test]

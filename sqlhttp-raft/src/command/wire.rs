@@ -58,6 +58,22 @@ pub(super) enum WireOperation<'a> {
         exclusive: bool,
         steps_max: u64,
     },
+    LoadBegin {
+        bytes: u64,
+    },
+    LoadChunk {
+        load: u64,
+        offset: u64,
+        #[serde(with = "crate::byte_string")]
+        bytes: Arc<[u8]>,
+    },
+    LoadCommit {
+        load: u64,
+        checksum: u32,
+    },
+    LoadAbort {
+        load: u64,
+    },
 }
 
 /// The encoded form of [`Conditions`], except the time zone.
@@ -90,6 +106,12 @@ impl From<&Operation> for WireOperation<'_> {
             }
             Operation::Barrier => WireOperation::Barrier,
             Operation::Replace(bytes) => WireOperation::Replace(bytes.clone()),
+            Operation::LoadBegin { bytes } => WireOperation::LoadBegin { bytes: *bytes },
+            Operation::LoadChunk { load, offset, bytes } => {
+                WireOperation::LoadChunk { load: *load, offset: *offset, bytes: bytes.clone() }
+            }
+            Operation::LoadCommit { load, checksum } => WireOperation::LoadCommit { load: *load, checksum: *checksum },
+            Operation::LoadAbort { load } => WireOperation::LoadAbort { load: *load },
         }
     }
 }
@@ -104,6 +126,10 @@ impl WireOperation<'_> {
             }
             WireOperation::Barrier => Ok(Operation::Barrier),
             WireOperation::Replace(bytes) => Ok(Operation::Replace(bytes)),
+            WireOperation::LoadBegin { bytes } => Ok(Operation::LoadBegin { bytes }),
+            WireOperation::LoadChunk { load, offset, bytes } => Ok(Operation::LoadChunk { load, offset, bytes }),
+            WireOperation::LoadCommit { load, checksum } => Ok(Operation::LoadCommit { load, checksum }),
+            WireOperation::LoadAbort { load } => Ok(Operation::LoadAbort { load }),
             WireOperation::Compressed(bytes) => {
                 let (len, packed) = lz4_flex::block::uncompressed_size(bytes).map_err(io::Error::other)?;
                 if len > COMPRESSED_BYTES_MAX {
@@ -131,6 +157,8 @@ fn len_of(operation: &Operation) -> usize {
         Operation::Batch { batch, .. } => 32 + batch.steps.iter().map(len_of_step).sum::<usize>(),
         Operation::Barrier => 1,
         Operation::Replace(bytes) => bytes.len() + 8,
+        Operation::LoadChunk { bytes, .. } => bytes.len() + 32,
+        Operation::LoadBegin { .. } | Operation::LoadCommit { .. } | Operation::LoadAbort { .. } => 24,
     }
 }
 

@@ -100,8 +100,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use durable::DurableIndex;
 #[cfg(test)]
 pub(crate) use options::LogStatus;
 pub(crate) use options::{LogError, LogOptions};
+pub(crate) use retry::can_pass;
 pub(crate) use store::{CheckedLog, LogStore};

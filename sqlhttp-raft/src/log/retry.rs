@@ -42,6 +42,11 @@ impl DiskRetry {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether [`DiskRetry::stop`] has been called.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     /// Repeats a file operation until it succeeds, fails with an error that is not temporary, or [`DiskRetry::stop`] is
     /// called.
     pub(super) fn run<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -67,7 +72,7 @@ impl DiskRetry {
 }
 
 /// Returns whether an error may be temporary: the disk or a quota is full, or there are too many open files.
-fn can_pass(error: &io::Error) -> bool {
+pub(crate) fn can_pass(error: &io::Error) -> bool {
     // 23 and 24 are ENFILE and EMFILE, for which the standard library has no error kind.
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
         || cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))

@@ -130,6 +130,11 @@ impl LogStore {
         })
     }
 
+    /// Returns whether the node is being closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.shared.retry.is_stopped()
+    }
+
     /// Ends all retries of file operations, because the node is being closed.
     pub(crate) fn stop_retries(&self) {
         self.shared.retry.stop();

@@ -6,7 +6,9 @@
 //! index). A snapshot is the synced database itself: no copy is made to compact the Raft log, and no write waits
 //! meanwhile (section 5.2, disk-based state machines).
 
+mod loads;
 mod snapshot;
+mod staging;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,12 +23,14 @@ use openraft::storage::{EntryResponder, RaftLogReader as _, RaftSnapshotBuilder 
 use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
 use tokio::sync::watch;
 
+pub(crate) use loads::NOT_OPEN;
 pub(crate) use snapshot::{DatabaseSnapshot, Snapshot, SnapshotBuilder, snapshot_at};
 
+use self::loads::OpenLoad;
 use self::snapshot::SnapshotMeta;
 
 use crate::command::{Command, Operation};
-use crate::log::{DurableIndex, LogStore};
+use crate::log::LogStore;
 use crate::membership;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
@@ -51,8 +55,8 @@ pub(crate) struct StateMachine {
     waiters: Waiters,
     /// The index of the last entry that has been applied.
     applied: Arc<watch::Sender<u64>>,
-    /// The last entry that is durable on this node's disk.
-    durable: Arc<DurableIndex>,
+    log: LogStore,
+    load: OpenLoad,
     exports: Arc<Exports>,
     installed: Arc<AtomicU64>,
 }
@@ -64,11 +68,12 @@ impl StateMachine {
         skip: Option<SkipFile>,
         timer: CoarseTimer,
         waiters: Waiters,
-        durable: Arc<DurableIndex>,
+        log: LogStore,
         exports: Arc<Exports>,
     ) -> Self {
         let (directory, observer) = (options.directory.clone(), options.observer.clone());
-        let applied = Arc::new(watch::Sender::new(database.progress().index));
+        let progress = database.progress();
+        let applied = Arc::new(watch::Sender::new(progress.index));
         StateMachine {
             database,
             directory,
@@ -78,7 +83,8 @@ impl StateMachine {
             timer,
             waiters,
             applied,
-            durable,
+            log,
+            load: OpenLoad::new(progress.load_index),
             exports,
             installed: Arc::default(),
         }
@@ -120,6 +126,7 @@ impl StateMachine {
             self.observer.event(&Event::SnapshotDelayed { reason: &delay });
             tokio::time::sleep(INSTALL_RETRY_AFTER).await;
         };
+        self.forget_load().await?;
         self.snapshots.set(snapshot_at(&progress, DatabaseSnapshot::Live)?);
         self.applied.send_replace(progress.index);
         self.installed.fetch_add(1, Ordering::Relaxed);
@@ -198,8 +205,14 @@ impl StateMachine {
         let started = Instant::now();
         let applied = self.apply_or_report(log_entries, callbacks, &entries, started).await.map_err(io::Error::other);
         self.observer.entries_applied(started.elapsed());
-        // Best effort: files that cannot be removed now are removed at the next start.
-        files.iter().for_each(|file| drop(std::fs::remove_file(file)));
+        if !files.is_empty() {
+            // Best effort: files that cannot be removed now are removed at the next start.
+            let removal = move || {
+                files.iter().for_each(|file| drop(std::fs::remove_file(file)));
+                Ok(())
+            };
+            run_blocking(removal).await?;
+        }
         for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
             if let Some(responder) = responder {
                 responder.send(EntryOutcomes { outcomes });
@@ -265,8 +278,13 @@ impl StateMachine {
             Operation::Replace(bytes) => {
                 let file = self.directory.join(format!("restore-{index}-{number}.sqlite"));
                 write_file(&file, bytes.clone()).await?;
+                self.forget_load().await?;
                 LogWork::Replace(file)
             }
+            Operation::LoadBegin { .. }
+            | Operation::LoadChunk { .. }
+            | Operation::LoadCommit { .. }
+            | Operation::LoadAbort { .. } => self.load_work(index, number, operation).await?,
         })
     }
 }
@@ -330,7 +348,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             // A leader whose disk is slower than its followers' commits entries that it has not synced. If the database
             // applied them, a power cut could leave it ahead of the log.
             if let Some((last, _)) = chunk.last() {
-                self.durable.reaches(index_of(&last.log_id())).await?;
+                self.log.durable_index().reaches(index_of(&last.log_id())).await?;
             }
             self.apply_chunk(chunk).await?;
             self.applied.send_replace(self.database.progress().index);

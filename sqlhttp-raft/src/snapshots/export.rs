@@ -75,13 +75,15 @@ impl Exports {
     /// Returns the last copy if it contains the entries up to `index_min`; otherwise makes a new copy.
     ///
     /// # Errors
-    /// The errors of [`Database::export`]; [`Error::Io`] if the length of the copy cannot be read.
+    /// [`Error::Unavailable`]: a load of a database file is open, whose parts a copy would not contain. The errors of
+    /// [`Database::export`]; [`Error::Io`] if the length of the copy cannot be read.
     pub(crate) async fn get(&self, index_min: u64) -> Result<Arc<Export>, Error> {
         let _making = self.making.lock().await;
         if let Some(kept) = self.lock().as_mut().filter(|kept| kept.export.progress.index >= index_min) {
             kept.used_at = Instant::now();
             return Ok(kept.export.clone());
         }
+        refuse_while_loading(&self.database.progress())?;
         self.lock().take();
         let id = random_u128();
         let file = self.directory.join(format!("{EXPORT_PREFIX}{id:032x}.sqlite"));
@@ -89,6 +91,7 @@ impl Exports {
         let _made = EndOnDrop(&self.making_from);
         let progress = self.database.export(file.clone()).await?;
         let mut export = Export { id, file, bytes: 0, progress };
+        refuse_while_loading(&export.progress)?;
         let length = std::fs::metadata(&export.file).map(|metadata| metadata.len());
         export.bytes = length.map_err(|source| crate::node::io_error("measure", &export.file, source))?;
         let export = Arc::new(export);
@@ -123,5 +126,13 @@ impl Exports {
         } else if kept.used_at.elapsed() > KEPT_FOR || kept.export.progress.index < purged_index {
             last.take();
         }
+    }
+}
+
+/// Returns an error if a load of a database file is open at this position.
+fn refuse_while_loading(progress: &Progress) -> Result<(), Error> {
+    match progress.load_index {
+        0 => Ok(()),
+        _ => Err(Error::Unavailable("a database file is being loaded".into())),
     }
 }

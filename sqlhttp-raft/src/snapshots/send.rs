@@ -38,7 +38,7 @@ impl Request for BeginCall {
 pub(crate) struct ChunkCall {
     pub(crate) id: u128,
     pub(crate) offset: u64,
-    #[serde(with = "bytes")]
+    #[serde(with = "crate::byte_string")]
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -104,34 +104,4 @@ pub(crate) async fn send(
     let gibibytes = u32::try_from(export.bytes >> 30).unwrap_or(u32::MAX).saturating_add(1);
     let install = InstallCall { id: export.id, vote };
     peers.bulk(target, &install, INSTALL_TIMEOUT.saturating_mul(gibibytes)).await?.map_err(SendError::Follower)
-}
-
-/// Encodes bytes as one piece. serde's implementation for vectors encodes each byte by itself.
-mod bytes {
-    use std::fmt;
-
-    use serde::de::{Deserializer, Visitor};
-    use serde::ser::Serializer;
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-
-        impl Visitor<'_> for Bytes {
-            type Value = Vec<u8>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-        }
-
-        deserializer.deserialize_bytes(Bytes)
-    }
 }

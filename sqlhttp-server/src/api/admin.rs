@@ -16,6 +16,18 @@ pub(crate) trait Copies: Send + Sync {
         ""
     }
 
+    /// Returns the maximum length of a database file that is loaded, in bytes, and the flag that sets it. `None` if the
+    /// limit is that of all request bodies.
+    fn file_bytes_max(&self) -> Option<(u64, &'static str)> {
+        None
+    }
+
+    /// Returns `false` if the disk is known to have no space for a file of this length that is to be loaded.
+    fn has_space_for(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        true
+    }
+
     /// Writes a copy of the current state of the database to the file `to`, which must not exist. If `vacuumed` is set,
     /// the copy is rebuilt as by VACUUM, so that it has no free pages.
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>>;

@@ -18,6 +18,7 @@ use crate::http::basic_auth::BasicCredentials;
 use crate::http::body::{self, BodyError};
 use crate::http::body_memory::MemoryClaim;
 use crate::http::content::ContentCoding;
+use crate::http::peeked_body::PeekedBody;
 use crate::http::peer::Peer;
 use crate::process::metrics::DatabaseMetrics;
 
@@ -117,6 +118,23 @@ impl<'a> Exchange<'a> {
         };
         let coding = ContentCoding::of(&self.request.headers);
         body::read(body, coding, self.context.transport.limits.body, &self.claim).await
+    }
+
+    /// Takes the request body out of `body` and reads its first `len` bytes, or the whole body if it is shorter.
+    ///
+    /// # Errors
+    /// Fails if the connection fails or the body is too slow.
+    pub(crate) async fn peek(&self, body: &mut Option<Incoming>, len: usize) -> Result<PeekedBody, BodyError> {
+        let coding = ContentCoding::of(&self.request.headers);
+        PeekedBody::new(body.take(), coding, self.context.transport.limits.body, len).await
+    }
+
+    /// Reads the rest of a request body into memory.
+    ///
+    /// # Errors
+    /// Those of [`Exchange::read`].
+    pub(crate) async fn read_peeked(&self, body: PeekedBody) -> Result<Bytes, BodyError> {
+        body.into_bytes(&self.claim).await
     }
 
     /// Checks the credentials in the `Authorization` header. If they are wrong, returns only after the delay of a

@@ -109,6 +109,14 @@ impl Copies for NodeCopies {
         "; POST /boot takes database files of any size"
     }
 
+    fn file_bytes_max(&self) -> Option<(u64, &'static str)> {
+        Some((self.0.config.load_bytes_max, "max-load"))
+    }
+
+    fn has_space_for(&self, bytes: u64) -> bool {
+        self.0.node().is_none_or(|node| node.has_space_for(bytes))
+    }
+
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let (to, first) = (to.to_owned(), if vacuumed { beside(to, "-whole") } else { to.to_owned() });

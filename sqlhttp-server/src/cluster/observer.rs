@@ -99,6 +99,9 @@ impl Observer for RqliteLog {
             Event::SnapshotInstalled { index } => {
                 tracing::info!(target: "store", "the database was replaced by the leader's snapshot at index {index}");
             }
+            Event::LoadDelayed { error } => {
+                tracing::error!("a database file that is being loaded cannot be written, retrying: {error}");
+            }
             Event::SnapshotDelayed { reason } => {
                 tracing::warn!(target: "snapshot-store", "the snapshot is delayed: {reason}");
             }

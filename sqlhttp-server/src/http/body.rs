@@ -49,7 +49,7 @@ pub(crate) enum BodyError {
 }
 
 impl BodyLimits {
-    fn too_large(&self) -> BodyError {
+    pub(super) fn too_large(&self) -> BodyError {
         BodyError::TooLarge { max: self.bytes_max, flag: self.flags.body }
     }
 
@@ -58,7 +58,7 @@ impl BodyLimits {
     }
 
     /// Appends a chunk to a body after claiming the memory for it from the budget that all bodies share.
-    fn push(
+    pub(super) fn push(
         &self,
         whole: &mut BodyBuffer,
         chunk: &[u8],
@@ -154,7 +154,7 @@ async fn next_chunk_within(body: &mut Incoming, limits: &BodyLimits, left: u64) 
 }
 
 /// Returns the next chunk of data of a body, and skips trailers. `None` at the end of the body.
-async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
+pub(super) async fn next_chunk(body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
     use http_body_util::BodyExt;
     loop {
         let Some(frame) = body.frame().await else {
@@ -225,7 +225,8 @@ async fn read_decoded(
     }
 }
 
-fn as_body_error(error: io::Error) -> BodyError {
+/// Returns the [`BodyError`] that is the source of an error of a decoder.
+pub(super) fn as_body_error(error: io::Error) -> BodyError {
     error.downcast::<BodyError>().unwrap_or_else(BodyError::Undecodable)
 }
 

@@ -8,8 +8,8 @@
 //! 2. `connection` runs TLS and HTTP on the `socket`. `head` scans the heads of HTTP/1 requests.
 //! 3. `handle` assigns a `request_id`, refuses ambiguous heads and hosts that are not allowed (`origin`), and calls the
 //!    program (`app`). `request_log` writes the log lines.
-//! 4. The program reads the `body` within the `limits` and within the budget of `body_memory`. `content`, `query` and
-//!    `basic_auth` parse parts of the head.
+//! 4. The program reads the `body` within the `limits` and within the budget of `body_memory`, or stores a long one in
+//!    a file (`peeked_body`). `content`, `query` and `basic_auth` parse parts of the head.
 //! 5. The program builds a response (`reply`), which `compress` compresses. `drain` discards a body that was not read.
 //!
 //! `transport` is the state that all connections share. `poll_on_wake` avoids needless polls of the futures that signal
@@ -29,6 +29,7 @@ pub(crate) mod head;
 pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod origin;
+pub(crate) mod peeked_body;
 pub(crate) mod peer;
 pub(crate) mod poll_on_wake;
 pub(crate) mod query;

@@ -323,6 +323,16 @@ impl Cluster {
         self.servers[index] = Some(self.nodes[index].start());
     }
 
+    /// Starts all nodes again, which have been killed, and waits until they are ready.
+    pub fn restart_all(&mut self) {
+        for index in 0..self.nodes.len() {
+            self.servers[index] = Some(self.without_join(index).spawn_server());
+        }
+        for (node, server) in self.nodes.iter().zip(&self.servers) {
+            super::eventually("the node is ready", || server.as_ref().is_some_and(|server| node.is_ready(server)));
+        }
+    }
+
     fn without_join(&self, index: usize) -> Node {
         let mut node = self.nodes[index].clone();
         if let Some(at) = node.flags.iter().position(|flag| flag == "-join") {

@@ -437,6 +437,11 @@ impl Server {
         assert!(status.success(), "cannot signal {pid}");
     }
 
+    /// The id of the process.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// Kills the process with SIGKILL.
     pub fn crash(mut self) {
         let _ = self.process.child.kill();

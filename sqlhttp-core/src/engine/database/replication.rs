@@ -19,7 +19,7 @@ use crate::model::{Error, Outcome};
 
 impl Database {
     /// Applies entries of a log, in order. Entries that have been applied already are skipped. For each entry that this
-    /// call applied, the result contains one outcome for each batch, barrier and replacement of the entry.
+    /// call applied, the result contains one outcome for each operation of the entry except memberships.
     ///
     /// When this returns, the entries need not be durable in the database yet. But they are durable in the log, and the
     /// database records the position up to which it has applied the log. [`Database::sync`] returns the position up to

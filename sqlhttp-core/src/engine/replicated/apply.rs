@@ -216,6 +216,10 @@ impl Writer<'_> {
         let (batch, steps_max) = match item.work {
             Some(LogWork::Batch { batch, steps_max, .. }) => (batch, *steps_max),
             Some(LogWork::Barrier) => return Ok(Applied::Done(Some(Outcome::default()))),
+            Some(LogWork::Load { refusal, .. }) => {
+                let ending = refusal.clone().map_or(Ending::Done, |why| Ending::NotCommitted(Failure::Sql(why)));
+                return Ok(Applied::Done(Some(Outcome { ending, ..Outcome::default() })));
+            }
             Some(LogWork::Membership(_) | LogWork::Replace(_)) | None => return Ok(Applied::Done(None)),
         };
         let _stamped = self.begin_item(item, batch)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::time_zone::NamedZone;
-use crate::model::{Batch, Outcome};
+use crate::model::{Batch, Outcome, SqlError};
 
 /// An entry of the Raft log. The same entries in the same order produce the same database, on every node and at any
 /// time.
@@ -57,8 +57,16 @@ pub enum LogWork {
     /// Replaces all content of the database with that of a file, which must have been checked by
     /// [`crate::Database::check_image`].
     Replace(PathBuf),
+    /// Records which load of a database file is open at this position of the log ([`crate::Progress::load_index`]).
+    /// Changes nothing else.
+    Load {
+        /// The index of the entry that began the open load; 0 if no load is open.
+        load_index: u64,
+        /// Why the step of the load has no effect; `None` if it has one. The failure is the ending of the outcome.
+        refusal: Option<SqlError>,
+    },
 }
 
-/// A callback for the outcomes of one entry. It is called once for each batch, barrier and replacement of the entry, in
+/// A callback for the outcomes of one entry. It is called once for each operation of the entry except memberships, in
 /// order, as soon as that operation is committed. It runs on the writer thread, so it must be quick.
 pub type OnApplied = Box<dyn FnMut(Outcome) + Send>;

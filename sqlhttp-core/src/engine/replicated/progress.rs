@@ -47,7 +47,7 @@ pub struct Progress {
     /// The number of steps that have been applied of the next batch, which is the operation after the first
     /// `operations` ones of that entry.
     pub steps: u32,
-    /// The index of the last applied entry that contained a batch, a barrier or a replacement of the content.
+    /// The index of the last applied entry that contained an operation other than a membership.
     pub command_index: u64,
     /// The index of the last applied entry that contained a batch or a replacement of the content, and so could change
     /// the database.
@@ -62,6 +62,9 @@ pub struct Progress {
     /// The index of the last entry whose outcome contains a failure that only this node had (a full disk, a damaged
     /// page); 0 if there is none. No other node may apply that entry, because its outcome could differ.
     pub decision_index: u64,
+    /// The index of the entry that began the load of a database file that is open at this position; 0 if none is. The
+    /// content of the file is in the entries from that one on, so they must stay in the log until the load has ended.
+    pub load_index: u64,
 }
 
 impl Progress {
@@ -139,43 +142,55 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Option<Progress>
         Ok((progress, row.get::<_, Vec<u8>>(6)?))
     });
     let Some((progress, record)) = row.optional()? else { return Ok(None) };
-    match record.strip_prefix(RECORD_MAGIC) {
+    let (record, loads) = match (record.strip_prefix(RECORD_MAGIC), record.strip_prefix(LOAD_RECORD_MAGIC)) {
+        (Some(record), _) => (record, false),
+        (None, Some(record)) => (record, true),
         // An older version wrote this column. It contains the membership alone.
-        None => Ok(Some(Progress { membership: record, ..progress })),
-        Some(record) => read_record(progress, record).map(Some).ok_or_else(damaged),
-    }
+        (None, None) => return Ok(Some(Progress { membership: record, ..progress })),
+    };
+    read_record(progress, record, loads).map(Some).ok_or_else(damaged)
 }
 
 /// The first bytes of the last column of the table. They mark the current format, which has a checksum.
 const RECORD_MAGIC: &[u8] = b"sqlhttp\x02";
+/// The first bytes of the last column of the table while a load is open. Otherwise the column has the other form, so
+/// that an older version of the program can read it.
+const LOAD_RECORD_MAGIC: &[u8] = b"sqlhttp\x03";
 
-/// Encodes the last column of the table: [`RECORD_MAGIC`], CRC-32 of the other columns and of the following bytes,
-/// time, identity of the Raft log, index of the last decision, membership. Integers are little-endian.
+/// Encodes the last column of the table: [`RECORD_MAGIC`] or [`LOAD_RECORD_MAGIC`], CRC-32 of the other columns and of
+/// the following bytes, time, identity of the Raft log, index of the last decision, index of the open load if there is
+/// one, membership. Integers are little-endian.
 fn record(progress: &Progress) -> Vec<u8> {
-    let mut tail = Vec::with_capacity(RECORD_MAGIC.len() + 36 + progress.membership.len());
-    tail.extend_from_slice(RECORD_MAGIC);
+    let mut tail = Vec::with_capacity(RECORD_MAGIC.len() + 44 + progress.membership.len());
+    tail.extend_from_slice(if progress.load_index == 0 { RECORD_MAGIC } else { LOAD_RECORD_MAGIC });
     tail.extend_from_slice(&[0; 4]);
     tail.extend_from_slice(&progress.unix_ms.to_le_bytes());
     tail.extend_from_slice(&progress.log.to_le_bytes());
     tail.extend_from_slice(&progress.decision_index.to_le_bytes());
+    if progress.load_index != 0 {
+        tail.extend_from_slice(&progress.load_index.to_le_bytes());
+    }
     tail.extend_from_slice(&progress.membership);
     let (head, body) = tail.split_at_mut(RECORD_MAGIC.len() + 4);
     head[RECORD_MAGIC.len()..].copy_from_slice(&checksum(progress, body).to_le_bytes());
     tail
 }
 
-/// Decodes the bytes after [`RECORD_MAGIC`]. Returns `None` if they are too short or the checksum is wrong.
-fn read_record(progress: Progress, record: &[u8]) -> Option<Progress> {
+/// Decodes the bytes after [`RECORD_MAGIC`] or, if `loads` is set, after [`LOAD_RECORD_MAGIC`]. Returns `None` if they
+/// are too short or the checksum is wrong.
+fn read_record(progress: Progress, record: &[u8], loads: bool) -> Option<Progress> {
     let (crc, body) = record.split_first_chunk::<4>()?;
     if checksum(&progress, body) != u32::from_le_bytes(*crc) {
         return None;
     }
     let (unix_ms, rest) = body.split_first_chunk::<8>()?;
     let (log, rest) = rest.split_first_chunk::<16>()?;
-    let (decision_index, membership) = rest.split_first_chunk::<8>()?;
+    let (decision_index, rest) = rest.split_first_chunk::<8>()?;
+    let (load_index, membership) = if loads { rest.split_first_chunk::<8>()? } else { (&[0; 8], rest) };
+    let load_index = u64::from_le_bytes(*load_index);
     let (unix_ms, log) = (i64::from_le_bytes(*unix_ms), u128::from_le_bytes(*log));
     let decision_index = u64::from_le_bytes(*decision_index);
-    Some(Progress { unix_ms, log, decision_index, membership: membership.to_vec(), ..progress })
+    Some(Progress { unix_ms, log, decision_index, load_index, membership: membership.to_vec(), ..progress })
 }
 
 /// The CRC-32 of the other columns of the table and of `body`, the part of the last column after the checksum.

@@ -56,9 +56,15 @@ impl WorkItem<'_> {
             Some(LogWork::Batch { .. } | LogWork::Replace(_)) => {
                 (progress.command_index, progress.write_index) = (self.index, self.index);
             }
-            Some(LogWork::Barrier) => progress.command_index = self.index,
+            Some(LogWork::Barrier | LogWork::Load { .. }) => progress.command_index = self.index,
             Some(LogWork::Membership(membership)) => progress.membership.clone_from(membership),
             None => {}
+        }
+        match self.work {
+            Some(LogWork::Load { load_index, .. }) => progress.load_index = *load_index,
+            // The replacement is the end of a load.
+            Some(LogWork::Replace(_)) => progress.load_index = 0,
+            _ => {}
         }
         if let Some(conditions) = &self.conditions {
             progress.unix_ms = progress.unix_ms.max(conditions.unix_ms);

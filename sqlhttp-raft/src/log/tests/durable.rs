@@ -43,7 +43,7 @@ fn machine(directory: &Path, database: &Database, log: &LogStore) -> StateMachin
     let options = NodeOptions::new(directory, "1", "localhost:1");
     let timer = CoarseTimer::start(Duration::from_secs(1));
     let exports = Arc::new(Exports::new(database.clone(), &options.directory));
-    StateMachine::new(database.clone(), &options, None, timer, Waiters::default(), log.durable_index(), exports)
+    StateMachine::new(database.clone(), &options, None, timer, Waiters::default(), log.clone(), exports)
 }
 
 fn to_apply(entries: &[Entry]) -> impl Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin {

@@ -16,13 +16,18 @@ use sqlhttp_rqlite::{
 
 use super::answer::{self, ReplyContext};
 use super::redirect;
-use super::reply::{body_error_with_hint, error, from_protocol, panicked, refused};
+use super::reply::{body_error, body_error_with_hint, error, from_protocol, panicked, refused};
+use crate::api::admin::Copies;
 use crate::api::exchange::{DECODED_INLINE_MAX, Exchange, with_deadline};
 use crate::api::outcome::log_error;
 use crate::http::basic_auth::BasicCredentials;
 use crate::http::compress::compress;
-use crate::http::reply::{EarlyResponse, HttpResponse};
+use crate::http::peeked_body::{FileLimits, PeekedBody, StoreError};
+use crate::http::reply::{self, EarlyResponse, HttpResponse};
 use crate::http::request_log;
+
+/// The number of bytes at the beginning of the body of `/db/load` that show whether it is a database file.
+const HEAD_BYTES: usize = 32;
 
 /// Handles a request with SQL statements. For `/db/load`, the body may also be a database file.
 pub(crate) async fn answer(
@@ -34,7 +39,7 @@ pub(crate) async fn answer(
     let started = Instant::now();
     let call = match read(exchange, endpoint, &params, body).await? {
         RequestContent::Statements(call) => call,
-        RequestContent::File(bytes) => return load_file(exchange, &params, started, bytes).await,
+        RequestContent::File(body) => return load_file(exchange, &params, started, *body).await,
     };
     count_statements(exchange, endpoint, call.statements.len());
     let (batch, shape) =
@@ -137,32 +142,37 @@ fn count_statements(exchange: &Exchange<'_>, endpoint: Endpoint, statements: usi
     received.add(statements);
 }
 
-/// The decoded body of a request: SQL statements or a database file.
+/// The body of a request: decoded SQL statements, or a database file of which only the beginning has been read.
 enum RequestContent {
     Statements(Call),
-    File(Bytes),
+    File(Box<PeekedBody>),
 }
 
-/// Replaces the whole content of the database with the content of an uploaded database file.
+/// Replaces the whole content of the database with the content of an uploaded database file. The file is stored beside
+/// the database while it arrives, so its length is not limited by the memory.
 async fn load_file(
     exchange: &Exchange<'_>,
     params: &Params,
     started: Instant,
-    bytes: Bytes,
+    body: PeekedBody,
 ) -> Result<HttpResponse, EarlyResponse> {
     exchange.context.counters.loads.add(1);
     let failed = |why: &str| Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, why));
-    let Some(copies) = &exchange.database.copies else {
-        return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be replaced")));
+    let copies = match target_of_load(exchange, params).await {
+        Ok(copies) => copies,
+        Err(response) => match body.discard().await {
+            Ok(()) => return Err(response),
+            Err(_) => return Err(Box::new(reply::closing(*response))),
+        },
     };
-    if has_no_leader(exchange) {
-        // The response is that of rqlite, also with `redirect`.
-        return Err(failed("store not ready"));
-    }
-    redirect_to_leader(exchange, Endpoint::Load, params).await?;
     let file = copies.scratch_file();
-    tokio::fs::write(file.path(), &bytes).await.map_err(|why| failed(&why.to_string()))?;
-    drop(bytes);
+    let body_limits = &exchange.context.transport.limits.body;
+    let (bytes_max, flag) = copies.file_bytes_max().unwrap_or((body_limits.bytes_max, body_limits.flags.body));
+    let limits = FileLimits { bytes_max, flag, has_space_for: &|bytes| copies.has_space_for(bytes) };
+    body.store(file.path(), limits).await.map_err(|why| match why {
+        StoreError::Body(why) => body_error_with_hint(&why, copies.large_file_hint()),
+        StoreError::Disk(why) => Box::new(reply::closing(*failed(&why.to_string()))),
+    })?;
     let credentials = BasicCredentials::of(&exchange.request.headers);
     let loaded = copies.load_file(file.path().to_owned(), credentials).await;
     drop(file);
@@ -178,12 +188,30 @@ async fn load_file(
             Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())))
         }
         Err(Error::Unauthorized) => Err(Box::new(error(StatusCode::UNAUTHORIZED, "remote load not authorized"))),
+        Err(why @ (Error::Unavailable(_) | Error::Overloaded(_))) => {
+            log_error(&why);
+            Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, &why.to_string())))
+        }
         Err(Error::Closed) => Err(failed("store not open")),
         Err(why) => {
             log_error(&why);
             Err(failed(&why.to_string()))
         }
     }
+}
+
+/// Returns the database that a file can be loaded into. Returns the response as an error if the file cannot be loaded
+/// here.
+async fn target_of_load<'e>(exchange: &'e Exchange<'_>, params: &Params) -> Result<&'e dyn Copies, EarlyResponse> {
+    let Some(copies) = &exchange.database.copies else {
+        return Err(Box::new(error(StatusCode::NOT_IMPLEMENTED, "this database cannot be replaced")));
+    };
+    if has_no_leader(exchange) {
+        // The response is that of rqlite, also with `redirect`.
+        return Err(Box::new(error(StatusCode::INTERNAL_SERVER_ERROR, "store not ready")));
+    }
+    redirect_to_leader(exchange, Endpoint::Load, params).await?;
+    Ok(copies.as_ref())
 }
 
 /// Returns whether the database is replicated and no leader is known.
@@ -230,14 +258,15 @@ async fn read(
 ) -> Result<RequestContent, EarlyResponse> {
     let call = if exchange.request.method == Method::GET {
         decode_query_string(endpoint, params)
-    } else {
-        let bytes = exchange
-            .read(body)
-            .await
-            .map_err(|why| body_error_with_hint(&why, hint_if_too_large(exchange, endpoint)))?;
-        if endpoint == Endpoint::Load && is_database_file(&bytes) {
-            return Ok(RequestContent::File(bytes));
+    } else if endpoint == Endpoint::Load {
+        let peeked = exchange.peek(body, HEAD_BYTES).await.map_err(|why| body_error(&why))?;
+        if is_database_file(peeked.head()) {
+            return Ok(RequestContent::File(Box::new(peeked)));
         }
+        let bytes = exchange.read_peeked(peeked).await.map_err(|why| body_error(&why))?;
+        decode_body(exchange, endpoint, params, bytes).await?
+    } else {
+        let bytes = exchange.read(body).await.map_err(|why| body_error(&why))?;
         decode_body(exchange, endpoint, params, bytes).await?
     };
     let call = call.map_err(|refusal| refused_by(endpoint, refusal, params.pretty))?;
@@ -247,12 +276,6 @@ async fn read(
         return Err(refused(Refusal::text(StatusCode::BAD_REQUEST.as_u16(), text)));
     }
     Ok(RequestContent::Statements(call))
-}
-
-/// Returns a hint to append to the error message for a body that is too large. The hint is empty except for `/db/load`.
-fn hint_if_too_large(exchange: &Exchange<'_>, endpoint: Endpoint) -> &'static str {
-    let copies = exchange.database.copies.as_ref().filter(|_| endpoint == Endpoint::Load);
-    copies.map_or("", |copies| copies.large_file_hint())
 }
 
 async fn decode_body(

@@ -35,6 +35,7 @@ pub(crate) fn resolve(flags: &FlagValues, data_dir: &str) -> Result<ClusterConfi
         http_body_timeout: flags.duration("body-timeout"),
         http_first_request_timeout: flags.duration("first-request-timeout"),
         http_body_bytes_max: flags.count("max-body"),
+        load_bytes_max: flags.count("max-load"),
         http_all_bodies_bytes_max: flags.count("max-bodies"),
         http_connections_max: usize_of(flags.count("max-connections")),
         http_statements_max: usize_of(flags.count("max-statements")),

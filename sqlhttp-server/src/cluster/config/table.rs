@@ -224,7 +224,8 @@ pub(crate) const TABLE: &[Flag] = &[
         "body-timeout",
         FlagKind::SignedDuration,
         "5m",
-        "How long a client may take to send a request's body, except for /boot; 0s is no limit",
+        "How long a client may take to send a request's body, or a piece of the file of /db/load; not for /boot; \
+         0s is no limit",
     )
     .also("http-body-timeout"),
     extension("check-interval", FlagKind::Duration, "24h", "How often the database is checked for damage; 0 is never"),
@@ -263,10 +264,16 @@ pub(crate) const TABLE: &[Flag] = &[
         "Memory for all request bodies together; at least that of one body of -max-body",
     )
     .also("http-max-bodies"),
-    extension("max-body", FlagKind::Size, "64MiB", "Largest request body, also after decompression")
-        .also("http-max-body"),
+    extension(
+        "max-body",
+        FlagKind::Size,
+        "64MiB",
+        "Largest request body, also after decompression, except for the database files of -max-load and /boot",
+    )
+    .also("http-max-body"),
     extension("max-connections", FlagKind::Count, "4096", "Greatest number of open HTTP connections")
         .also("http-max-conns"),
+    extension("max-load", FlagKind::Size, "10GiB", "Largest database file that /db/load accepts"),
     extension("max-statement-memory", FlagKind::Size, "512MiB", "Greatest memory that SQLite uses for one request"),
     extension("max-statements", FlagKind::Count, "100000", "Greatest number of statements in one request")
         .also("http-max-statements"),

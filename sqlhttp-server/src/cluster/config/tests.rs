@@ -70,6 +70,7 @@ fn defaults_of_further_flags() {
     let config = config("");
     assert_eq!((config.db_name.as_str(), config.http_body_bytes_max), ("main", 64 << 20));
     assert_eq!((config.http_connections_max, config.http_statements_max), (4096, 100_000));
+    assert_eq!(config.load_bytes_max, 10 << 30);
     let log = LogConfig { format: LogFormat::Text, level: Level::INFO, requests: false, slow: None };
     assert_eq!((config.log, config.query_timeout, config.value_bytes_max), (log, None, 64 << 20));
     assert_eq!(config.write_steps_max, 20_000_000_000);
@@ -92,6 +93,7 @@ fn given_flags_are_resolved() {
     let shared = config("-max-body 1KiB -max-connections 2 -max-statements 3 -db-name x -log-format json");
     assert_eq!(shared, sizes, "the names that both programs share, and those of earlier versions");
     assert_eq!(config("-write-steps-max 0").write_steps_max, 0);
+    assert_eq!(config("-max-load 20GiB").load_bytes_max, 20 << 30);
     let limits = config("-query-timeout 3s -max-value-bytes 1MiB -log-slow 250ms -log-requests -log-level debug");
     assert_eq!((limits.query_timeout, limits.value_bytes_max), (Some(Duration::from_secs(3)), 1 << 20));
     let log = LogConfig {
@@ -354,6 +356,7 @@ fn invalid_values_are_refused() {
         ("-raft-apply-timeout -1s", "-raft-apply-timeout must not be negative"),
         ("-raft-log-level loud", "-raft-log-level must be one of ERROR, WARN, INFO, or DEBUG"),
         ("-http-max-body 0", "-max-body must be at least 1"),
+        ("-max-load 0", "-max-load must be at least 1"),
         ("-max-connections 0", "-max-connections must be at least 1"),
         ("-http-max-statements 0", "-max-statements must be at least 1"),
         ("-max-statement-memory 1KiB", "-max-statement-memory must be at least 1048576"),

@@ -43,6 +43,8 @@ pub struct ClusterConfig {
     pub http_first_request_timeout: Duration,
     /// The maximum size of a request body, in bytes, before and after decompression.
     pub http_body_bytes_max: u64,
+    /// The maximum size of a database file that is sent to `/db/load`, in bytes, after decompression.
+    pub load_bytes_max: u64,
     /// The maximum memory for the bodies of all requests together, in bytes.
     pub http_all_bodies_bytes_max: u64,
     /// The maximum number of open HTTP connections.

@@ -194,7 +194,7 @@ fn own_flags_are_valid(flags: &FlagValues) -> Result<(), String> {
     let name = flags.text("db-name");
     let usable = !name.is_empty() && !name.contains('/') && !RESERVED.contains(&name.to_lowercase().as_str());
     ensure(usable, format!("-db-name {name:?} cannot be the name of a database"))?;
-    ["max-body", "max-connections", "max-statements"]
+    ["max-body", "max-connections", "max-load", "max-statements"]
         .iter()
         .try_for_each(|name| ensure(flags.count(name) > 0, format!("-{name} must be at least 1")))?;
     memory_bytes_max(flags.count("max-statement-memory"))?;
