@@ -11,7 +11,7 @@ use std::sync::Arc;
 use common::{TestDir, block_on, rows, text};
 use replicas::{apply, assert_accepted, assert_each_refused, assert_refused, bound, each, failures, open, replicate};
 use rusqlite::Connection;
-use sqlhttp_core::{Batch, Bindings, Failure, LogEntry, LogWork, Stamp, Value};
+use sqlhttp_core::{Batch, Bindings, Database, Failure, LogEntry, LogWork, Progress, Stamp, Value};
 
 /// The largest rowid, after which SQLite chooses rowids at random (<https://sqlite.org/autoinc.html>).
 const LARGEST: &str = "9223372036854775807";
@@ -170,6 +170,28 @@ fn a_loaded_file_may_contain_the_largest_rowid() {
     let outcomes = apply(&database, &[LogEntry { term: 1, index: 1, conditions: None, work }]);
     let found = outcomes.last().map(failures).expect("an outcome");
     assert_eq!(found, [Some(Failure::NotAllowed(refused_rowid("t")).to_string())]);
+}
+
+#[test]
+fn a_file_that_becomes_the_database_may_contain_the_largest_rowid() {
+    let dir = TestDir::new();
+    let largest = format!("INSERT INTO t(_rowid_) VALUES ({LARGEST});");
+    let file = file_with(&dir, &format!("CREATE TABLE t(a); {largest}"));
+    let database = open(&dir.path("db"));
+    let write = |index: u64, sql: &str| {
+        let batch = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 1 }), ..each(&[sql]) };
+        let work = vec![LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 }];
+        let outcomes = apply(&database, &[LogEntry { term: 1, index, conditions: None, work }]);
+        outcomes.last().map(failures).expect("an outcome")
+    };
+    assert_eq!(write(1, "CREATE TABLE earlier(a)"), [None]);
+    assert_eq!(write(2, "INSERT INTO earlier VALUES (1)"), [None]);
+    block_on(database.check_image(file.clone())).expect("a sound file");
+    let progress = Progress { index: 3, ..database.progress() };
+    Database::make_snapshot(&file, &progress).expect("a snapshot");
+    assert_eq!(block_on(database.install(file)).expect("installed"), progress);
+    let refused = Some(Failure::NotAllowed(refused_rowid("t")).to_string());
+    assert_eq!(write(4, "INSERT INTO t VALUES (1)"), [refused]);
 }
 
 /// Inserts into SQLite's own tables, and into tables whose columns have all names of the rowid, cannot be checked.

@@ -366,11 +366,12 @@ impl ProposerTask {
 /// but does not fit any more, or `None` if all fit.
 fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Proposal>, Option<Proposal>) {
     let mut bytes = first.operation.len();
+    let is_alone = first.operation.needs_own_entry();
     let mut gathered = vec![first];
-    while gathered.len() < OPERATIONS_MAX {
+    while gathered.len() < OPERATIONS_MAX && !is_alone {
         let Ok(next) = proposals.try_recv() else { break };
         bytes = bytes.saturating_add(next.operation.len());
-        if bytes > ENTRY_BYTES_MAX {
+        if bytes > ENTRY_BYTES_MAX || next.operation.needs_own_entry() {
             return (gathered, Some(next));
         }
         gathered.push(next);

@@ -30,7 +30,7 @@ use crate::reads::Authorized;
 use crate::recovery;
 use crate::runtime::Runtime;
 use crate::skip::{self, SkipFile};
-use crate::snapshots::{EXPORT_PREFIX, Exports, InstallRecord, Receiver};
+use crate::snapshots::{EXPORT_PREFIX, Exports, InstallRecord, LOADED_PREFIX, Receiver};
 use crate::stall::StallWatch;
 use crate::timer::CoarseTimer;
 use crate::types::id_at;
@@ -259,11 +259,14 @@ fn log_directory(options: &NodeOptions) -> PathBuf {
 
 /// Removes the temporary files that an interrupted load, boot or download has left behind.
 fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    // A file in the record has begun to become the database.
+    let recorded = InstallRecord::read(directory)?.map(|record| record.snapshot_file(directory));
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let scratch = ["restore-", "boot-", "load-", EXPORT_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+        let prefixes = ["restore-", "boot-", "load-", EXPORT_PREFIX, LOADED_PREFIX];
+        let scratch = prefixes.iter().any(|prefix| name.starts_with(prefix)) && recorded != Some(entry.path());
         if scratch && entry.file_type()?.is_file() {
             std::fs::remove_file(entry.path())?;
         }

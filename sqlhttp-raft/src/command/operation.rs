@@ -28,7 +28,8 @@ pub(crate) enum Operation {
     /// part follows the last one.
     LoadChunk { load: u64, offset: u64, bytes: Arc<[u8]> },
     /// Replaces all content of the database with that of the file, and ends the load. It only ends the load if the file
-    /// is not complete, or if `checksum` is not its CRC-32.
+    /// is not complete, or if `checksum` is not its CRC-32. It is the only operation of its entry, because the file
+    /// becomes the database.
     LoadCommit { load: u64, checksum: u32 },
     /// Ends a load without an effect.
     LoadAbort { load: u64 },

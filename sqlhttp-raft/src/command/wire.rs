@@ -35,6 +35,11 @@ impl EncodedOperation {
         Ok(EncodedOperation { operation, bytes, len_plain })
     }
 
+    /// Whether the operation needs an entry of its own.
+    pub(crate) fn needs_own_entry(&self) -> bool {
+        matches!(self.operation, Operation::LoadCommit { .. })
+    }
+
     /// The length of the encoded operation before compression, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len_plain

@@ -6,8 +6,7 @@
 //! 2. The leader checks the file, and proposes [`Operation::LoadBegin`]. The index of that entry identifies the load.
 //! 3. It proposes the parts ([`Operation::LoadChunk`]), one at a time, so that other writes are appended between them.
 //!    Each node that applies a part appends it to a file beside its database ([`crate::machine`]).
-//! 4. It proposes [`Operation::LoadCommit`]. Each node that applies it replaces the content of its database with that
-//!    file, in one transaction.
+//! 4. It proposes [`Operation::LoadCommit`]. On each node that applies it, that file becomes the database.
 //!
 //! Until step 4, nothing but the position of the database changes. A load that fails ends with
 //! [`Operation::LoadAbort`], and a load whose leader is lost is ended by the next leader

@@ -2,29 +2,31 @@
 //!
 //! The database records which load is open, in the transaction that applies the operation
 //! ([`sqlhttp_core::Progress::load_index`]). This module writes the parts of the file to a file beside the database
-//! ([`Staging`]), and passes that file to the database when the load is committed. Whether an operation has an effect
-//! depends only on the entries before it, so it is the same on every node.
+//! ([`Staging`]). When the load is committed, that file becomes the database, like a snapshot of another node. If that
+//! is not possible, the database copies its content. Whether an operation has an effect depends only on the entries
+//! before it, so it is the same on every node.
 //!
 //! After a restart the file does not exist. Entries that have been applied before are not applied again, so the file is
 //! written again from the Raft log when the load is committed. The log therefore keeps all entries of an open load
 //! (`maintain`).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::TryStreamExt as _;
 use openraft::entry::EntryPayload;
-use openraft::storage::RaftLogReader as _;
-use sqlhttp_core::{LogWork, SqlError};
+use openraft::storage::{EntryResponder, RaftLogReader as _};
+use sqlhttp_core::{Database, Error, LogEntry, LogWork, Outcome, Progress, SqlError};
 
 use super::staging::Staging;
 use super::{INSTALL_RETRY_AFTER, StateMachine, run_blocking};
 use crate::command::Operation;
 use crate::log::can_pass;
 use crate::observer::Event;
-use crate::types::index_of;
+use crate::snapshots::{InstallRecord, LOADED_PREFIX};
+use crate::types::{Entry, EntryOutcomes, TypeConfig, index_of};
 
 /// SQLite's result code of an operation for a load that is not open.
 pub(crate) const NOT_OPEN: i32 = 4;
@@ -120,6 +122,76 @@ impl StateMachine {
         }
     }
 
+    /// Returns whether an entry commits a load, and the operator does not want this node to skip it.
+    pub(super) fn commits_load(&self, entry: &Entry) -> bool {
+        let EntryPayload::Normal(command) = &entry.payload else { return false };
+        let is_skipped = self.skip.as_ref().is_some_and(|skip| skip.index == index_of(&entry.log_id));
+        matches!(command.operations(), [Operation::LoadCommit { .. }]) && !is_skipped
+    }
+
+    /// Applies an entry that commits a load. All entries before it must have been applied.
+    pub(super) async fn apply_load_commit(&self, commit: EntryResponder<TypeConfig>) -> io::Result<()> {
+        let (entry, responder) = commit;
+        if self.database.progress().index >= index_of(&entry.log_id) {
+            return self.apply_entries(vec![(entry, responder)]).await;
+        }
+        let mut converted = self.to_log_entry(&entry).await?;
+        if let [LogWork::Replace(file)] = &mut converted.work[..] {
+            *file = rename_loaded(file.clone(), converted.index).await?;
+            let file = file.clone();
+            if self.become_database(&file, &converted).await? {
+                let outcomes = match self.reply_callback(&entry) {
+                    Some(mut callback) => {
+                        callback(Outcome::default());
+                        Vec::new()
+                    }
+                    None => vec![Outcome::default()],
+                };
+                if let Some(responder) = responder {
+                    responder.send(EntryOutcomes { outcomes });
+                }
+                return Ok(());
+            }
+        }
+        self.apply_converted(vec![(entry, responder)], vec![converted]).await
+    }
+
+    /// Makes the file of a load the file of the database, at the position after the entry that commits the load. If the
+    /// process ends before this is complete, the next start completes it. Returns `false` if that is not possible now:
+    /// another process has opened the database, or the disk is full.
+    async fn become_database(&self, file: &Path, commit: &LogEntry) -> io::Result<bool> {
+        let unix_ms = commit.conditions.map_or(0, |conditions| conditions.unix_ms);
+        let before = self.database.progress();
+        let progress = Progress {
+            term: commit.term,
+            index: commit.index,
+            operations: 0,
+            steps: 0,
+            command_index: commit.index,
+            write_index: commit.index,
+            unix_ms: before.unix_ms.max(unix_ms),
+            load_index: 0,
+            ..before
+        };
+        let record = InstallRecord::new(file, commit.term, commit.index);
+        let (snapshot, directory) = (file.to_owned(), self.directory.clone());
+        let prepared = run_blocking(move || {
+            Database::make_snapshot(&snapshot, &progress).map_err(io::Error::other)?;
+            record.write(&directory)
+        });
+        let installed = match prepared.await {
+            Ok(()) => self.database.install(file.to_owned()).await,
+            Err(error) => Err(Error::Unavailable(error.to_string().into())),
+        };
+        if let Err(error @ (Error::Poisoned(_) | Error::Closed)) = installed {
+            // The record remains: the file may have become the database.
+            return Err(io::Error::other(error));
+        }
+        let directory = self.directory.clone();
+        run_blocking(move || InstallRecord::remove(&directory)).await?;
+        Ok(installed.is_ok())
+    }
+
     /// Returns the complete file of a load; `None` if its parts are not the file that the leader has read. Waits while
     /// the disk is full.
     async fn finish_load(
@@ -188,6 +260,12 @@ impl StateMachine {
         }
         Ok(staged)
     }
+}
+
+/// Gives the file of a load a name under which a start finds it if it has begun to become the database.
+async fn rename_loaded(file: PathBuf, index: u64) -> io::Result<PathBuf> {
+    let renamed = file.with_file_name(format!("{LOADED_PREFIX}{index}"));
+    run_blocking(move || std::fs::rename(&file, &renamed).map(|()| renamed)).await
 }
 
 fn not_open() -> SqlError {

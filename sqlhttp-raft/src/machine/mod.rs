@@ -196,9 +196,35 @@ impl StateMachine {
     }
 
     async fn apply_chunk(&self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+        let mut rest = entries;
+        while let Some(at) = rest.iter().position(|(entry, _)| self.commits_load(entry)) {
+            let after = rest.split_off(at + 1);
+            let commit = rest.pop();
+            self.apply_entries(rest).await?;
+            if let Some(commit) = commit {
+                self.apply_load_commit(commit).await?;
+            }
+            rest = after;
+        }
+        self.apply_entries(rest).await
+    }
+
+    async fn apply_entries(&self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
         let mut log_entries = Vec::with_capacity(entries.len());
         for (entry, _) in &entries {
             log_entries.push(self.to_log_entry(entry).await?);
+        }
+        self.apply_converted(entries, log_entries).await
+    }
+
+    /// Applies entries that have been converted to the form that the database applies.
+    async fn apply_converted(
+        &self,
+        entries: Vec<EntryResponder<TypeConfig>>,
+        log_entries: Vec<LogEntry>,
+    ) -> io::Result<()> {
+        if entries.is_empty() {
+            return Ok(());
         }
         let files = replacement_files(&log_entries);
         let callbacks = entries.iter().map(|(entry, _)| self.reply_callback(entry)).collect();
@@ -207,11 +233,11 @@ impl StateMachine {
         self.observer.entries_applied(started.elapsed());
         if !files.is_empty() {
             // Best effort: files that cannot be removed now are removed at the next start.
-            let removal = move || {
+            let remove = move || {
                 files.iter().for_each(|file| drop(std::fs::remove_file(file)));
                 Ok(())
             };
-            run_blocking(removal).await?;
+            run_blocking(remove).await?;
         }
         for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
             if let Some(responder) = responder {

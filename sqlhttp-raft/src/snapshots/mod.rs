@@ -20,6 +20,8 @@ pub(crate) use send::{BeginCall, ChunkCall, InstallCall, SendError, send};
 
 /// The beginning of the names of files into which snapshots are received.
 pub(crate) const DOWNLOAD_PREFIX: &str = "db.sqlite-download-";
+/// The beginning of the names of loaded files that become the database.
+pub(crate) const LOADED_PREFIX: &str = "db.sqlite-load-";
 /// The beginning of the names of the copies that are sent to followers.
 pub(crate) const EXPORT_PREFIX: &str = "snapshot-";
 /// The maximum length of a chunk, in bytes.

@@ -162,6 +162,16 @@ impl Database {
         result
     }
 
+    /// Makes a file that [`Database::check_image`] has checked a snapshot at the position `progress`, which can be
+    /// installed ([`Database::install`]). [`Progress::log`] is not written to the file. The file is synced. Blocks the
+    /// thread.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] or [`Error::Io`] if the file cannot be written.
+    pub fn make_snapshot(file: &Path, progress: &Progress) -> Result<(), Error> {
+        snapshot::make(file, progress)
+    }
+
     /// Checks that a file is an undamaged snapshot ([`Database::export`]). Returns the position that it contains. Reads
     /// the whole file, and blocks the thread.
     ///

@@ -191,6 +191,7 @@ fn reopen_old<T>(shared: &SharedState, error: Error) -> Step<T> {
 
 /// Opens the new content, and durably records the identity of this database's log in it.
 fn open_new(shared: &SharedState) -> Result<(Session, Progress), SqlError> {
+    shared.config.rowids.forget();
     let mut session = Session::open_for_writer(&shared.config)?;
     let found = session.as_owner(|connection| super::progress::read(connection))?.unwrap_or_default();
     let progress = Progress { log: shared.progress().log, ..found };

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::progress::{self, Progress};
 use crate::engine::backup;
-use crate::engine::error::{engine_error, sql_error};
+use crate::engine::error::{engine_error, io_error, sql_error};
 use crate::engine::integrity::check::{self as integrity, Depth};
 use crate::engine::shared::SharedState;
 use crate::engine::sqlite::functions;
@@ -35,6 +35,19 @@ fn detach(copy: &Path) -> Result<Progress, Error> {
     progress::write(&connection, &progress).map_err(failed)?;
     connection.close().map_err(|(_, error)| failed(sql_error(error)))?;
     Ok(progress)
+}
+
+/// Makes a file that [`super::replace::check`] has checked a snapshot at the position `progress`, and syncs it.
+pub(crate) fn make(file: &Path, progress: &Progress) -> Result<(), Error> {
+    let failed = |error: SqlError| engine_error("make snapshot", error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).map_err(|error| failed(sql_error(error)))?;
+    connection.execute_batch("PRAGMA synchronous=OFF").map_err(|error| failed(sql_error(error)))?;
+    progress::create(&connection).map_err(|error| failed(sql_error(error)))?;
+    progress::write(&connection, &Progress { log: 0, ..progress.clone() }).map_err(failed)?;
+    connection.close().map_err(|(_, error)| failed(sql_error(error)))?;
+    let synced = std::fs::File::open(file).and_then(|file| file.sync_all());
+    synced.map_err(|source| io_error("sync", file, source))
 }
 
 /// Checks that a file is an undamaged snapshot. Returns the position that it contains.

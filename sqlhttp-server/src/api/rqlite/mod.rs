@@ -24,7 +24,7 @@
 //! * **Queued writes** are acknowledged when they are durable, so no write that was acknowledged with status 200 is
 //!   lost. rqlite acknowledges them when they are in its queue in memory.
 //! * **A database file** that is sent to `/db/load` is checked first. Then it replaces the whole content of the
-//!   database in one transaction.
+//!   database, or nothing.
 
 pub(crate) mod answer;
 pub(crate) mod backup;
