@@ -90,7 +90,7 @@ pub(super) async fn read(
     bytes_max: usize,
 ) -> io::Result<Option<Frame>> {
     match read_header(reader, bytes_max).await? {
-        Some(header) => header.read_body(reader).await.map(Some),
+        Some(header) => header.read_body(reader, header.len.min(RESERVED_BYTES_MAX)).await.map(Some),
         None => Ok(None),
     }
 }
@@ -119,13 +119,17 @@ pub(super) async fn read_header(
 }
 
 impl Header {
-    /// Reads the body of the frame.
+    /// Reads the body of the frame. `reserved` is the number of bytes that are allocated before they arrive.
     ///
     /// # Errors
     /// The connection is broken, or the checksum is wrong.
-    pub(super) async fn read_body(self, reader: &mut (impl AsyncRead + Unpin + ?Sized)) -> io::Result<Frame> {
+    pub(super) async fn read_body(
+        self,
+        reader: &mut (impl AsyncRead + Unpin + ?Sized),
+        reserved: usize,
+    ) -> io::Result<Frame> {
         let Header { len, kind, id, crc } = self;
-        let mut body = Vec::with_capacity(len.min(RESERVED_BYTES_MAX));
+        let mut body = Vec::with_capacity(reserved);
         let read = (&mut *reader).take(len as u64).read_to_end(&mut body).await?;
         if read < len {
             return Err(io::ErrorKind::UnexpectedEof.into());

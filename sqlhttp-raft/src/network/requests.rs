@@ -96,7 +96,8 @@ pub(super) async fn read_within(
     let Some(header) = header else { return Ok(None) };
     let taken = limits.budget.take(header.len).await?;
     let patience = limits.body_timeout + Duration::from_millis((header.len / BYTES_PER_MILLISECOND) as u64);
-    let body = tokio::time::timeout(patience, header.read_body(reader)).await;
+    // The bytes have been taken, so all of them are allocated at once: a growing buffer would need twice as many.
+    let body = tokio::time::timeout(patience, header.read_body(reader, header.len)).await;
     let too_slow = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "a message arrives too slowly"));
     Ok(Some((body.unwrap_or_else(too_slow)?, taken)))
 }
