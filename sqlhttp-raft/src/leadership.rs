@@ -102,6 +102,8 @@ pub(crate) struct Leadership {
     sole_voter: Arc<AtomicBool>,
     /// Whether another node has reported that this node was removed from its cluster.
     removed: AtomicBool,
+    /// Whether this node leaves elections to the other voters, because it cannot write to its disk.
+    stalled: AtomicBool,
     pub(crate) contact: Arc<LeaderContact>,
     timing: Timing,
 }
@@ -130,7 +132,17 @@ impl Leadership {
         tokio::spawn(watch.run());
         let timing = Timing::new(options.heartbeat_timeout);
         let (removed, contact) = (AtomicBool::new(false), Arc::new(LeaderContact::new()));
-        Leadership { raft, database, ready_term, sole, sole_voter, removed, contact, timing }
+        Leadership {
+            raft,
+            database,
+            ready_term,
+            sole,
+            sole_voter,
+            removed,
+            stalled: AtomicBool::new(false),
+            contact,
+            timing,
+        }
     }
 
     pub(crate) fn raft(&self) -> &Raft {
@@ -209,8 +221,21 @@ impl Leadership {
     /// Records that this node was removed from its cluster, or that it was added again.
     pub(crate) fn mark_removed(&self, removed: bool) {
         self.removed.store(removed, Ordering::Relaxed);
+        self.set_elections();
         // Requests that wait for a leader end.
         self.contact.noted.notify_waiters();
+    }
+
+    /// Sets whether this node leaves elections to the other voters.
+    pub(crate) fn mark_stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+        self.set_elections();
+    }
+
+    /// Tells openraft whether this node may start elections.
+    fn set_elections(&self) {
+        let withheld = self.removed.load(Ordering::Relaxed) || self.stalled.load(Ordering::Relaxed);
+        self.raft.runtime_config().elect(!withheld);
     }
 
     /// Returns whether this node is recorded as removed, although it may have contact with a leader again.

@@ -30,8 +30,9 @@ impl Node {
     /// * [`Error::Poisoned`]: the node has stopped because of an error.
     /// * [`Error::Closed`]: the node has been closed.
     pub async fn snapshot(&self, trailing: Option<u64>) -> Result<bool, Error> {
-        let before = self.inner.machine.last_snapshot();
-        if before.is_some_and(|taken| taken.index >= self.inner.database.progress().command_index) {
+        let (before, applied) = (self.inner.machine.last_snapshot(), self.inner.database.progress());
+        // A node that has not joined a cluster has applied no entry.
+        if applied.index == 0 || before.is_some_and(|taken| taken.index >= applied.command_index) {
             return Ok(false);
         }
         let upto = match trailing {

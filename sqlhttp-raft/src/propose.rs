@@ -250,7 +250,7 @@ impl Proposer {
             return outcome.unwrap_or(Err(Error::Closed));
         }
         if state.try_abandon() {
-            return Err(self.not_submitted());
+            return Err(self.not_submitted(deadline));
         }
         let latest = tokio::time::Instant::from_std(moment + APPLY_GRACE);
         let waited = tokio::time::timeout_at(latest, outcome).await;
@@ -282,7 +282,7 @@ impl Proposer {
                 }
             } else if Instant::now() >= submit_by {
                 if state.try_abandon() {
-                    return Err(self.not_submitted());
+                    return Err(self.not_submitted(Deadline::NEVER));
                 }
                 submitted = true;
             }
@@ -290,9 +290,14 @@ impl Proposer {
     }
 
     /// Returns the error of an operation that was not submitted to the Raft log in time: [`Error::Unavailable`] if the
-    /// node waits for its disk, otherwise [`Error::Timeout`].
-    fn not_submitted(&self) -> Error {
-        self.waits_for().map_or(Error::Timeout, Error::Unavailable)
+    /// node waits for its disk, [`Error::NoLeader`] if the node has been cut off from the quorum and the deadline has
+    /// not passed, otherwise [`Error::Timeout`].
+    fn not_submitted(&self, deadline: Deadline) -> Error {
+        if let Some(why) = self.waits_for() {
+            return Error::Unavailable(why);
+        }
+        let cut_off = !deadline.passed(Instant::now()) && self.leadership.leader().is_none();
+        if cut_off { Error::NoLeader } else { Error::Timeout }
     }
 
     /// The reason why the database or the Raft log cannot be written at the moment. `None` if the node does not wait

@@ -104,7 +104,6 @@ impl Node {
 
     fn mark_removed(&self, removed: bool) {
         self.inner.leadership.mark_removed(removed);
-        self.inner.raft.runtime_config().elect(!removed);
         let event = if removed { Event::RemovedFromCluster } else { Event::AddedAgain };
         self.inner.options.observer.event(&event);
     }

@@ -56,7 +56,7 @@ impl StallWatch {
         let reason = node.waits_for().filter(|_| !leadership.is_sole());
         self.stalled = reason.is_some().then(|| self.stalled.unwrap_or_else(Instant::now));
         self.leaderless = leadership.leader().is_none().then(|| self.leaderless.unwrap_or_else(Instant::now));
-        node.inner.raft.runtime_config().elect(self.may_campaign());
+        leadership.mark_stalled(!self.may_campaign());
         if let Some(reason) = reason.filter(|_| leadership.is_leader() && self.should_transfer()) {
             self.transferred = Some(Instant::now());
             // If no other voter can lead, this node stays leader.

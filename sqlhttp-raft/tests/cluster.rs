@@ -230,6 +230,26 @@ async fn a_leader_without_a_quorum_stops_serving_weak_reads() {
 }
 
 #[tokio::test]
+async fn a_follower_that_lags_behind_waits_for_the_acknowledged_writes() {
+    let nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    let follower = &nodes[2];
+    follower.node.apply_acknowledged(Deadline::NEVER).await.unwrap();
+    // While another connection holds the lock for writing, the follower cannot apply a write.
+    let other = rusqlite::Connection::open(follower.directory.path().join("db.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    write(&nodes[0].node, "INSERT INTO t VALUES (1)").await;
+    assert_eq!(count(&follower.node, ReadLevel::Linearizable).await.unwrap(), 1, "the leader runs the read");
+    let deadline = Deadline::after(Instant::now(), Duration::from_secs(1));
+    assert!(matches!(follower.node.apply_acknowledged(deadline).await, Err(Error::Timeout)));
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+    follower.node.apply_acknowledged(Deadline::NEVER).await.unwrap();
+    assert_eq!(count(&follower.node, ReadLevel::None).await.unwrap(), 1);
+    close(nodes).await;
+}
+
+#[tokio::test]
 async fn leadership_is_transferred_and_members_are_removed() {
     let nodes = cluster(3).await;
     write(&nodes[0].node, "CREATE TABLE t(a)").await;

@@ -34,7 +34,8 @@ fn a_read_replica_answers_as_recorded() {
     assert_all_replayed("read replica", 2);
 }
 
-/// Replays all conversations against the node with this index in a cluster. Each conversation begins with an empty database.
+/// Replays all conversations against the node with this index in a cluster. Each conversation begins with an empty
+/// database.
 fn assert_all_replayed(role: &str, index: usize) {
     let (listed, cluster) = (Listed::read(), EmptyCluster::start());
     let mut problems = Vec::new();
