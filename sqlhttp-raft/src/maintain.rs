@@ -141,6 +141,8 @@ const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(5);
 const KEPT_BYTES_MIN: u64 = 64 << 20;
 /// The length of the Raft log from which entries are purged although a follower may need them, in bytes.
 const LOG_BYTES_MAX: u64 = 2 << 30;
+/// The length of the Raft log from which a snapshot is due, in bytes: a few large entries may be as long as that.
+const LOG_BYTES_DUE: u64 = LOG_BYTES_MAX + (1 << 30);
 
 /// The periodic tasks of a node.
 pub(crate) struct Maintenance {
@@ -245,14 +247,15 @@ fn has_local_decision(node: &Node) -> bool {
 }
 
 /// Returns whether a snapshot is due: enough entries have been applied since the last one, or the SQLite write-ahead
-/// log has become large.
+/// log or the Raft log has become large.
 fn is_due(node: &Node) -> bool {
     let policy = node.inner.options.snapshots;
     let last = node.inner.machine.last_snapshot().map_or(node.inner.log.status().purged_index, |taken| taken.index);
     let progress = node.inner.database.progress();
     let entries = progress.index.saturating_sub(last);
     let wal = policy.wal_bytes > 0 && node.inner.database.status().wal_bytes >= policy.wal_bytes;
-    entries >= policy.entries || wal && progress.command_index > last
+    let is_long = node.inner.log.status().bytes_on_disk >= LOG_BYTES_DUE;
+    entries >= policy.entries || (wal || is_long) && progress.command_index > last
 }
 
 fn statement_result(outcome: Outcome) -> Result<(), String> {

@@ -23,6 +23,7 @@
 //!   the bytes FROM to TO of the file.
 //! * `clean_up`: Ends a load that is open although no leader replicates it. Without this command, `load` or `stop`, the
 //!   node behaves as if a load were running.
+//! * `open`, `close`: Opens the database with another connection, as another process may do, or closes that connection.
 //! * `export`: Makes a copy of the database for a follower.
 //! * `skip INDEX [digest=HEX]`: Writes `raft/skip.json`, which names an entry to skip. By default the digest is that of
 //!   the entry.
@@ -115,6 +116,8 @@ enum Command {
     #[command(name = "clean_up")]
     CleanUp,
     Export,
+    Open,
+    Close,
     Skip {
         index: u64,
         #[arg(key)]
@@ -145,6 +148,8 @@ struct NodeRunner {
     callers: Vec<(String, JoinHandle<Result<Outcome, Error>>)>,
     /// The task that holds the lock of loads, so that the periodic clean-up does not end an open load.
     loading: Option<JoinHandle<()>>,
+    /// The connection of another process.
+    other: Option<Connection>,
 }
 
 impl NodeRunner {
@@ -160,6 +165,7 @@ impl NodeRunner {
             locked_at: 0,
             callers: Vec::new(),
             loading: None,
+            other: None,
         }
     }
 
@@ -254,6 +260,13 @@ impl NodeRunner {
     fn clean_up(&mut self) -> Output {
         self.end_loading();
         self.runtime.block_on(self.node()?.abort_stale_load());
+        Ok(String::new())
+    }
+
+    fn open(&mut self) -> Output {
+        let connection = Connection::open(self.directory.path().join("db.sqlite"))?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        self.other = Some(connection);
         Ok(String::new())
     }
 
@@ -470,6 +483,11 @@ impl Runner for NodeRunner {
             Command::Abort(load) => self.propose(Operation::LoadAbort { load: *load }),
             Command::CleanUp => self.clean_up(),
             Command::Export => self.export(),
+            Command::Open => self.open(),
+            Command::Close => {
+                self.other = None;
+                Ok(String::new())
+            }
             Command::Skip { index, digest } => self.skip(*index, digest.as_deref()),
             Command::Stop => self.stop(),
             Command::Save(part) => copy_part(part, self.directory.path(), self.aside.path()),

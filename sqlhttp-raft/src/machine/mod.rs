@@ -233,7 +233,11 @@ impl StateMachine {
         self.observer.entries_applied(started.elapsed());
         if !files.is_empty() {
             // Best effort: files that cannot be removed now are removed at the next start.
-            run_blocking(move || Ok(files.iter().for_each(|file| drop(std::fs::remove_file(file))))).await?;
+            let remove = move || {
+                files.iter().for_each(|file| drop(std::fs::remove_file(file)));
+                Ok(())
+            };
+            run_blocking(remove).await?;
         }
         for ((_, responder), outcomes) in entries.into_iter().zip(applied?) {
             if let Some(responder) = responder {
