@@ -1,5 +1,8 @@
 //! The file `raft/install.json`, which a follower writes before it installs a snapshot. It remains until the Raft log
 //! has been purged up to the snapshot: until then the log may end before the last entry that the database contains.
+//!
+//! A node also writes it before a loaded file becomes the database. The Raft log then contains the last entry, so the
+//! file is removed at once.
 
 use std::io;
 use std::path::{Path, PathBuf};
