@@ -147,7 +147,13 @@ impl Node {
             let (members, _) = self.inner.members.current();
             let known = members.iter().find(|(_, member)| member.raft_address == raft_address);
             let target = known.map_or_else(|| Target::Address(raft_address.to_owned()), |(id, _)| Target::Node(*id));
-            let called = self.inner.peers.call(target, &InfoCall, timeout).await;
+            let mut called = self.inner.peers.call(target.clone(), &InfoCall, timeout).await;
+            let left = timeout.saturating_sub(asked.elapsed());
+            // The node may have ended since the last request on its connection. This request changes nothing, so it is
+            // repeated on a new connection.
+            if matches!(called, Err(CallError::Lost(_))) && !left.is_zero() {
+                called = self.inner.peers.call(target, &InfoCall, left).await;
+            }
             called.map_err(|error| ClusterError::Unreachable(error.to_string()))?
         };
         let InfoReply { api_url, version, .. } = reply;
