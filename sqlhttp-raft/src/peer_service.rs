@@ -287,6 +287,8 @@ mod tests {
         let (other, _other_directory, other_address) = start("n2", Formation::Create).await;
         let (foreign, _third_directory, _) = start("n3", Formation::Await).await;
         foreign.join(&[other_address], None).await.unwrap();
+        // The leader tells the new member the id of its cluster when it connects to it.
+        foreign.inner.leadership.wait_for_leader().await;
         let refused = foreign.inner.peers.call(Target::Address(address), &InfoCall, PATIENCE).await;
         let Err(CallError::NotSent(why)) = refused else { panic!("{refused:?}") };
         assert!(why.contains("this node belongs to another cluster"), "{why}");
