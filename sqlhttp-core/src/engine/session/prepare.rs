@@ -248,9 +248,9 @@ impl Session {
             WeightSource::Functions => prepared.info.work,
             WeightSource::Fixed(weight) => weight,
             WeightSource::Bytecode => {
-                // SQLite may prepare the statement again to list its bytecode.
+                // The statement is prepared again to list its bytecode.
                 self.recorder.begin(Author::Client);
-                let listed = program::weight(&mut prepared.statement);
+                let listed = program::weight(&self.connection, &prepared.statement);
                 listed.map_err(|code| self.failure(self.true_code(code)))?
             }
         };

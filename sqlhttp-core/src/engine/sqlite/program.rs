@@ -10,6 +10,8 @@
 
 use std::ffi::c_int;
 
+use rusqlite::Connection;
+
 use super::statement::{Instruction, Statement};
 
 /// The weight of one pass over all bytes of a value: about 100 milliseconds for 64 MiB.
@@ -95,14 +97,13 @@ pub(crate) fn weight_of_function(name: &str) -> u32 {
     own.map_or(PASS, |(_, weight)| *weight)
 }
 
-/// Computes the total weight of all instructions of a statement, including those of its triggers. The statement must
-/// not have started to run.
+/// Computes the total weight of all instructions of a statement of this connection, including those of its triggers.
 ///
 /// # Errors
 /// SQLite's result code, if SQLite has no memory or was interrupted.
-pub(crate) fn weight(statement: &mut Statement) -> Result<u32, c_int> {
+pub(crate) fn weight(connection: &Connection, statement: &Statement) -> Result<u32, c_int> {
     let mut total = Total::default();
-    statement.each_instruction(|instruction| total.add(&instruction))?;
+    statement.each_instruction(connection, |instruction| total.add(&instruction))?;
     Ok(total.weight())
 }
 
@@ -170,18 +171,34 @@ impl Total {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use rusqlite::Connection;
-
     use super::*;
 
     fn weight_in(schema: &str, sql: &str) -> u32 {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(schema).unwrap();
         let sql = std::ffi::CString::new(sql).unwrap();
-        let mut statement = Statement::prepare(&connection, &sql, true).unwrap().statement.unwrap();
-        let first = weight(&mut statement).unwrap();
-        assert_eq!(first, weight(&mut statement).unwrap(), "{sql:?}");
+        let statement = Statement::prepare(&connection, &sql, true).unwrap().statement.unwrap();
+        let first = weight(&connection, &statement).unwrap();
+        assert_eq!(first, weight(&connection, &statement).unwrap(), "{sql:?}");
         first
+    }
+
+    #[test]
+    fn a_statement_is_listed_although_the_schema_was_loaded_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("db.sqlite");
+        let (connection, other) = (Connection::open(&file).unwrap(), Connection::open(&file).unwrap());
+        let trigger = "CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO l VALUES (new.a + 1); END";
+        connection.execute_batch(&format!("CREATE TABLE t(a); CREATE TABLE l(a); {trigger}")).unwrap();
+        let statement = Statement::prepare(&connection, c"INSERT INTO t VALUES (?1)", true).unwrap().statement.unwrap();
+        let expected = weight(&connection, &statement).unwrap();
+        for number in 0..50 {
+            other.execute_batch(&format!("CREATE TABLE other{number}(a)")).unwrap();
+            // The error makes SQLite compare the schema with that in the file, and free it.
+            assert!(connection.prepare("SELECT missing FROM t").is_err());
+            connection.execute_batch(&format!("SELECT 'some text', a FROM other{number}")).unwrap();
+            assert_eq!(weight(&connection, &statement), Ok(expected));
+        }
     }
 
     #[test]

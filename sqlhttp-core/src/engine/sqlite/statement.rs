@@ -232,21 +232,31 @@ impl Statement {
     }
 
     /// Calls `each` with every instruction of the statement, including those of its triggers. The statement must not be
-    /// an EXPLAIN, and must not have started to run. For a statement that changes rows, this call counts as an
-    /// execution without changes: `changes()` is 0 afterwards.
+    /// an EXPLAIN. For a statement that changes rows, this call counts as an execution without changes: `changes()` is
+    /// 0 afterwards.
+    ///
+    /// The listed statement is prepared from the SQL text again. SQLite lists a statement without checking whether the
+    /// schema was freed and loaded again since the statement was prepared, and the instructions then contain pointers
+    /// to tables that no longer exist. Parameters have no values in the listed statement.
     ///
     /// # Errors
-    /// SQLite's result code, if SQLite has no memory or was interrupted.
-    pub(crate) fn each_instruction(&mut self, each: impl FnMut(Instruction<'_>)) -> Result<(), c_int> {
-        self.explain(true)?;
-        let listed = self.list(each);
-        self.rewind();
-        self.explain(false).and(listed)
+    /// SQLite's result code, if SQLite has no memory or was interrupted, or if the schema has changed so that the
+    /// statement cannot be prepared.
+    pub(crate) fn each_instruction(
+        &self,
+        connection: &Connection,
+        each: impl FnMut(Instruction<'_>),
+    ) -> Result<(), c_int> {
+        let prepared = Statement::prepare(connection, self.sql(), false).map_err(|error| error.code)?;
+        let Some(mut fresh) = prepared.statement else { return Ok(()) };
+        fresh.explain()?;
+        fresh.list(each)
     }
 
-    fn explain(&mut self, on: bool) -> Result<(), c_int> {
+    /// Makes the statement an EXPLAIN of itself (<https://sqlite.org/c3ref/stmt_explain.html>).
+    fn explain(&mut self) -> Result<(), c_int> {
         // SAFETY: the statement is valid until it is dropped.
-        match unsafe { ffi::sqlite3_stmt_explain(self.raw(), c_int::from(on)) } {
+        match unsafe { ffi::sqlite3_stmt_explain(self.raw(), 1) } {
             ffi::SQLITE_OK => Ok(()),
             code => Err(code),
         }
