@@ -382,3 +382,24 @@ fn a_query_cannot_write() {
         assert_eq!(integer(&db, "PRAGMA user_version"), 0);
     }
 }
+
+/// SQLite runs an EXPLAIN without checking whether its connection has loaded the schema again, and the instructions that
+/// it shows can point to tables that no longer exist.
+#[test]
+fn an_explain_shows_the_current_schema() {
+    let (_place, db) = with_table(Options { read_threads: 1, ..Options::default() });
+    exec(&db, "CREATE TRIGGER g AFTER INSERT ON t BEGIN UPDATE t SET a = a + 1; END");
+    let explained = || {
+        // An ordinary statement makes the reader load the schema again.
+        assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
+        rows(&db, "EXPLAIN INSERT INTO t VALUES (1)")
+    };
+    let before = explained();
+    for number in 0..50 {
+        exec(&db, &format!("CREATE TABLE other{number}(a)"));
+        assert_eq!(integer(&db, &format!("SELECT count(*) FROM other{number} AS \"{}\"", "x".repeat(60))), 0);
+        assert_eq!(explained().len(), before.len());
+    }
+    exec(&db, "CREATE INDEX i ON t(a)");
+    assert_ne!(explained().len(), before.len());
+}
