@@ -383,8 +383,8 @@ fn a_query_cannot_write() {
     }
 }
 
-/// SQLite runs an EXPLAIN without checking whether its connection has loaded the schema again, and the instructions that
-/// it shows can point to tables that no longer exist.
+/// SQLite runs an EXPLAIN without checking whether its connection has loaded the schema again, and the instructions
+/// that it shows can point to tables that no longer exist.
 #[test]
 fn an_explain_shows_the_current_schema() {
     let (_place, db) = with_table(Options { read_threads: 1, ..Options::default() });

@@ -72,8 +72,8 @@ impl Session {
         self.merges_at_commit |= info.creates_merging_table;
         let is_last = is_white(&sql[compiled.consumed..]);
         let len = sql.count_bytes();
-        // SQLite runs an EXPLAIN without checking whether the connection has loaded the schema again since the statement
-        // was prepared. A cached one could show an old plan, and read tables that no longer exist in memory.
+        // SQLite runs an EXPLAIN without checking whether the connection has loaded the schema again since then. A
+        // cached one could show an old plan, and read tables that no longer exist in memory.
         let may_be_cached = author == Author::Client && !info.needs_exclusive_run() && !statement.is_explain();
         let keep = is_last && may_be_cached && len <= CACHED_SQL_LEN_MAX;
         let parameters = (1..=statement.parameter_count()).map(|index| statement.parameter_name(index)).collect();
