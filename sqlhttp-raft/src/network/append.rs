@@ -4,6 +4,7 @@
 //! follower syncs the ones before. The follower responds in the order of the requests.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,9 +76,17 @@ impl AppendLink {
     where
         S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
     {
+        let mut input = input.peekable();
         let (reader, writer) = match self.open.take() {
             Some(open) => open,
-            None => self.connect().await?,
+            None => {
+                // openraft delays the first request after an error. Without this wait, the leader would try to reach a
+                // node that does not run again and again without a pause.
+                if Pin::new(&mut input).peek().await.is_none() {
+                    return Ok(Box::pin(stream::empty()));
+                }
+                self.connect().await?
+            }
         };
         let (sender, in_flight) = mpsc::channel(IN_FLIGHT_MAX);
         let writer = AbortOnDrop(tokio::spawn(write_requests(input, writer, sender)));
