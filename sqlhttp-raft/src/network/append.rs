@@ -4,7 +4,6 @@
 //! follower syncs the ones before. The follower responds in the order of the requests.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,8 @@ const IN_FLIGHT_BYTES_MAX: u32 = 8 << 20;
 /// The time after which a follower that does not respond counts as hung: the stream fails, so that openraft can purge
 /// the log, and a follower that has fallen behind receives a snapshot later.
 const STALLED_AFTER: Duration = Duration::from_secs(3);
+/// The time between two attempts to connect to a follower.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 /// The assumed minimum speed of the network and of the follower's disk, in bytes per millisecond.
 const BYTES_PER_MILLISECOND: usize = 1000;
 
@@ -76,17 +77,9 @@ impl AppendLink {
     where
         S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
     {
-        let mut input = input.peekable();
         let (reader, writer) = match self.open.take() {
             Some(open) => open,
-            None => {
-                // openraft delays the first request after an error. Without this wait, the leader would try to reach a
-                // node that does not run again and again without a pause.
-                if Pin::new(&mut input).peek().await.is_none() {
-                    return Ok(Box::pin(stream::empty()));
-                }
-                self.connect().await?
-            }
+            None => self.connect().await?,
         };
         let (sender, in_flight) = mpsc::channel(IN_FLIGHT_MAX);
         let writer = AbortOnDrop(tokio::spawn(write_requests(input, writer, sender)));
@@ -96,6 +89,10 @@ impl AppendLink {
 
     async fn connect(&self) -> Result<(Reader, Writer), Error> {
         let connected = self.dialer.connect(&self.target, Purpose::Append).await;
+        if connected.is_err() {
+            // openraft delays only requests that it has begun to send, and asks for another stream at once.
+            tokio::time::sleep(RECONNECT_PAUSE).await;
+        }
         let (stream, _) = connected.map_err(|error| Unreachable::new(&error))?;
         let (reader, writer) = tokio::io::split(stream);
         Ok((BufReader::new(reader), writer))
