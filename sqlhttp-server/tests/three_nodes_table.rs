@@ -99,7 +99,7 @@ fn without_a_leader() {
 }
 
 #[test]
-#[ignore = "a request to the leader exceeds the time limit of the client on a busy machine"]
+#[ignore = "a request to the leader is not answered within the time limit of the client"]
 fn with_a_leader_that_has_lost_its_quorum() {
     // These requests wait in the Raft log, or change the leadership: each has a cluster of its own.
     let alone = ["execute", "request-write", "query-post-strong", "load-sqlite", "leader-post-wait"];
