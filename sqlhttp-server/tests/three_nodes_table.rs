@@ -99,7 +99,6 @@ fn without_a_leader() {
 }
 
 #[test]
-#[ignore = "a request to the leader is not answered within the time limit of the client"]
 fn with_a_leader_that_has_lost_its_quorum() {
     // These requests wait in the Raft log, or change the leadership: each has a cluster of its own.
     let alone = ["execute", "request-write", "query-post-strong", "load-sqlite", "leader-post-wait"];

@@ -92,7 +92,9 @@ impl Node {
             }
             if begun.elapsed() >= LONG_ATTEMPT {
                 attempts += 1;
-                if attempts >= ATTEMPTS_MAX {
+                // An attempt without a quorum ends after this time, in which a write fails too.
+                let is_over = begun.elapsed() >= self.inner.options.apply_timeout;
+                if is_over || attempts >= ATTEMPTS_MAX {
                     return loaded;
                 }
                 wait = self.leader_wait(Deadline::NEVER);
