@@ -1,4 +1,4 @@
-//! What a voter does while it cannot write to its disk: it leaves the leadership to other voters.
+//! Leaves the leadership to other voters while this node cannot write to its disk.
 //!
 //! A leader that cannot apply entries, or cannot append them to its Raft log, acknowledges no writes, although a quorum
 //! of other nodes could. Raft itself does not replace such a leader, because it still sends heartbeats.

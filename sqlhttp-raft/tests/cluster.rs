@@ -5,6 +5,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlhttp_core::{Backend, Batch, Deadline, Error, Outcome, ReadLevel, Step, StepOutcome, ValueRef};
@@ -476,6 +477,49 @@ async fn a_node_that_needs_purged_entries_receives_a_snapshot() {
     assert_eq!(count(&node, ReadLevel::Linearizable).await.unwrap(), 1011);
     assert_eq!(node.status().totals.snapshots_installed, 0);
     node.close().await.unwrap();
+    close(nodes).await;
+}
+
+/// Counts the connections to an address until the returned function is called.
+fn count_connections(address: &str) -> impl FnOnce() -> usize {
+    let listener = TcpListener::bind(address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let ended = Arc::new(AtomicBool::new(false));
+    let counted = std::thread::spawn({
+        let ended = ended.clone();
+        move || {
+            let mut count = 0;
+            while !ended.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok(_) => count += 1,
+                    Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
+            count
+        }
+    });
+    move || {
+        ended.store(true, Ordering::Relaxed);
+        counted.join().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_leader_pauses_between_attempts_to_reach_a_node_that_does_not_run() {
+    let mut nodes = cluster(3).await;
+    write(&nodes[0].node, "CREATE TABLE t(a)").await;
+    let Running { node, address, .. } = nodes.pop().unwrap();
+    node.close().await.unwrap();
+    drop(node);
+    let (connections, begun) = (count_connections(&address), Instant::now());
+    while begun.elapsed() < Duration::from_secs(2) {
+        write(&nodes[0].node, "INSERT INTO t VALUES (1)").await;
+    }
+    // The leader connects for each heartbeat (50 ms) and for each attempt to send entries (100 ms). The limit is about
+    // three times that number.
+    let most = usize::try_from(begun.elapsed().as_millis() / 10).unwrap();
+    let count = connections();
+    assert!(count < most, "{count} connections");
     close(nodes).await;
 }
 

@@ -23,7 +23,7 @@ fn remove(cluster: &Cluster, through: usize, id: usize) {
     assert_eq!(removed.status, 200, "{}", removed.text());
 }
 
-/// Waits until a node reports that it was removed, and checks what it serves.
+/// Waits until a node reports that it was removed, and checks its responses.
 fn await_removal(cluster: &Cluster, index: usize) {
     let server = cluster.server(index);
     eventually("the node learns of its removal", || server.get("/readyz").text().contains(REMOVED));

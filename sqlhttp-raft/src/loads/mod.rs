@@ -36,7 +36,8 @@ use crate::writes::Route;
 /// The number of times that a file is sent or replicated again because the leader has changed before the load was
 /// committed.
 const ATTEMPTS_MAX: u32 = 3;
-/// The duration of an attempt from which the wait for the next leader begins anew.
+/// The minimum duration of an attempt that counts for [`ATTEMPTS_MAX`]. After such an attempt, the time to wait for
+/// the next leader starts from zero.
 const LONG_ATTEMPT: Duration = Duration::from_secs(1);
 /// The time for which an operation of a load is proposed again while too many writes wait.
 const STEP_PATIENCE: Duration = Duration::from_secs(60);

@@ -43,7 +43,7 @@ fn credentials(user: &str, turn: usize) -> Option<&'static str> {
 
 const WRONG: [&str; 3] = ["admin:nope", "quin:nope", "exe:nope"];
 
-/// What is added to the name of a case if its request is sent a second time.
+/// The suffix of the name of a case whose request is sent a second time.
 const SECOND: &str = " (second)";
 
 /// A request, which is sent to several nodes in several phases.

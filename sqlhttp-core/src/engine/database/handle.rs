@@ -229,6 +229,11 @@ impl Database {
 
     /// Queues a task of the owner for the writer thread, and waits for the reply.
     pub(super) async fn ask_writer<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> OwnerTask) -> Result<T, Error> {
+        self.send_to_writer(|reply| Task::Owner(task(reply))).await
+    }
+
+    /// Queues a task that changes the database for the writer thread, and waits for the reply.
+    pub(super) async fn send_to_writer<T>(&self, task: impl FnOnce(oneshot::Sender<T>) -> Task) -> Result<T, Error> {
         let shared = &self.inner.shared;
         if shared.config.options.read_only {
             return Err(Error::ReadOnly);
@@ -237,7 +242,7 @@ impl Database {
             return Err(Error::Poisoned(why));
         }
         let (reply, answer) = oneshot::channel();
-        shared.queue.push(Task::Owner(task(reply))).map_err(|(error, _)| error)?;
+        shared.queue.push(task(reply)).map_err(|(error, _)| error)?;
         answer.await.map_err(|_| shared.closed_error())
     }
 }

@@ -205,17 +205,8 @@ impl Database {
     /// snapshot, or the database is not a file that applies a log; [`Error::ReadOnly`] if it was opened read-only;
     /// [`Error::Closed`] if the process is about to end.
     pub async fn install(&self, snapshot: PathBuf) -> Result<Progress, Error> {
-        let shared = &self.inner.shared;
-        if shared.config.options.read_only {
-            return Err(Error::ReadOnly);
-        }
-        if let Some(why) = shared.poisoned() {
-            return Err(Error::Poisoned(why));
-        }
-        let (reply, answer) = oneshot::channel();
-        let task = Box::new(InstallTask { snapshot, sessions: self.inner.sessions.clone(), reply });
-        shared.queue.push(Task::Install(task)).map_err(|(error, _)| error)?;
-        answer.await.map_err(|_| shared.closed_error())?
+        let sessions = self.inner.sessions.clone();
+        self.send_to_writer(|reply| Task::Install(Box::new(InstallTask { snapshot, sessions, reply }))).await?
     }
 
     /// Finishes an installation that a crash has interrupted ([`Database::install`]). `database` must not be open.

@@ -39,7 +39,7 @@ pub struct NodeStatus {
     pub store: Option<Store>,
 }
 
-/// What is looked up in DNS to find the other nodes.
+/// The DNS name by which a node finds the other nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiscoveryQuery {
     /// The IP addresses of a host name.
@@ -61,7 +61,7 @@ pub enum DiscoveryQuery {
 /// The facts about the search for the other nodes with DNS that `/status` reports.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    /// What is looked up.
+    /// The name and the type of the DNS records.
     pub query: DiscoveryQuery,
     /// The time of the last successful lookup, in RFC 3339 with nanoseconds. `None` if there was none.
     pub last_contact: Option<String>,

@@ -36,7 +36,7 @@ pub(crate) enum Support {
     Only {
         /// The values that are supported.
         values: &'static [&'static str],
-        /// What the user can do instead, for the error.
+        /// The alternative that the error message suggests.
         remedy: &'static str,
     },
     /// A flag of rqlited that is accepted but has no effect, for this reason.

@@ -127,13 +127,13 @@ pub struct FormationConfig {
 /// How a node finds the other nodes of its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoveryConfig {
-    /// What is looked up.
+    /// The type of the DNS records.
     pub mode: DiscoveryMode,
     /// The settings of the lookup: JSON, or the path of a file with JSON; `None` for the defaults.
     pub settings: Option<String>,
 }
 
-/// What a node looks up in DNS to find the other nodes.
+/// The type of the DNS records by which a node finds the other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiscoveryMode {
     /// The IP addresses of a host name.
