@@ -276,9 +276,11 @@ impl Writer<'_> {
         // results.
         let own = steps.filter(|_| self.shared.is_sole());
         let all_steps = own.map(|steps| steps.saturating_mul(ALL_STEPS_FACTOR));
-        let time = own.map(time_limit);
-        let after = |time: Option<Duration>| time.and_then(|time| Instant::now().checked_add(time));
-        let (end_at, end_table_work_at) = (after(time), after(time.map(time_limit_of_table_work)));
+        let ends = own.map(time_limit).map(|time| {
+            let now = Instant::now();
+            (now.checked_add(time), now.checked_add(time_limit_of_table_work(time)))
+        });
+        let (end_at, end_table_work_at) = ends.unwrap_or_default();
         let log = LogLimits { steps, all_steps, end_at, end_table_work_at };
         Limits { cancel: Some(self.shared.interrupted.clone()), log, ..Limits::default() }
     }

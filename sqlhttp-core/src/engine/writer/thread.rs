@@ -19,7 +19,8 @@ pub(in crate::engine) struct Writer<'a> {
 /// The loop of the writer thread. It runs tasks until the queue is closed and empty. Then, unless the database is
 /// poisoned, it checkpoints the write-ahead log. Finally it closes the connection.
 pub(crate) fn run(session: Session, shared: &SharedState) {
-    let mut writer = Writer { session, shared };
+    // Boxed, because each group of tasks moves the writer, and a session is large.
+    let mut writer = Box::new(Writer { session, shared });
     let group_len_max = shared.config.options.group_len_max.max(1);
     while let Some(gathered) = shared.queue.gather(group_len_max) {
         if let Err(why) = shared.files.check_when_due() {
@@ -52,17 +53,17 @@ pub(crate) fn run(session: Session, shared: &SharedState) {
 impl Writer<'_> {
     /// Runs the tasks gathered from the queue. Returns the writer, or `None` if the database is poisoned and has no
     /// connection for the writer any more.
-    fn run(mut self, gathered: Gathered) -> Option<Self> {
+    fn run(mut self: Box<Self>, gathered: Gathered) -> Option<Box<Self>> {
         match gathered {
             Gathered::Jobs(jobs) => self.run_jobs(jobs),
             Gathered::Owner(task) => self.run_owner(task),
             Gathered::Log(task) => self.run_log(*task),
             Gathered::Install(task) => {
-                let Writer { session, shared } = self;
+                let Writer { session, shared } = *self;
                 let (session, installed) = install::run(session, shared, &task.sessions, &task.snapshot);
                 // The receiver may have been dropped. The snapshot is installed in any case.
                 let _ = task.reply.send(installed);
-                return session.map(|session| Writer { session, shared });
+                return session.map(|session| Box::new(Writer { session, shared }));
             }
         }
         Some(self)
