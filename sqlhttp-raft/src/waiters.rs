@@ -12,7 +12,7 @@
 //! * An entry that was read from the disk or received from another node carries no id, so no callers are registered for
 //!   it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlhttp_core::{Error, Outcome};
@@ -68,7 +68,8 @@ pub(crate) struct Waiters(Arc<Mutex<Registry>>);
 #[derive(Default)]
 struct Registry {
     last_id: u64,
-    queues: HashMap<ProposalId, Arc<ReplyQueue>>,
+    /// Contains few proposals, so a lookup costs less than a hash of the id.
+    queues: BTreeMap<ProposalId, Arc<ReplyQueue>>,
 }
 
 impl Waiters {

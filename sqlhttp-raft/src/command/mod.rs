@@ -51,7 +51,7 @@ const HEAD_BYTES: usize = 5;
 
 /// A number that this node assigns to each entry that it proposes. The number has no meaning to other nodes or after a
 /// restart, so it is not part of the encoded command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ProposalId(pub(crate) u64);
 
 /// The replicated contents of one Raft log entry. Cheap to clone.
