@@ -107,6 +107,11 @@ where
     let bytes_left = Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX as usize));
     let mut buffer = Vec::new();
     while let Some(request) = input.next().await {
+        if request.entries.is_empty() {
+            // The request informs the follower of the commit index. This node applies its entries first, because the
+            // callers wait for that. All tasks of replication share one thread, so the state machine runs now.
+            tokio::task::yield_now().await;
+        }
         buffer.clear();
         frame::push(&mut buffer, APPEND, 0, |out| message::encode_append(out, &request))?;
         let wanted = u32::try_from(buffer.len()).unwrap_or(u32::MAX).min(IN_FLIGHT_BYTES_MAX);
