@@ -24,7 +24,7 @@ pub(crate) struct ServerIdentity {
     /// The semaphore that limits the copies of databases. Each existing copy holds one permit.
     pub(crate) copy_permits: Arc<Semaphore>,
     /// The address of this server that the API shows, as `host:port`.
-    advertised: OnceLock<String>,
+    advertised: OnceLock<Advertised>,
     /// The address on which the server listens.
     bound: OnceLock<SocketAddr>,
     /// The time at which the last backup that was sent to a client began; `None` if none was sent.
@@ -33,6 +33,15 @@ pub(crate) struct ServerIdentity {
     last_queued: AtomicI64,
     /// The highest sequence number of an executed queued write; 0 if none was executed.
     last_executed: AtomicI64,
+}
+
+/// The address of a server that its API shows.
+#[derive(Debug)]
+struct Advertised {
+    /// The address, as `host:port`.
+    address: String,
+    /// The address as a header value; `None` if it cannot be one.
+    header: Option<HeaderValue>,
 }
 
 impl ServerIdentity {
@@ -58,17 +67,17 @@ impl ServerIdentity {
         self.bound.get_or_init(|| address);
         let port = address.port();
         let shown = if address.ip().is_unspecified() { format!("{}:{port}", hostname()) } else { address.to_string() };
-        self.advertised.get_or_init(|| shown);
+        self.set_advertised_address(shown);
     }
 
     /// Sets the address of this server that the API shows, as `host:port`. Has no effect if an address is already set.
     pub(crate) fn set_advertised_address(&self, address: String) {
-        self.advertised.get_or_init(|| address);
+        self.advertised.get_or_init(|| Advertised { header: HeaderValue::from_str(&address).ok(), address });
     }
 
     /// Returns the address of this server that the API shows, as `host:port`; empty if none is set.
     pub(crate) fn address(&self) -> &str {
-        self.advertised.get().map_or("", String::as_str)
+        self.advertised.get().map_or("", |advertised| &advertised.address)
     }
 
     /// Returns the address on which the server listens; `None` if it does not listen yet.
@@ -88,7 +97,7 @@ impl ServerIdentity {
 
     /// Returns the address of this server that the API shows, as a header value; `None` if it cannot be one.
     pub(crate) fn served_by(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(self.address()).ok()
+        self.advertised.get()?.header.clone()
     }
 
     /// Returns the sequence number for the next queued write. The numbers increase even across restarts, because they
