@@ -80,9 +80,9 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N")]
     rate: Option<Rate>,
 
-    /// Process of the server; its processor time and memory are measured
-    #[arg(long)]
-    pid: Option<u32>,
+    /// Processes of the server, separated by commas; the sums of their processor times and memory are measured
+    #[arg(long = "pid", value_name = "PIDS", value_delimiter = ',')]
+    pids: Vec<u32>,
 
     /// Print the report as JSON
     #[arg(long)]
@@ -121,7 +121,7 @@ impl LoadArgs {
         let target = Target { endpoint, protocol: self.protocol.for_database(&self.db, &auth, self.level)?, auth };
         let plan = self.workload.map(|workload| Plan {
             rate: self.rate,
-            ..self.run.plan(target.clone(), workload, self.connections, self.pid)
+            ..self.run.plan(target.clone(), workload, self.connections, self.pids)
         });
         plan.as_ref().map_or(Ok(()), Plan::check)?;
         Ok(LoadCommand { target, prepare: self.prepare.then_some(self.run.items), plan, json: self.json })
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_load_command_with_everything() {
         let line = "--url http://127.0.0.1:1 --db d --workload mixed --connections 8 --threads 2 --duration 250ms --warmup 0 \
-                    --rate 1500.5 --pid 7 --user u --password p --auth inline --prepare --json --write-percent=20 --rows 5000";
+                    --rate 1500.5 --pid 7,8 --user u --password p --auth inline --prepare --json --write-percent=20 --rows 5000";
         let LoadCommand { target, prepare, plan, json } = load(line).unwrap();
         assert_eq!((target.endpoint.address.port(), prepare, json), (1, Some(5_000), true));
         assert_eq!(target.auth, Auth::Inline { user: "u".into(), password: "p".into() });
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!((plan.workload, plan.connections, plan.threads), (Workload::Mixed, 8, 2));
         assert_eq!((plan.duration, plan.warmup), (Duration::from_millis(250), Duration::ZERO));
         assert_eq!(plan.rate.map(Rate::per_second), Some(1500.5));
-        assert_eq!((plan.pid, plan.write_percent, plan.items), (Some(7), 20, 5_000));
+        assert_eq!((plan.pids, plan.write_percent, plan.items), (vec![7, 8], 20, 5_000));
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         let plan = load("--workload insert").unwrap().plan.unwrap();
         assert_eq!((plan.connections, plan.items, plan.write_percent), (64, 100_000, 10));
         assert_eq!([plan.warmup, plan.duration, plan.grace], [1, 3, 10].map(Duration::from_secs));
-        assert_eq!((plan.rate, plan.pid, plan.target.auth), (None, None, Auth::None));
+        assert_eq!((plan.rate, plan.pids, plan.target.auth), (None, vec![], Auth::None));
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn run_workers(
             start.send(timeline).map_err(|_| thread_panicked())?;
         }
         let pacing = pacer.as_ref().map(|pacer| scope.spawn(move || pacer.run(timeline.start, timeline.window_end)));
-        let usage = sample_usage(plan.pid, &timeline);
+        let usage = sample_usage(&plan.pids, &timeline);
         let mut tally = Tally::default();
         for worker in workers {
             tally.merge(&worker.join().ok().flatten().ok_or_else(thread_panicked)?);
@@ -138,16 +138,16 @@ fn run_worker(
 }
 
 /// Samples the resource usage from the beginning to the end of the measured time. Blocks until the end.
-fn sample_usage(pid: Option<u32>, timeline: &Timeline) -> Result<MeasuredUsage, Error> {
+fn sample_usage(pids: &[u32], timeline: &Timeline) -> Result<MeasuredUsage, Error> {
     sleep_until(timeline.window_start);
-    let before = UsageSample::now(pid)?;
+    let before = UsageSample::now(pids)?;
     let mut rss_peak_bytes = 0;
     while Instant::now() < timeline.window_end {
         sleep_until(timeline.window_end.min(Instant::now() + SAMPLE_INTERVAL));
-        let usage = pid.map(procfs::usage).transpose()?;
+        let usage = procfs::total_usage(pids)?;
         rss_peak_bytes = rss_peak_bytes.max(usage.map_or(0, |usage| usage.rss_bytes));
     }
-    Ok(MeasuredUsage { before, after: UsageSample::now(pid)?, rss_peak_bytes })
+    Ok(MeasuredUsage { before, after: UsageSample::now(pids)?, rss_peak_bytes })
 }
 
 fn sleep_until(moment: Instant) {
@@ -155,8 +155,8 @@ fn sleep_until(moment: Instant) {
 }
 
 impl UsageSample {
-    fn now(pid: Option<u32>) -> Result<Self, Error> {
-        let server = pid.map(procfs::usage).transpose()?;
+    fn now(pids: &[u32]) -> Result<Self, Error> {
+        let server = procfs::total_usage(pids)?;
         Ok(UsageSample { server, generator: procfs::own_cpu()?, machine: procfs::machine()? })
     }
 }
@@ -180,18 +180,18 @@ fn build_report(plan: &Plan, tally: &Tally, usage: &MeasuredUsage, load_average:
         operations,
         errors: tally.errors.clone(),
         open_loop: None,
-        server: plan.pid.and_then(|pid| server_report(pid, usage, requests)),
+        server: server_report(&plan.pids, usage, requests),
         client: ClientReport { cpu_s: cpu.as_secs_f64(), cpu_us_per_request: micros_each(cpu, requests) },
         machine: machine_report(usage, plan.duration, load_average),
         writes: None,
     }
 }
 
-fn server_report(pid: u32, usage: &MeasuredUsage, requests: u64) -> Option<ServerReport> {
+fn server_report(pids: &[u32], usage: &MeasuredUsage, requests: u64) -> Option<ServerReport> {
     let (before, after) = usage.before.server.zip(usage.after.server)?;
     let cpu = after.cpu.saturating_sub(before.cpu);
     Some(ServerReport {
-        pid,
+        pids: pids.to_vec(),
         cpu_s: cpu.as_secs_f64(),
         cpu_us_per_request: micros_each(cpu, requests),
         rss_bytes: after.rss_bytes,

@@ -43,7 +43,7 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// Returns the plan of a run in a closed loop with these options.
-    pub fn plan(&self, target: Target, workload: Workload, connections: usize, pid: Option<u32>) -> Plan {
+    pub fn plan(&self, target: Target, workload: Workload, connections: usize, pids: Vec<u32>) -> Plan {
         Plan {
             target,
             workload,
@@ -55,7 +55,7 @@ impl RunOptions {
             duration: self.duration,
             grace: self.grace,
             rate: None,
-            pid,
+            pids,
             seed: self.seed,
         }
     }

@@ -51,8 +51,9 @@ pub struct Plan {
     /// The rate of an open loop: requests are due at this rate, however fast the server responds. `None` for a closed
     /// loop, in which each connection sends its next request when it has received the response to the previous one.
     pub rate: Option<Rate>,
-    /// The process id of the server. `None` if the processor time and memory of the server are not measured.
-    pub pid: Option<u32>,
+    /// The process ids of the server, or of the nodes of a cluster. Empty if their processor time and memory are not
+    /// measured.
+    pub pids: Vec<u32>,
     /// The seed of the random numbers. The seed of a connection is the sum of this one and the number of the
     /// connection.
     pub seed: u64,

@@ -38,6 +38,22 @@ pub fn usage(pid: u32) -> Result<ProcessUsage, Error> {
     parse_usage(&stat, &status).ok_or_else(|| Error::Server(format!("/proc/{pid}: unknown format")))
 }
 
+/// Reads the resource usage of several processes together, such as the nodes of a cluster. Returns `None` without a
+/// process, and an error if one of them does not exist.
+pub fn total_usage(pids: &[u32]) -> Result<Option<ProcessUsage>, Error> {
+    let mut total: Option<ProcessUsage> = None;
+    for pid in pids {
+        let (sum, usage) = (total.unwrap_or_default(), usage(*pid)?);
+        total = Some(ProcessUsage {
+            cpu: sum.cpu + usage.cpu,
+            rss_bytes: sum.rss_bytes + usage.rss_bytes,
+            rss_peak_bytes: sum.rss_peak_bytes + usage.rss_peak_bytes,
+            threads: sum.threads + usage.threads,
+        });
+    }
+    Ok(total)
+}
+
 /// Reads the processor time of the current process.
 pub fn own_cpu() -> Result<Duration, Error> {
     usage(std::process::id()).map(|usage| usage.cpu)
@@ -131,8 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn the_usage_of_two_processes_is_added() {
+        let me = std::process::id();
+        let each = usage(me).unwrap();
+        let both = total_usage(&[me, me]).unwrap().unwrap();
+        assert!(both.rss_peak_bytes >= 2 * each.rss_peak_bytes && both.cpu >= 2 * each.cpu, "{both:?} {each:?}");
+        assert_eq!(total_usage(&[]).unwrap(), None);
+    }
+
+    #[test]
     fn a_process_that_does_not_exist() {
         assert!(usage(u32::MAX).is_err());
+        assert!(total_usage(&[std::process::id(), u32::MAX]).is_err());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Report {
     pub errors: ErrorCounts,
     /// How closely the run followed the schedule of an open loop. `None` for a closed loop.
     pub open_loop: Option<OpenLoopReport>,
-    /// The resource usage of the server. `None` if its process id is not known.
+    /// The resource usage of the server. `None` if no process id is known.
     pub server: Option<ServerReport>,
     /// The resource usage of the load generator, which is this process.
     pub client: ClientReport,
@@ -75,11 +75,11 @@ pub struct OpenLoopReport {
     pub generator_lag_us: LatencySummary,
 }
 
-/// The resource usage of the server in a run.
+/// The resource usage of the server in a run; that of all nodes together if the server is a cluster.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerReport {
-    /// The process id of the server.
-    pub pid: u32,
+    /// The process ids of the server, or of the nodes of a cluster.
+    pub pids: Vec<u32>,
     /// The processor time of the server within the measured time, in seconds.
     pub cpu_s: f64,
     /// The processor time of the server per successful response, in microseconds.

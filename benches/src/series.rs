@@ -129,7 +129,7 @@ impl Series {
         BlockingClient::open(server.target())?.prepare(self.run_options.items)?;
         for cell in &mut results.cells {
             let target = server.target().clone();
-            let plan = self.run_options.plan(target, cell.workload, cell.connections, Some(server.pid()));
+            let plan = self.run_options.plan(target, cell.workload, cell.connections, vec![server.pid()]);
             let run = load::run(plan)?;
             progress(&program.name, &run);
             cell.runs.push(run);

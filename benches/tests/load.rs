@@ -29,7 +29,7 @@ fn plan(fault: Fault, workload: Workload) -> Plan {
         grace: Duration::from_secs(5),
         seed: 1,
     };
-    options.plan(target, workload, 4, Some(std::process::id()))
+    options.plan(target, workload, 4, vec![std::process::id()])
 }
 
 /// The grace for servers that do not answer.
