@@ -85,8 +85,11 @@ impl Node {
             ReadLevel::None | ReadLevel::Weak | ReadLevel::Auto => 0,
             ReadLevel::Linearizable => {
                 let index = self.inner.confirmed_reads.next().await?.ok_or(Error::NoLeader)?;
-                self.wait_until_applied(index, deadline).await?;
-                0
+                match self.catch_up(index, deadline).await? {
+                    ReadAt::Now(_) => 0,
+                    // Another node has become leader.
+                    ReadAt::Leader(_) => return Err(Error::NoLeader),
+                }
             }
             ReadLevel::Strong => self.propose(Operation::Barrier, deadline).await?.log_index,
         };
@@ -141,9 +144,12 @@ impl Node {
     /// # Errors
     /// The errors of [`sqlhttp_core::Backend::execute`].
     pub async fn barrier(&self, deadline: Deadline) -> Result<u64, Error> {
-        self.barrier_for(&Caller::default(), deadline).await
+        let index = self.barrier_for(&Caller::default(), deadline).await?;
+        self.wait_until_applied(index, deadline).await?;
+        Ok(index)
     }
 
+    /// Like [`Node::barrier`], but the leader appends the entry for this caller, and this node may not have applied it.
     async fn barrier_for(&self, caller: &Caller, deadline: Deadline) -> Result<u64, Error> {
         let wait = self.leader_wait(deadline);
         loop {
@@ -159,11 +165,7 @@ impl Node {
                     match self.forward(leader, call, deadline).await {
                         Forwarded::Answer(Err(Error::LeadershipLost)) | Forwarded::NotTaken(_) => {}
                         Forwarded::Answer(Err(Error::Unknown)) => return Err(self.not_applied_in_time()),
-                        Forwarded::Answer(outcome) => {
-                            let index = outcome?.log_index;
-                            self.wait_until_applied(index, deadline).await?;
-                            return Ok(index);
-                        }
+                        Forwarded::Answer(outcome) => return Ok(outcome?.log_index),
                     }
                 }
                 Route::Nowhere => {}
@@ -198,7 +200,13 @@ impl Node {
             ReadLevel::None => Ok(ReadAt::Now(0)),
             ReadLevel::Weak | ReadLevel::Auto => self.wait_for_index(&self.inner.leased_reads, deadline).await,
             ReadLevel::Linearizable => self.wait_for_index(&self.inner.confirmed_reads, deadline).await,
-            ReadLevel::Strong => self.barrier_for(caller, deadline).await.map(ReadAt::Now),
+            ReadLevel::Strong => {
+                let index = self.barrier_for(caller, deadline).await?;
+                Ok(match self.catch_up(index, deadline).await? {
+                    ReadAt::Now(_) => ReadAt::Now(index),
+                    leader => leader,
+                })
+            }
         }
     }
 
@@ -221,16 +229,21 @@ impl Node {
         }
     }
 
-    /// Waits until this node has applied the entries up to `index`. A node other than the leader waits only for a
-    /// short time.
+    /// Waits until this node has applied the entries up to `index`. If another node is leader, waits only for a short
+    /// time: the disk of this node may be stalled, and the leader can run the read.
     async fn catch_up(&self, index: u64, deadline: Deadline) -> Result<ReadAt, Error> {
-        let Route::Peer(leader) = self.route() else {
-            self.wait_until_applied(index, deadline).await?;
-            return Ok(ReadAt::Now(0));
-        };
-        match tokio::time::timeout(CATCH_UP_MAX, self.wait_until_applied(index, deadline)).await {
-            Ok(applied) => applied.map(|()| ReadAt::Now(0)),
-            Err(_) => Ok(ReadAt::Leader(leader)),
+        let started = Instant::now();
+        loop {
+            let waited = tokio::time::timeout(CATCH_UP_MAX, self.wait_until_applied(index, deadline)).await;
+            if let Ok(applied) = waited {
+                return applied.map(|()| ReadAt::Now(0));
+            }
+            match self.route() {
+                Route::Peer(leader) => return Ok(ReadAt::Leader(leader)),
+                Route::Nowhere if started.elapsed() >= self.inner.options.apply_timeout => return Err(Error::NoLeader),
+                // A leader applies the entry when the writes before it have ended.
+                Route::Here | Route::Nowhere => {}
+            }
         }
     }
 

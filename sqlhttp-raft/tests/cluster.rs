@@ -240,7 +240,9 @@ async fn a_follower_that_lags_behind_waits_for_the_acknowledged_writes() {
     let other = rusqlite::Connection::open(follower.directory.path().join("db.sqlite")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     write(&nodes[0].node, "INSERT INTO t VALUES (1)").await;
-    assert_eq!(count(&follower.node, ReadLevel::Linearizable).await.unwrap(), 1, "the leader runs the read");
+    for level in [ReadLevel::Linearizable, ReadLevel::Strong] {
+        assert_eq!(count(&follower.node, level).await.unwrap(), 1, "the leader runs the read: {level:?}");
+    }
     let deadline = Deadline::after(Instant::now(), Duration::from_secs(1));
     assert!(matches!(follower.node.apply_acknowledged(deadline).await, Err(Error::Timeout)));
     other.execute_batch("ROLLBACK").unwrap();
