@@ -20,6 +20,17 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Returns the path of the endpoint, relative to that of the API.
+    pub fn path(self) -> &'static str {
+        match self {
+            Endpoint::Execute | Endpoint::Queue => "db/execute",
+            Endpoint::Query => "db/query",
+            Endpoint::Request => "db/request",
+            Endpoint::Sql => "db/sql",
+            Endpoint::Load => "db/load",
+        }
+    }
+
     /// Returns the content type of the endpoint's replies. Errors in plain text have [`ContentType::Error`] instead.
     pub fn content_type(self) -> ContentType {
         match self {

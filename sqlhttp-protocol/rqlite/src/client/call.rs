@@ -65,6 +65,27 @@ pub fn encode_call(batch: &Batch, endpoint: Endpoint) -> Result<Request, NotExpr
     Ok(Request { params, body })
 }
 
+/// Returns the batch in the form that [`encode_call`] accepts at an endpoint:
+///
+/// * The endpoint determines the kind of each result. A statement with a RETURNING clause returns rows, even if the
+///   step expects the number of changed rows.
+/// * Values are bound by count. A parameter without a named value is NULL, even if the rule of the step is
+///   [`BindRule::Strict`].
+/// * At `/db/query`, the queries after a failed one also run.
+pub fn adapt_to_endpoint(batch: &Batch, endpoint: Endpoint) -> Batch {
+    let mut batch = batch.clone();
+    for step in &mut batch.steps {
+        step.expect = call::expect(endpoint);
+        if endpoint == Endpoint::Query {
+            step.on_error = call::on_error(endpoint, batch.atomicity == Atomicity::All);
+        }
+        if let Action::Run { bindings, .. } = &mut step.action {
+            bindings.rule = BindRule::Counted;
+        }
+    }
+    batch
+}
+
 fn write_action(out: &mut Vec<u8>, action: &Action) -> Result<(), &'static str> {
     match action {
         Action::Run { sql, .. } if sql.is_empty() => Err("empty SQL"),

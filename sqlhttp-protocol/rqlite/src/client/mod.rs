@@ -1,5 +1,10 @@
 //! The client's side of the rqlite protocol: encodes batches as requests, and decodes replies.
 //!
+//! [`Client`] sends the requests with a [`Transport`]: it continues with another host if one cannot be reached, and
+//! follows redirects to the leader. The feature `hyper` of this crate contains the transport `HyperTransport`. Without
+//! the feature, the crate performs no I/O: [`encode_call`] and [`decode_reply`] are functions, and the program provides
+//! the transport.
+//!
 //! ```
 //! use sqlhttp_core::Value;
 //! use sqlhttp_rqlite::client::{self, StatementResult};
@@ -12,7 +17,19 @@
 //! ```
 
 mod call;
+mod failover;
+mod host;
+#[cfg(feature = "hyper")]
+mod hyper_transport;
 mod reply;
+mod transport;
 
-pub use call::{NotExpressible, Request, encode_call};
-pub use reply::{Changes, ReplyError, Response, ResultRows, StatementResult, decode_reply};
+pub use call::{NotExpressible, Request, adapt_to_endpoint, encode_call};
+pub use failover::{Client, ClientError};
+pub use host::{Host, InvalidHost, Scheme};
+#[cfg(feature = "hyper")]
+pub use hyper_transport::HyperTransport;
+pub use reply::{
+    Cell, Changes, JsonText, ReplyError, Response, ResultRows, StatementResult, decode_reply, decode_reply_as,
+};
+pub use transport::{HttpRequest, HttpResponse, Method, ResponseBody, Transport, TransportError};

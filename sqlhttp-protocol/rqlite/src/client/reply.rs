@@ -7,11 +7,24 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sqlhttp_core::Value;
 
+/// A value of a row in a reply, decoded from JSON.
+pub trait Cell: Sized {
+    /// Decodes a value from its JSON text.
+    ///
+    /// # Errors
+    /// The text is not the JSON of a value.
+    fn from_json(json: &str) -> Result<Self, serde_json::Error>;
+}
+
+/// A value of a row as the JSON text that the server has sent. It shows numbers exactly as the server wrote them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonText(pub String);
+
 /// A decoded reply with the results of the statements.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Response {
+pub struct Response<V = Value> {
     /// The results of the statements, in their order.
-    pub results: Vec<StatementResult>,
+    pub results: Vec<StatementResult<V>>,
     /// The duration of the request, in seconds. `None` if the reply does not contain it.
     pub time: Option<f64>,
     /// The sequence number of a queued write. `None` in the replies to other requests.
@@ -22,9 +35,9 @@ pub struct Response {
 
 /// The result of one statement.
 #[derive(Debug, Clone, PartialEq)]
-pub enum StatementResult {
+pub enum StatementResult<V = Value> {
     /// The statement returned rows.
-    Rows(ResultRows),
+    Rows(ResultRows<V>),
     /// The statement made changes, or it ran without returning columns. The protocol does not distinguish the two
     /// cases.
     Changed(Changes),
@@ -34,7 +47,7 @@ pub enum StatementResult {
 
 /// The columns and rows that a statement returned.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ResultRows {
+pub struct ResultRows<V = Value> {
     /// The names of the columns. If rows are JSON objects (`associative`), the names are sorted and without duplicates.
     pub columns: Vec<String>,
     /// The types of the columns. The type is empty if the server cannot tell it.
@@ -43,7 +56,7 @@ pub struct ResultRows {
     ///
     /// Some types are lost in JSON. A BLOB becomes a TEXT value with its base64, unless the client asked for
     /// `blob_array`. A REAL without a fraction becomes an INTEGER. True and false become 1 and 0.
-    pub rows: Vec<Vec<Value>>,
+    pub rows: Vec<Vec<V>>,
     /// The duration of the statement, in seconds. `None` if the reply does not contain it.
     pub time: Option<f64>,
 }
@@ -83,11 +96,19 @@ pub enum ReplyError {
 /// # Errors
 /// See [`ReplyError`].
 pub fn decode_reply(status: u16, body: &[u8]) -> Result<Response, ReplyError> {
+    decode_reply_as(status, body)
+}
+
+/// Decodes a reply like [`decode_reply`], with values of another type.
+///
+/// # Errors
+/// See [`ReplyError`].
+pub fn decode_reply_as<V: Cell>(status: u16, body: &[u8]) -> Result<Response<V>, ReplyError> {
     if status != 200 {
         let text = String::from_utf8_lossy(body).trim_end().to_owned();
         return Err(ReplyError::Refused { status, text });
     }
-    let reply: WireReply = serde_json::from_slice(body).map_err(|error| ReplyError::Malformed(error.to_string()))?;
+    let reply: WireReply<V> = serde_json::from_slice(body).map_err(|error| ReplyError::Malformed(error.to_string()))?;
     if let Some(error) = reply.error {
         return Err(ReplyError::Failed(error));
     }
@@ -102,8 +123,9 @@ pub fn decode_reply(status: u16, body: &[u8]) -> Result<Response, ReplyError> {
 }
 
 #[derive(Deserialize)]
-struct WireReply {
-    results: Vec<WireResult>,
+#[serde(bound = "V: Cell")]
+struct WireReply<V> {
+    results: Vec<WireResult<V>>,
     error: Option<String>,
     time: Option<f64>,
     sequence_number: Option<i64>,
@@ -111,13 +133,14 @@ struct WireReply {
 }
 
 #[derive(Deserialize)]
-struct WireResult {
+#[serde(bound = "V: Cell")]
+struct WireResult<V> {
     last_insert_id: Option<i64>,
     rows_affected: Option<u64>,
     columns: Option<Vec<String>>,
     types: Option<Types>,
-    values: Option<Vec<Vec<Scalar>>>,
-    rows: Option<Vec<HashMap<String, Scalar>>>,
+    values: Option<Vec<Vec<Scalar<V>>>>,
+    rows: Option<Vec<HashMap<String, Scalar<V>>>>,
     error: Option<String>,
     time: Option<f64>,
 }
@@ -129,8 +152,8 @@ enum Types {
     Object(BTreeMap<String, String>),
 }
 
-impl WireResult {
-    fn interpret(self) -> Result<StatementResult, &'static str> {
+impl<V> WireResult<V> {
+    fn interpret(self) -> Result<StatementResult<V>, &'static str> {
         if let Some(error) = self.error {
             return Ok(StatementResult::Failed(error));
         }
@@ -154,41 +177,49 @@ impl WireResult {
     }
 }
 
-fn in_lists(columns: usize, lists: Vec<Vec<Scalar>>) -> Result<Vec<Vec<Value>>, &'static str> {
+fn in_lists<V>(columns: usize, lists: Vec<Vec<Scalar<V>>>) -> Result<Vec<Vec<V>>, &'static str> {
     if lists.iter().any(|list| list.len() != columns) {
         return Err("a row has not as many values as there are columns");
     }
-    let row = |list: Vec<Scalar>| list.into_iter().map(|scalar| scalar.0).collect();
+    let row = |list: Vec<Scalar<V>>| list.into_iter().map(|scalar| scalar.0).collect();
     Ok(lists.into_iter().map(row).collect())
 }
 
-fn in_order(columns: &[String], mut object: HashMap<String, Scalar>) -> Result<Vec<Value>, &'static str> {
+fn in_order<V>(columns: &[String], mut object: HashMap<String, Scalar<V>>) -> Result<Vec<V>, &'static str> {
     let value = |column: &String| object.remove(column).map(|scalar| scalar.0).ok_or("a row lacks a column");
     columns.iter().map(value).collect()
 }
 
-/// A JSON value of a row, converted to an SQLite value.
-struct Scalar(Value);
+/// A value of a row, decoded from its JSON text.
+struct Scalar<V>(V);
 
-impl<'de> Deserialize<'de> for Scalar {
+impl<'de, V: Cell> Deserialize<'de> for Scalar<V> {
     // The number is parsed from its JSON text here, because the number parser of serde_json rejects 9e999.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?.get();
-        scalar(json).map(Scalar).map_err(D::Error::custom)
+        V::from_json(json).map(Scalar).map_err(D::Error::custom)
     }
 }
 
-fn scalar(json: &str) -> Result<Value, serde_json::Error> {
-    Ok(match json.as_bytes().first() {
-        Some(b'"') => Value::Text(serde_json::from_str(json)?),
-        Some(b'n') => Value::Null,
-        Some(b't') => Value::Integer(1),
-        Some(b'f') => Value::Integer(0),
-        Some(b'[') => Value::Blob(serde_json::from_str(json)?),
-        Some(b'{') => return Err(serde_json::Error::custom("a value should be no object")),
-        _ => match json.parse() {
-            Ok(integer) if json != "-0" => Value::Integer(integer),
-            _ => Value::Real(json.parse().map_err(serde_json::Error::custom)?),
-        },
-    })
+impl Cell for Value {
+    fn from_json(json: &str) -> Result<Value, serde_json::Error> {
+        Ok(match json.as_bytes().first() {
+            Some(b'"') => Value::Text(serde_json::from_str(json)?),
+            Some(b'n') => Value::Null,
+            Some(b't') => Value::Integer(1),
+            Some(b'f') => Value::Integer(0),
+            Some(b'[') => Value::Blob(serde_json::from_str(json)?),
+            Some(b'{') => return Err(serde_json::Error::custom("a value should be no object")),
+            _ => match json.parse() {
+                Ok(integer) if json != "-0" => Value::Integer(integer),
+                _ => Value::Real(json.parse().map_err(serde_json::Error::custom)?),
+            },
+        })
+    }
+}
+
+impl Cell for JsonText {
+    fn from_json(json: &str) -> Result<JsonText, serde_json::Error> {
+        Ok(JsonText(json.to_owned()))
+    }
 }

@@ -1,0 +1,251 @@
+//! A client of one or more servers that continues with another server when one cannot be reached.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sqlhttp_core::Batch;
+
+use super::call::{NotExpressible, adapt_to_endpoint, encode_call};
+use super::host::{Host, InvalidHost, Scheme};
+use super::reply::{Cell, ReplyError, Response, decode_reply_as};
+use super::transport::{HttpRequest, HttpResponse, Method, ResponseBody as _, Transport, TransportError};
+use crate::endpoint::Endpoint;
+use crate::params::Params;
+
+/// The maximum number of redirects that the client follows for one request.
+const REDIRECTS_MAX: usize = 21;
+/// The default of the maximum length of a response that is held in memory, in bytes.
+const RESPONSE_BYTES_MAX: usize = 1 << 30;
+
+/// A client of the nodes of a cluster, or of one server.
+///
+/// Requests are sent to one host, at first the first one. If the host cannot be reached, the client sends the request
+/// to the next host, and stays with that host. A request that may have been carried out is not sent again: its error is
+/// [`ClientError::Lost`]. The client follows redirects, which rqlite uses to name the leader; the credentials are sent
+/// to the leader, too.
+///
+/// ```
+/// use sqlhttp_core::{Batch, Step};
+/// use sqlhttp_rqlite::client::{Client, ClientError, Transport};
+/// use sqlhttp_rqlite::{Endpoint, Params};
+///
+/// async fn add_user<T: Transport>(client: &Client<T>) -> Result<(), ClientError> {
+///     let batch = Batch::one(Step::execute("INSERT INTO users(name) VALUES(?)", ["fiona"]));
+///     let response = client.run(Endpoint::Execute, &batch, |_| {}).await?;
+///     println!("{:?}", response.results);
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Client<T> {
+    transport: T,
+    hosts: Vec<Host>,
+    /// The index of the host that receives the next request.
+    current: AtomicUsize,
+    prefix: String,
+    authorization: Option<String>,
+    response_bytes_max: usize,
+}
+
+/// The error of a request.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No host could be reached. No server has received the request. Contains the error of each host.
+    #[error("no host can be reached: {}", shown(.0))]
+    Unreachable(Vec<(Host, String)>),
+    /// The connection failed before the response was complete. The server may have carried out the request.
+    #[error("{host}: the connection failed, the request may have been carried out: {reason}")]
+    Lost {
+        /// The server.
+        host: Host,
+        /// The error of the connection.
+        reason: String,
+    },
+    /// A server redirected the request to an address that is not a URL, or from HTTPS to HTTP.
+    #[error("invalid redirect: {0}")]
+    Redirect(#[from] InvalidHost),
+    /// Servers redirected the request too many times.
+    #[error("more than {REDIRECTS_MAX} redirects")]
+    TooManyRedirects,
+    /// The response is longer than the limit of the client, in bytes.
+    #[error("the response is longer than {0} bytes")]
+    TooLong(usize),
+    /// The batch cannot be expressed in the protocol.
+    #[error(transparent)]
+    NotExpressible(#[from] NotExpressible),
+    /// The server has not carried out the request, or its response is malformed.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+}
+
+fn shown(errors: &[(Host, String)]) -> String {
+    let errors: Vec<String> = errors.iter().map(|(host, why)| format!("{host}: {why}")).collect();
+    errors.join("; ")
+}
+
+impl<T: Transport> Client<T> {
+    /// Creates a client of these hosts. `first` receives the requests until it cannot be reached.
+    pub fn new(transport: T, first: Host, others: impl IntoIterator<Item = Host>) -> Client<T> {
+        Client {
+            transport,
+            hosts: std::iter::once(first).chain(others).collect(),
+            current: AtomicUsize::new(0),
+            prefix: "/".to_owned(),
+            authorization: None,
+            response_bytes_max: RESPONSE_BYTES_MAX,
+        }
+    }
+
+    /// Sets the path of the API. The default is `/`. A database of `sqlhttp-standalone` has the path `/<id>/`.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: &str) -> Client<T> {
+        let name = prefix.trim_matches('/');
+        self.prefix = if name.is_empty() { "/".to_owned() } else { format!("/{name}/") };
+        self
+    }
+
+    /// Sets the user and the password that are sent with each request (basic authentication, RFC 7617).
+    #[must_use]
+    pub fn with_basic_auth(mut self, user: &str, password: &str) -> Client<T> {
+        self.authorization = Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
+        self
+    }
+
+    /// Sets the maximum length of a response that [`Client::run`] and [`Client::send_whole`] accept, in bytes. The
+    /// default is 1 GiB.
+    #[must_use]
+    pub fn with_response_limit(mut self, bytes: usize) -> Client<T> {
+        self.response_bytes_max = bytes;
+        self
+    }
+
+    /// The host that receives the next request.
+    pub fn host(&self) -> &Host {
+        // `new` creates at least one host.
+        &self.hosts[self.current.load(Ordering::Relaxed) % self.hosts.len()]
+    }
+
+    /// Returns the path and query string of a resource of the API: `db/query` becomes `/db/query?level=none`.
+    pub fn target(&self, resource: &str, params: &Params) -> String {
+        let query = params.to_query();
+        let separator = if query.is_empty() { "" } else { "?" };
+        format!("{}{resource}{separator}{query}", self.prefix)
+    }
+
+    /// Runs a batch, and returns the results of its statements. The batch is adapted to the endpoint
+    /// ([`adapt_to_endpoint`]). `set` sets further parameters of the request, such as the consistency level.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. A statement that fails is no error: its result is
+    /// [`StatementResult::Failed`](super::StatementResult::Failed).
+    pub async fn run(
+        &self,
+        endpoint: Endpoint,
+        batch: &Batch,
+        set: impl FnOnce(&mut Params),
+    ) -> Result<Response, ClientError> {
+        self.run_as(endpoint, batch, set).await
+    }
+
+    /// Runs a batch like [`Client::run`], with values of another type.
+    ///
+    /// # Errors
+    /// Those of [`Client::run`].
+    pub async fn run_as<V: Cell>(
+        &self,
+        endpoint: Endpoint,
+        batch: &Batch,
+        set: impl FnOnce(&mut Params),
+    ) -> Result<Response<V>, ClientError> {
+        let mut call = encode_call(&adapt_to_endpoint(batch, endpoint), endpoint)?;
+        set(&mut call.params);
+        let mut request = HttpRequest::new(Method::Post, self.target(endpoint.path(), &call.params));
+        request.headers.push(("content-type", "application/json".to_owned()));
+        request.body = call.body;
+        let response = self.send_whole(request).await?;
+        Ok(decode_reply_as(response.status, &response.body)?)
+    }
+
+    /// Sends a request, and receives the whole response.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. A response with an error status is no error.
+    pub async fn send_whole(&self, request: HttpRequest) -> Result<HttpResponse<Vec<u8>>, ClientError> {
+        let (host, mut response) = self.send(request).await?;
+        let mut whole = Vec::new();
+        while let Some(chunk) = response.body.chunk().await.map_err(|error| lost(&host, &error))? {
+            if whole.len() + chunk.len() > self.response_bytes_max {
+                return Err(ClientError::TooLong(self.response_bytes_max));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(HttpResponse { status: response.status, headers: response.headers, body: whole })
+    }
+
+    /// Sends a request, and receives the header of the response. Returns the server that has sent it, and the response.
+    /// Adds the header field with the credentials.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. A response with an error status is no error.
+    pub async fn send(&self, mut request: HttpRequest) -> Result<(Host, HttpResponse<T::Body>), ClientError> {
+        if let Some(authorization) = &self.authorization {
+            request.headers.push(("authorization", authorization.clone()));
+        }
+        let mut errors = Vec::new();
+        let first = self.current.load(Ordering::Relaxed);
+        for number in 0..self.hosts.len() {
+            let index = (first + number) % self.hosts.len();
+            let host = &self.hosts[index];
+            match self.transport.send(host, &request).await {
+                Ok(response) => {
+                    self.current.store(index, Ordering::Relaxed);
+                    return self.follow(host.clone(), response, request).await;
+                }
+                Err(TransportError::NotSent(why)) => errors.push((host.clone(), why)),
+                Err(error) => {
+                    // The next request is sent to another host: this one has probably stopped.
+                    self.current.store((index + 1) % self.hosts.len(), Ordering::Relaxed);
+                    return Err(lost(host, &error));
+                }
+            }
+        }
+        Err(ClientError::Unreachable(errors))
+    }
+
+    /// Sends the request again as long as the response is a redirect.
+    async fn follow(
+        &self,
+        mut host: Host,
+        mut response: HttpResponse<T::Body>,
+        mut request: HttpRequest,
+    ) -> Result<(Host, HttpResponse<T::Body>), ClientError> {
+        for _ in 0..=REDIRECTS_MAX {
+            let Some(url) = redirect(&response) else { return Ok((host, response)) };
+            let (next, target) = if url.starts_with('/') { (host.clone(), url) } else { Host::split_url(url)? };
+            if host.scheme() == Scheme::Https && next.scheme() == Scheme::Http {
+                let reason = "it would send the request without encryption";
+                return Err(InvalidHost { text: url.to_owned(), reason }.into());
+            }
+            request.target = target.to_owned();
+            host = next;
+            response = match self.transport.send(&host, &request).await {
+                Ok(response) => response,
+                Err(TransportError::NotSent(why)) => return Err(ClientError::Unreachable(vec![(host, why)])),
+                Err(error) => return Err(lost(&host, &error)),
+            };
+        }
+        Err(ClientError::TooManyRedirects)
+    }
+}
+
+/// Returns the URL to which a response redirects the client. rqlite redirects a POST with status 301, and expects the
+/// same request at the new address.
+fn redirect<B>(response: &HttpResponse<B>) -> Option<&str> {
+    if [301, 302, 307, 308].contains(&response.status) { response.header("location") } else { None }
+}
+
+fn lost(host: &Host, error: &TransportError) -> ClientError {
+    ClientError::Lost { host: host.clone(), reason: error.to_string() }
+}

@@ -1,0 +1,137 @@
+//! A transport that sends requests with hyper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::host::Host;
+use super::transport::{HttpRequest, HttpResponse, ResponseBody, Transport, TransportError};
+
+/// The time limit for opening a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time after which an idle connection is closed. It is shorter than that of the servers, so that a request is not
+/// sent on a connection that the server is closing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A transport that sends requests with hyper, over HTTP/1.1. Connections are kept open and used again. Needs a tokio
+/// runtime. Clones share the connections.
+///
+/// ```no_run
+/// use sqlhttp_core::{Batch, Step};
+/// use sqlhttp_rqlite::Endpoint;
+/// use sqlhttp_rqlite::client::{Client, HyperTransport};
+///
+/// # async fn insert() -> Result<(), Box<dyn std::error::Error>> {
+/// let others = ["host2:4001".parse()?, "host3:4001".parse()?];
+/// let client = Client::new(HyperTransport::with_system_roots()?, "host1:4001".parse()?, others)
+///     .with_basic_auth("joe", "secret");
+/// let batch = Batch::one(Step::execute("INSERT INTO users(name) VALUES(?)", ["fiona"]));
+/// let response = client.run(Endpoint::Execute, &batch, |_| {}).await?;
+/// println!("{:?}", response.results);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct HyperTransport {
+    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    timeout: Option<Duration>,
+}
+
+impl HyperTransport {
+    /// Creates a transport that trusts the certificates that the operating system trusts.
+    ///
+    /// # Errors
+    /// The TLS library does not support its default protocol versions.
+    pub fn with_system_roots() -> Result<HyperTransport, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        // Certificates that cannot be read are not trusted. Without any, connections over TLS fail, and others do not.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(HyperTransport::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    /// Creates a transport. `tls` is the configuration of connections over TLS.
+    pub fn new(tls: ClientConfig) -> HyperTransport {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        // The connector sets the protocols itself.
+        let mut tls = tls;
+        tls.alpn_protocols.clear();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build(connector);
+        HyperTransport { client, timeout: None }
+    }
+
+    /// Sets the maximum time from sending a request until the header of the response has arrived. By default there is
+    /// no limit, because the time for running a statement has none.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> HyperTransport {
+        HyperTransport { timeout: Some(timeout), ..self }
+    }
+}
+
+impl Transport for HyperTransport {
+    type Body = Incoming;
+
+    async fn send(&self, host: &Host, request: &HttpRequest) -> Result<HttpResponse<Incoming>, TransportError> {
+        let not_sent = |error: &dyn std::error::Error| TransportError::NotSent(with_causes(error));
+        let mut builder =
+            hyper::Request::builder().method(request.method.as_str()).uri(format!("{host}{}", request.target));
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value);
+        }
+        let body = Full::new(Bytes::copy_from_slice(&request.body));
+        let sending = self.client.request(builder.body(body).map_err(|error| not_sent(&error))?);
+        let sent = match self.timeout {
+            None => sending.await,
+            Some(timeout) => tokio::time::timeout(timeout, sending)
+                .await
+                .map_err(|_| TransportError::Lost(format!("no response within {timeout:?}")))?,
+        };
+        let response = sent.map_err(|error| {
+            if error.is_connect() { not_sent(&error) } else { TransportError::Lost(with_causes(&error)) }
+        })?;
+        let headers = response.headers().iter().filter_map(|(name, value)| {
+            let value = std::str::from_utf8(value.as_bytes()).ok()?;
+            Some((name.as_str().to_owned(), value.to_owned()))
+        });
+        let headers = headers.collect();
+        Ok(HttpResponse { status: response.status().as_u16(), headers, body: response.into_body() })
+    }
+}
+
+impl ResponseBody for Incoming {
+    async fn chunk(&mut self) -> Result<Option<Vec<u8>>, TransportError> {
+        // Frames that are not data are trailers, which no server sends.
+        while let Some(frame) = self.frame().await {
+            let frame = frame.map_err(|error| TransportError::Lost(with_causes(&error)))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data.into()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Returns the message of an error and of its causes. The errors of hyper alone do not contain the reason.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let messages: Vec<String> = causes.map(ToString::to_string).collect();
+    messages.join(": ")
+}

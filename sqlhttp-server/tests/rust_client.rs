@@ -1,0 +1,112 @@
+//! The Rust client of `sqlhttp-rqlite`, with real servers.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Cluster, Node, Server, temp_dir, write};
+use rustls::{ClientConfig, RootCertStore};
+use sqlhttp_core::{Atomicity, Batch, Step, Value};
+use sqlhttp_rqlite::Endpoint;
+use sqlhttp_rqlite::client::{Client, ClientError, Host, HttpRequest, HyperTransport, Method, ResponseBody as _};
+use sqlhttp_rqlite::client::{StatementResult, Transport};
+
+fn client(hosts: &[String]) -> Client<HyperTransport> {
+    let mut hosts = hosts.iter().map(|host| host.parse::<Host>().unwrap());
+    Client::new(HyperTransport::with_system_roots().unwrap(), hosts.next().unwrap(), hosts)
+}
+
+/// Creates a table, inserts a row and reads it.
+async fn write_and_read<T: Transport>(client: &Client<T>) {
+    let steps = vec![
+        Step::execute("CREATE TABLE t(a INTEGER, b TEXT, c BLOB)", ()),
+        Step::execute(
+            "INSERT INTO t VALUES(?, ?, ?)",
+            [Value::Integer(7), Value::Text("seven".into()), Value::Blob(vec![1, 2])],
+        ),
+    ];
+    let batch = Batch { steps, atomicity: Atomicity::Each, ..Batch::default() };
+    let written = client.run(Endpoint::Execute, &batch, |_| {}).await.unwrap();
+    assert!(matches!(written.results[..], [StatementResult::Changed(_), StatementResult::Changed(changes)]
+        if changes.rows_affected == 1 && changes.last_insert_id == Some(1)));
+    let batch = Batch::one(Step::query("SELECT a, b, c FROM t", ()));
+    let read = client.run(Endpoint::Query, &batch, |params| params.blob_array = true).await.unwrap();
+    let [StatementResult::Rows(rows)] = &read.results[..] else { panic!("{:?}", read.results) };
+    assert_eq!(rows.columns, ["a", "b", "c"]);
+    assert_eq!(rows.rows, [[Value::Integer(7), Value::Text("seven".into()), Value::Blob(vec![1, 2])]]);
+}
+
+#[tokio::test]
+async fn a_client_writes_and_reads_on_both_servers() {
+    let node = Server::node(&[]);
+    write_and_read(&client(&[node.addr().to_string()])).await;
+    let standalone = Server::start(["--mem-db", "test"]);
+    write_and_read(&client(&[standalone.addr().to_string()]).with_prefix("test")).await;
+}
+
+#[tokio::test]
+async fn a_client_continues_when_its_node_is_killed_and_follows_redirects() {
+    let mut cluster = Cluster::start(3, &[]);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let hosts = [follower, leader].map(|index| cluster.server(index).addr().to_string());
+    let client = client(&hosts);
+    let batch = Batch::one(Step::execute("CREATE TABLE IF NOT EXISTS t(a)", ()));
+    // The follower redirects the client to the leader.
+    client.run(Endpoint::Execute, &batch, |params| params.redirect = true).await.unwrap();
+    assert_eq!(client.host().to_string(), format!("http://{}", hosts[0]));
+    cluster.kill(follower);
+    // The pooled connection is closed. The client may notice that only after it has sent a request.
+    let lost = client.run(Endpoint::Execute, &batch, |_| {}).await;
+    assert!(matches!(lost, Ok(_) | Err(ClientError::Lost { .. })), "{lost:?}");
+    client.run(Endpoint::Execute, &batch, |_| {}).await.unwrap();
+    assert_eq!(client.host().to_string(), format!("http://{}", hosts[1]));
+}
+
+#[tokio::test]
+async fn a_body_arrives_in_chunks() {
+    let node = Server::node(&[]);
+    let client = client(&[node.addr().to_string()]);
+    let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<200000) SELECT i FROM n";
+    let mut request = HttpRequest::new(Method::Post, "/db/query");
+    request.headers.push(("content-type", "application/json".to_owned()));
+    request.body = serde_json::to_vec(&[sql]).unwrap();
+    let (_, mut response) = client.send(request).await.unwrap();
+    let (mut chunks, mut bytes) = (0, Vec::new());
+    while let Some(chunk) = response.body.chunk().await.unwrap() {
+        chunks += 1;
+        bytes.extend(chunk);
+    }
+    assert!(chunks > 10, "{chunks}");
+    let reply = sqlhttp_rqlite::client::decode_reply(response.status, &bytes).unwrap();
+    assert!(matches!(&reply.results[..], [StatementResult::Rows(rows)] if rows.rows.len() == 200_000));
+}
+
+#[tokio::test]
+async fn the_error_of_a_server_that_does_not_run_contains_the_reason() {
+    let unused = format!("127.0.0.1:{}", common::cluster::free_port());
+    let error = client(&[unused]).run(Endpoint::Query, &Batch::one(Step::query("SELECT 1", ())), |_| {}).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("no host can be reached") && error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_over_tls_needs_a_trusted_certificate() {
+    let dir = temp_dir();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let cert = write(dir.path(), "cert.pem", made.cert.pem());
+    let key = write(dir.path(), "key.pem", made.signing_key.serialize_pem());
+    let [cert, key] = [cert, key].map(|path| path.to_string_lossy().into_owned());
+    let server = Node::new(&dir.path().join("data")).flags(["-http-cert", &cert, "-http-key", &key]).spawn_listening();
+    let host: Host = format!("https://localhost:{}", server.port()).parse().unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let transport = HyperTransport::new(tls.with_root_certificates(roots).with_no_client_auth());
+    write_and_read(&Client::new(transport, host.clone(), [])).await;
+    let stranger = Client::new(HyperTransport::with_system_roots().unwrap(), host, []);
+    let error = stranger.run(Endpoint::Query, &Batch::one(Step::query("SELECT 1", ())), |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
