@@ -32,7 +32,8 @@ pub(crate) struct NotifyCall {
     expect: u64,
 }
 
-/// The response to a [`NotifyCall`]. New variants are added only at the end.
+/// The response to a [`NotifyCall`]. New variants are added only at the end, because postcard encodes the position of a
+/// variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NotifyReply {
     Noted,

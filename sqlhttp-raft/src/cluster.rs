@@ -165,8 +165,8 @@ impl Node {
     /// later, when it has caught up. If this node is a member already, the leader updates its address.
     ///
     /// # Errors
-    /// [`ClusterError::Refused`] and [`ClusterError::Unauthorized`] of the last target that has responded; otherwise
-    /// [`ClusterError::Unreachable`].
+    /// [`ClusterError::Refused`], [`ClusterError::Unauthorized`] and [`ClusterError::NoLeader`] of the last target that
+    /// has responded; otherwise [`ClusterError::Unreachable`].
     pub async fn join(&self, targets: &[String], credentials: Option<Credentials>) -> Result<Joined, ClusterError> {
         let options = &self.inner.options;
         let call = JoinCall {

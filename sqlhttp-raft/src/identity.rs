@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 const FILE: &str = "node.json";
 /// The version of the file's format.
 const VERSION: u32 = 1;
-/// The Raft id of the node that has created its cluster. Every other node chooses a random id.
+/// The Raft id of a node that has created a cluster of one. Every other node chooses a random id.
 pub(crate) const FIRST_NODE_ID: u64 = 1;
 
 /// The identity of a node. Clones of the values are sent to other nodes when a connection is opened.

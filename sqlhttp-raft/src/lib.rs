@@ -40,9 +40,9 @@
 //!    in `waiters`, and `Raft::client_write` appends the entry to the log.
 //! 4. `log::LogStore::append` passes the entry to the log thread, which writes all queued entries and syncs them
 //!    together. At the same time, `network::append` sends the entry to each follower, which does the same.
-//! 5. When a quorum has synced the entry, openraft calls `StateMachine::apply`. `Database::apply` then runs the
-//!    committed entries on the writer thread, many of them in one transaction. The same transaction records the index
-//!    of the last applied entry.
+//! 5. When a quorum has synced the entry, openraft calls `StateMachine::apply`. `Database::apply_and_notify` then runs
+//!    the committed entries on the writer thread, many of them in one transaction. The same transaction records the
+//!    index of the last applied entry.
 //! 6. The writer thread sends each caller its outcome as soon as the transaction is committed.
 //!
 //! # The life of a read

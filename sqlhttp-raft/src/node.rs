@@ -179,8 +179,8 @@ impl Node {
         installed
     }
 
-    /// Ensures that a node that joins receives no entry whose outcome this node has decided alone while it was the only
-    /// member. Such an entry could have another outcome on another node.
+    /// Ensures that a node that joins receives no entry with a statement that failed only because of this node's disk
+    /// or memory, while it was the only member. Such a statement could succeed on another node.
     pub(crate) async fn prepare_for_members(&self) -> Result<(), Error> {
         let inner = &self.inner;
         if !inner.leadership.is_sole() || !inner.leadership.is_ready() {

@@ -43,7 +43,7 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
 const NO_FILE: &str = "db.sqlite-recovered";
 
 /// Applies all entries of the Raft log to the database, and replaces the membership. The next start of the node resets
-/// the Raft log to the position of the database. Returns the new membership.
+/// the Raft log to the position of the database.
 ///
 /// # Errors
 /// `raft/peers.json` is malformed, or names a node that is not a member; an entry cannot be applied; a file operation

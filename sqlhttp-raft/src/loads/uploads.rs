@@ -70,7 +70,8 @@ pub(crate) fn append_upload(directory: &Path, chunk: &ChunkCall) -> io::Result<(
     if end / SYNC_BYTES > chunk.offset / SYNC_BYTES { file.sync_data() } else { Ok(()) }
 }
 
-/// Removes the files that other nodes have begun to send and have not completed. Blocks.
+/// Removes the files that other nodes have sent for a load and that were last written more than [`UPLOAD_KEPT_FOR`]
+/// ago. A load that is running has opened its file already. Blocks.
 ///
 /// # Errors
 /// A file operation failed.

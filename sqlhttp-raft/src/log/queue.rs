@@ -71,7 +71,8 @@ pub(super) struct LogShared {
     arrived: Condvar,
     pub(super) memory: Mutex<InMemoryLog>,
     pub(super) durable: Arc<DurableIndex>,
-    /// Whether appends may be written on the calling thread: the cluster has one node.
+    /// Whether `append` writes and syncs on the calling thread instead of the log thread. True only while the cluster
+    /// has one node.
     pub(super) inline_append: AtomicBool,
     pub(super) counters: LogCounters,
     pub(super) retry: DiskRetry,

@@ -188,7 +188,8 @@ impl LogWriter {
         }
     }
 
-    /// Adds a frame to the buffer. If the current segment is full, begins a new segment first.
+    /// Encodes a frame into the buffer, for the current segment or, if that is full, a new one. The frame is durable
+    /// after the next [`LogWriter::flush`].
     fn push_frame(&mut self, frame: &Frame) -> io::Result<()> {
         let full = u64::from(self.shared.options.segment_bytes);
         if self.segment.end + self.buffer.len() as u64 >= full {

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::frame::{self, HELLO_BYTES_MAX, PREFACE};
 use crate::identity::Identity;
 
-/// The version of the messages between nodes. A node accepts connections of the versions from [`PROTOCOL_MIN`] to this
-/// one, so that the nodes of a cluster can be upgraded one after the other.
+/// The version of the messages between nodes. Two nodes use the older of their versions, so that the nodes of a cluster
+/// can be upgraded one after the other. A node refuses versions before [`PROTOCOL_MIN`].
 pub(super) const PROTOCOL: u16 = 1;
 /// The oldest version of the messages that this program supports.
 pub(super) const PROTOCOL_MIN: u16 = 1;
@@ -156,7 +156,8 @@ impl NoHello {
     }
 }
 
-/// Returns the error for a connection that does not begin with [`PREFACE`].
+/// Returns the error message for a connection that does not begin with [`PREFACE`]. It names the protocol if these
+/// bytes are those of HTTP, rqlite or TLS.
 fn describe_preface(preface: &[u8; 8]) -> String {
     let methods: [&[u8]; 7] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PRI * HT"];
     if methods.iter().any(|method| preface.starts_with(method)) {

@@ -43,8 +43,8 @@ pub(crate) struct Peers {
     clients: Mutex<HashMap<(Target, Purpose), Arc<RpcClient>>>,
 }
 
-/// The maximum number of nodes to which connections are kept. Names that do not belong to a member (the targets of a
-/// join) count too.
+/// The maximum number of connections to other nodes, including those to addresses that belong to no member (the targets
+/// of a join). When it is reached, all of them are closed.
 const CLIENTS_MAX: usize = 1024;
 
 impl Peers {
@@ -137,7 +137,7 @@ async fn send_copy(peers: &Peers, node: u64, vote: Vote, index_min: u64) -> Resu
     let unreachable = |why: String| StreamingError::from(Unreachable::from_string(why));
     let export = peers.exports.get(index_min).await.map_err(|error| unreachable(error.to_string()))?;
     if export.progress.term > vote.leader_id.term {
-        // This node has been deposed meanwhile, and the copy contains entries of the next leader.
+        // This node is no longer leader, and the copy contains entries of the next leader.
         return Err(ReplicationClosed::new("the copy belongs to a later term").into());
     }
     let sent = snapshots::send(peers, Target::Node(node), &export, vote.into()).await;

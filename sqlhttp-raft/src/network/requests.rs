@@ -24,7 +24,7 @@ const WRITE_BYTES_MAX: usize = 256 << 10;
 /// The assumed minimum speed of the network, in bytes per millisecond.
 const BYTES_PER_MILLISECOND: usize = 1000;
 
-/// The limits of one connection.
+/// The limits of the requests that another node sends on one connection. Other connections may share `budget`.
 pub(super) struct Limits {
     /// Whether the peer and this node belong to the same cluster.
     pub(super) is_member: bool,

@@ -49,7 +49,7 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// to the same cluster.
     fn handle(&self, kind: u8, body: Vec<u8>, is_member: bool) -> impl Future<Output = Handled> + Send;
 
-    /// Records that the leader with this vote has sent a valid append request.
+    /// Records that the leader has sent a valid append request.
     fn leader_contact(&self);
 
     /// Called for a peer that belongs to a cluster, while this node belongs to none. Returns whether this node may

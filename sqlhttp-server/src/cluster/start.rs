@@ -127,7 +127,11 @@ async fn open(
     Ok(())
 }
 
-/// Makes the open node a member of a cluster, and then logs the addresses of its HTTP API.
+/// Joins or forms a cluster as the flags say, when the node is open. Then starts the check whether it has been removed,
+/// and logs the URL of its HTTP API.
+///
+/// # Errors
+/// The message with which the process ends.
 async fn form(cluster: &ClusterContext) -> Result<(), String> {
     let (config, node) = (&cluster.config, cluster.slot.opened().await);
     formation::run(node, &config.formation, cluster.discovery.as_ref(), cluster.auth.as_deref()).await?;

@@ -11,7 +11,7 @@ pub enum Permission {
     Backup,
     /// Permits a client to execute statements that write.
     Execute,
-    /// Permits a node to join the cluster as a voter, and to notify it of a bootstrap.
+    /// Permits a node to join the cluster as a voter.
     Join,
     /// Permits a node to join the cluster as a read replica.
     JoinReadOnly,

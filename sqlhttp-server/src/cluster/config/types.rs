@@ -169,11 +169,14 @@ pub struct RaftConfig {
     pub snapshot_interval: Duration,
     /// The time without contact with the leader after which a follower starts an election.
     pub heartbeat_timeout: Duration,
-    /// The time after which a candidate that has not won an election starts another one.
+    /// The time after which a candidate that has not won an election starts another one. Only checked and shown: the
+    /// heartbeat timeout determines it.
     pub election_timeout: Duration,
-    /// The time without contact with a quorum after which a leader steps down.
+    /// The time without contact with a quorum after which a leader steps down. Only checked and shown: the heartbeat
+    /// timeout determines it.
     pub leader_lease_timeout: Duration,
-    /// The time after which a leader sends the commit index to followers.
+    /// The time after which a leader sends the commit index to followers. Only checked and shown: a leader sends it at
+    /// once.
     pub commit_timeout: Duration,
     /// The time that a write may wait until it is appended to the Raft log.
     pub apply_timeout: Duration,

@@ -26,7 +26,7 @@ fn command_line() -> Vec<String> {
     std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
-/// Collects the values of all counters.
+/// Returns the counters of `/debug/vars`. Those of the node are 0 until it is open.
 fn figures(request: &Request<'_>) -> Vec<Figure> {
     let totals = request.cluster.node().map(|node| node.status().totals).unwrap_or_default();
     let counters = &request.context.counters;
