@@ -61,7 +61,8 @@ impl Host {
 }
 
 impl Scheme {
-    fn as_str(self) -> &'static str {
+    /// The name of the scheme in a URL.
+    pub fn as_str(self) -> &'static str {
         match self {
             Scheme::Http => "http",
             Scheme::Https => "https",
