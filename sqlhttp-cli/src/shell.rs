@@ -19,7 +19,7 @@ use crate::tree;
 /// The maximum depth of files that execute files with `.read`.
 const READ_DEPTH_MAX: usize = 8;
 
-/// What the shell does after an item.
+/// Whether the shell continues after an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     Continue,

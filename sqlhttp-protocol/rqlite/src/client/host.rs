@@ -34,7 +34,7 @@ pub struct Host {
 pub struct InvalidHost {
     /// The text.
     pub text: String,
-    /// What is wrong with it.
+    /// The reason why the text is invalid.
     pub reason: &'static str,
 }
 
