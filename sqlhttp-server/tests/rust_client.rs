@@ -5,13 +5,16 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Cluster, Node, Server, temp_dir, write};
 use rustls::{ClientConfig, RootCertStore};
 use sqlhttp_core::{Atomicity, Batch, Step, Value};
 use sqlhttp_rqlite::Endpoint;
-use sqlhttp_rqlite::client::{Client, ClientError, Host, HttpRequest, HyperTransport, Method, ResponseBody as _};
-use sqlhttp_rqlite::client::{StatementResult, Transport};
+use sqlhttp_rqlite::client::{
+    BodySource, Client, ClientError, Host, HttpRequest, HyperTransport, Method, Part, ResponseBody as _,
+    StatementResult, Transport,
+};
 
 fn client(hosts: &[String]) -> Client<HyperTransport> {
     let mut hosts = hosts.iter().map(|host| host.parse::<Host>().unwrap());
@@ -69,9 +72,8 @@ async fn a_body_arrives_in_chunks() {
     let node = Server::node(&[]);
     let client = client(&[node.addr().to_string()]);
     let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<200000) SELECT i FROM n";
-    let mut request = HttpRequest::new(Method::Post, "/db/query");
-    request.headers.push(("content-type", "application/json".to_owned()));
-    request.body = serde_json::to_vec(&[sql]).unwrap();
+    let body = serde_json::to_vec(&[sql]).unwrap();
+    let request = HttpRequest::new(Method::Post, "/db/query").with_body("application/json", body);
     let (_, mut response) = client.send(request).await.unwrap();
     let (mut chunks, mut bytes) = (0, Vec::new());
     while let Some(chunk) = response.body.chunk().await.unwrap() {
@@ -81,6 +83,59 @@ async fn a_body_arrives_in_chunks() {
     assert!(chunks > 10, "{chunks}");
     let reply = sqlhttp_rqlite::client::decode_reply(response.status, &bytes).unwrap();
     assert!(matches!(&reply.results[..], [StatementResult::Rows(rows)] if rows.rows.len() == 200_000));
+}
+
+#[tokio::test]
+async fn rows_arrive_before_the_statement_has_ended() {
+    let node = Server::node(&[]);
+    let client = client(&[node.addr().to_string()]);
+    let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<200000) SELECT i FROM n";
+    let batch =
+        Batch { steps: vec![Step::query(sql, ()), Step::query("SELECT x FROM missing", ())], ..Batch::default() };
+    let mut stream = client.stream::<Value>(Endpoint::Query, &batch, |_| {}).await.unwrap();
+    let (mut parts, mut sum) = (0, 0);
+    let mut ends = Vec::new();
+    while let Some(part) = stream.next().await.unwrap() {
+        match part {
+            Part::Columns { names, .. } => assert_eq!(names, ["i"]),
+            Part::Rows(rows) => {
+                parts += 1;
+                sum += rows.iter().map(|row| if let [Value::Integer(i)] = row[..] { i } else { 0 }).sum::<i64>();
+            }
+            Part::End(result) => ends.push(result),
+        }
+    }
+    assert!(parts > 10, "{parts}");
+    assert_eq!(sum, 200_000 * 200_001 / 2);
+    assert!(matches!(&ends[..], [StatementResult::Rows(_), StatementResult::Failed(why)] if why.contains("missing")));
+}
+
+/// Bytes that count how often they are opened.
+struct Text(&'static [u8], AtomicUsize);
+
+impl BodySource for Text {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn open(&self) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(self.0))
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_read_from_a_source_and_sent_to_the_first_server_that_can_be_reached() {
+    let node = Server::node(&[]);
+    let client = client(&[format!("127.0.0.1:{}", common::cluster::free_port()), node.addr().to_string()]);
+    let text = Arc::new(Text(b"CREATE TABLE sent(a); INSERT INTO sent VALUES(1), (2);", AtomicUsize::new(0)));
+    let source: Arc<dyn BodySource> = text.clone();
+    let load = HttpRequest::new(Method::Post, "/db/load").with_body("text/plain", source).without_time_limit();
+    let response = client.send_whole(load).await.unwrap();
+    let reply = sqlhttp_rqlite::client::decode_reply(response.status, &response.body).unwrap();
+    assert!(matches!(reply.results[..], [.., StatementResult::Changed(changes)] if changes.rows_affected == 2));
+    // Once for the server that cannot be reached, and once for the other.
+    assert_eq!(text.1.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

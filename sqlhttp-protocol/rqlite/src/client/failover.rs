@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sqlhttp_core::Batch;
 
-use super::call::{NotExpressible, adapt_to_endpoint, encode_call};
+use super::call::{NotExpressible, Request, adapt_to_endpoint, encode_call};
 use super::host::{Host, InvalidHost, Scheme};
 use super::reply::{Cell, ReplyError, Response, decode_reply_as};
+use super::stream::ResultStream;
 use super::transport::{HttpRequest, HttpResponse, Method, ResponseBody as _, Transport, TransportError};
 use crate::endpoint::Endpoint;
 use crate::params::Params;
@@ -63,6 +64,9 @@ pub enum ClientError {
         /// The error of the connection.
         reason: String,
     },
+    /// The body of the request cannot be read. No server has received the request.
+    #[error("the body of the request cannot be read: {0}")]
+    Body(String),
     /// A server redirected the request to an address that is not a URL, or from HTTPS to HTTP.
     #[error("invalid redirect: {0}")]
     Redirect(#[from] InvalidHost),
@@ -101,9 +105,14 @@ impl<T: Transport> Client<T> {
     /// Sets the path of the API. The default is `/`. A database of `sqlhttp-standalone` has the path `/<id>/`.
     #[must_use]
     pub fn with_prefix(mut self, prefix: &str) -> Client<T> {
+        self.set_prefix(prefix);
+        self
+    }
+
+    /// Changes the path of the API. See [`Client::with_prefix`].
+    pub fn set_prefix(&mut self, prefix: &str) {
         let name = prefix.trim_matches('/');
         self.prefix = if name.is_empty() { "/".to_owned() } else { format!("/{name}/") };
-        self
     }
 
     /// Sets the user and the password that are sent with each request (basic authentication, RFC 7617).
@@ -119,6 +128,27 @@ impl<T: Transport> Client<T> {
     pub fn with_response_limit(mut self, bytes: usize) -> Client<T> {
         self.response_bytes_max = bytes;
         self
+    }
+
+    /// Creates a client of another host, with the same transport, path and credentials.
+    #[must_use]
+    pub fn for_host(&self, host: Host) -> Client<T>
+    where
+        T: Clone,
+    {
+        Client {
+            transport: self.transport.clone(),
+            hosts: vec![host],
+            current: AtomicUsize::new(0),
+            prefix: self.prefix.clone(),
+            authorization: self.authorization.clone(),
+            response_bytes_max: self.response_bytes_max,
+        }
+    }
+
+    /// The path of the API.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The host that receives the next request.
@@ -161,11 +191,36 @@ impl<T: Transport> Client<T> {
     ) -> Result<Response<V>, ClientError> {
         let mut call = encode_call(&adapt_to_endpoint(batch, endpoint), endpoint)?;
         set(&mut call.params);
-        let mut request = HttpRequest::new(Method::Post, self.target(endpoint.path(), &call.params));
-        request.headers.push(("content-type", "application/json".to_owned()));
-        request.body = call.body;
-        let response = self.send_whole(request).await?;
+        let response = self.send_whole(self.request(endpoint, call)).await?;
         Ok(decode_reply_as(response.status, &response.body)?)
+    }
+
+    /// Runs a batch like [`Client::run`], and returns the results while they arrive. The memory that they need does not
+    /// depend on the number of rows.
+    ///
+    /// # Errors
+    /// Those of [`Client::run`].
+    pub async fn stream<V: Cell>(
+        &self,
+        endpoint: Endpoint,
+        batch: &Batch,
+        set: impl FnOnce(&mut Params),
+    ) -> Result<ResultStream<T::Body, V>, ClientError> {
+        let mut call = encode_call(&adapt_to_endpoint(batch, endpoint), endpoint)?;
+        set(&mut call.params);
+        let (host, response) = self.send(self.request(endpoint, call)).await?;
+        if response.status == 200 {
+            return Ok(ResultStream::new(host, response.body, self.response_bytes_max));
+        }
+        let status = response.status;
+        let response = self.receive(&host, response).await?;
+        let malformed = ReplyError::Malformed("it is an error without a message".to_owned());
+        Err(decode_reply_as::<V>(status, &response.body).err().unwrap_or(malformed).into())
+    }
+
+    fn request(&self, endpoint: Endpoint, call: Request) -> HttpRequest {
+        let request = HttpRequest::new(Method::Post, self.target(endpoint.path(), &call.params));
+        request.with_body("application/json", call.body)
     }
 
     /// Sends a request, and receives the whole response.
@@ -173,9 +228,18 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// See [`ClientError`]. A response with an error status is no error.
     pub async fn send_whole(&self, request: HttpRequest) -> Result<HttpResponse<Vec<u8>>, ClientError> {
-        let (host, mut response) = self.send(request).await?;
+        let (host, response) = self.send(request).await?;
+        self.receive(&host, response).await
+    }
+
+    /// Receives the body of a response.
+    async fn receive(
+        &self,
+        host: &Host,
+        mut response: HttpResponse<T::Body>,
+    ) -> Result<HttpResponse<Vec<u8>>, ClientError> {
         let mut whole = Vec::new();
-        while let Some(chunk) = response.body.chunk().await.map_err(|error| lost(&host, &error))? {
+        while let Some(chunk) = response.body.chunk().await.map_err(|error| lost(host, &error))? {
             if whole.len() + chunk.len() > self.response_bytes_max {
                 return Err(ClientError::TooLong(self.response_bytes_max));
             }
@@ -204,6 +268,7 @@ impl<T: Transport> Client<T> {
                     return self.follow(host.clone(), response, request).await;
                 }
                 Err(TransportError::NotSent(why)) => errors.push((host.clone(), why)),
+                Err(TransportError::Body(why)) => return Err(ClientError::Body(why)),
                 Err(error) => {
                     // The next request is sent to another host: this one has probably stopped.
                     self.current.store((index + 1) % self.hosts.len(), Ordering::Relaxed);
@@ -233,6 +298,7 @@ impl<T: Transport> Client<T> {
             response = match self.transport.send(&host, &request).await {
                 Ok(response) => response,
                 Err(TransportError::NotSent(why)) => return Err(ClientError::Unreachable(vec![(host, why)])),
+                Err(TransportError::Body(why)) => return Err(ClientError::Body(why)),
                 Err(error) => return Err(lost(&host, &error)),
             };
         }
@@ -246,6 +312,6 @@ fn redirect<B>(response: &HttpResponse<B>) -> Option<&str> {
     if [301, 302, 307, 308].contains(&response.status) { response.header("location") } else { None }
 }
 
-fn lost(host: &Host, error: &TransportError) -> ClientError {
+pub(super) fn lost(host: &Host, error: &TransportError) -> ClientError {
     ClientError::Lost { host: host.clone(), reason: error.to_string() }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -14,10 +14,14 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::host::Host;
-use super::transport::{HttpRequest, HttpResponse, ResponseBody, Transport, TransportError};
+use super::source_body::SourceBody;
+use super::transport::{HttpRequest, HttpResponse, RequestBody, ResponseBody, Transport, TransportError};
 
 /// The time limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time without data after which the operating system asks whether the server is still there. It closes the
+/// connection if the server does not respond.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The time after which an idle connection is closed. It is shorter than that of the servers, so that a request is not
 /// sent on a connection that the server is closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,7 +46,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// ```
 #[derive(Debug, Clone)]
 pub struct HyperTransport {
-    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: legacy::Client<HttpsConnector<HttpConnector>, Either<Full<Bytes>, SourceBody>>,
     timeout: Option<Duration>,
 }
 
@@ -66,6 +70,8 @@ impl HyperTransport {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_keepalive_interval(Some(KEEPALIVE));
         // The connector sets the protocols itself.
         let mut tls = tls;
         tls.alpn_protocols.clear();
@@ -79,7 +85,8 @@ impl HyperTransport {
     }
 
     /// Sets the maximum time from sending a request until the header of the response has arrived. By default there is
-    /// no limit, because the time for running a statement has none.
+    /// no limit, because the time for running a statement has none. The limit does not apply to a request
+    /// [without a time limit](HttpRequest::without_time_limit).
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> HyperTransport {
         HyperTransport { timeout: Some(timeout), ..self }
@@ -96,9 +103,15 @@ impl Transport for HyperTransport {
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
         }
-        let body = Full::new(Bytes::copy_from_slice(&request.body));
+        let body = match &request.body {
+            RequestBody::Bytes(bytes) => Either::Left(Full::new(Bytes::copy_from_slice(bytes))),
+            RequestBody::Source(source) => {
+                let opened = source.open().map_err(|error| TransportError::Body(error.to_string()))?;
+                Either::Right(SourceBody::new(opened, source.length()))
+            }
+        };
         let sending = self.client.request(builder.body(body).map_err(|error| not_sent(&error))?);
-        let sent = match self.timeout {
+        let sent = match self.timeout.filter(|_| !request.unlimited_time) {
             None => sending.await,
             Some(timeout) => tokio::time::timeout(timeout, sending)
                 .await

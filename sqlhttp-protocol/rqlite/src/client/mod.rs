@@ -22,6 +22,9 @@ mod host;
 #[cfg(feature = "hyper")]
 mod hyper_transport;
 mod reply;
+#[cfg(feature = "hyper")]
+mod source_body;
+mod stream;
 mod transport;
 
 pub use call::{NotExpressible, Request, adapt_to_endpoint, encode_call};
@@ -32,4 +35,7 @@ pub use hyper_transport::HyperTransport;
 pub use reply::{
     Cell, Changes, JsonText, ReplyError, Response, ResultRows, StatementResult, decode_reply, decode_reply_as,
 };
-pub use transport::{HttpRequest, HttpResponse, Method, ResponseBody, Transport, TransportError};
+pub use stream::{Part, ReplyReader, ResultStream};
+pub use transport::{
+    BodySource, HttpRequest, HttpResponse, Method, RequestBody, ResponseBody, Transport, TransportError,
+};

@@ -134,7 +134,7 @@ struct WireReply<V> {
 
 #[derive(Deserialize)]
 #[serde(bound = "V: Cell")]
-struct WireResult<V> {
+pub(super) struct WireResult<V> {
     last_insert_id: Option<i64>,
     rows_affected: Option<u64>,
     columns: Option<Vec<String>>,
@@ -153,7 +153,7 @@ enum Types {
 }
 
 impl<V> WireResult<V> {
-    fn interpret(self) -> Result<StatementResult<V>, &'static str> {
+    pub(super) fn interpret(self) -> Result<StatementResult<V>, &'static str> {
         if let Some(error) = self.error {
             return Ok(StatementResult::Failed(error));
         }
@@ -178,11 +178,16 @@ impl<V> WireResult<V> {
 }
 
 fn in_lists<V>(columns: usize, lists: Vec<Vec<Scalar<V>>>) -> Result<Vec<Vec<V>>, &'static str> {
-    if lists.iter().any(|list| list.len() != columns) {
-        return Err("a row has not as many values as there are columns");
+    lists.into_iter().map(|list| in_list(columns, list)).collect()
+}
+
+/// Returns the values of a row. The row must have one value for each column.
+pub(super) fn in_list<V>(columns: usize, list: Vec<Scalar<V>>) -> Result<Vec<V>, &'static str> {
+    if list.len() == columns {
+        Ok(list.into_iter().map(|scalar| scalar.0).collect())
+    } else {
+        Err("a row has not as many values as there are columns")
     }
-    let row = |list: Vec<Scalar<V>>| list.into_iter().map(|scalar| scalar.0).collect();
-    Ok(lists.into_iter().map(row).collect())
 }
 
 fn in_order<V>(columns: &[String], mut object: HashMap<String, Scalar<V>>) -> Result<Vec<V>, &'static str> {
@@ -191,7 +196,7 @@ fn in_order<V>(columns: &[String], mut object: HashMap<String, Scalar<V>>) -> Re
 }
 
 /// A value of a row, decoded from its JSON text.
-struct Scalar<V>(V);
+pub(super) struct Scalar<V>(V);
 
 impl<'de, V: Cell> Deserialize<'de> for Scalar<V> {
     // The number is parsed from its JSON text here, because the number parser of serde_json rejects 9e999.

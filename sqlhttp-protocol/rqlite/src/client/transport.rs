@@ -1,6 +1,9 @@
 //! The interface between a client and the library that sends its HTTP requests.
 
+use std::fmt;
 use std::future::Future;
+use std::io::{self, Read};
+use std::sync::Arc;
 
 use super::host::Host;
 
@@ -16,7 +19,7 @@ pub enum Method {
 }
 
 /// An HTTP request, without the address of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HttpRequest {
     /// The method.
     pub method: Method,
@@ -24,8 +27,32 @@ pub struct HttpRequest {
     pub target: String,
     /// The header fields, as names and values.
     pub headers: Vec<(&'static str, String)>,
-    /// The body; empty for none.
-    pub body: Vec<u8>,
+    /// The body.
+    pub body: RequestBody,
+    /// Whether the transport waits for the response without a time limit. A backup and a load of a large database can
+    /// take long until the response begins.
+    pub unlimited_time: bool,
+}
+
+/// The body of a request.
+#[derive(Clone)]
+pub enum RequestBody {
+    /// Bytes in memory; empty for no body.
+    Bytes(Vec<u8>),
+    /// Bytes that the transport reads while it sends them.
+    Source(Arc<dyn BodySource>),
+}
+
+/// Bytes that are too many to be held in memory, such as those of a file.
+pub trait BodySource: Send + Sync {
+    /// The number of bytes.
+    fn length(&self) -> u64;
+
+    /// Opens the bytes at their beginning. The client opens them again if it sends the request to another server.
+    ///
+    /// # Errors
+    /// The bytes cannot be opened.
+    fn open(&self) -> io::Result<Box<dyn Read + Send>>;
 }
 
 /// An HTTP response. The body arrives in chunks.
@@ -45,6 +72,9 @@ pub enum TransportError {
     /// No connection was opened. The server has not received the request.
     #[error("cannot connect: {0}")]
     NotSent(String),
+    /// The body of the request cannot be opened. The server has not received the request.
+    #[error("the body of the request cannot be read: {0}")]
+    Body(String),
     /// The connection failed before the response was complete. The server may have carried out the request.
     #[error("the connection failed: {0}")]
     Lost(String),
@@ -89,7 +119,44 @@ impl Method {
 impl HttpRequest {
     /// Creates a request without header fields and body.
     pub fn new(method: Method, target: impl Into<String>) -> HttpRequest {
-        HttpRequest { method, target: target.into(), headers: Vec::new(), body: Vec::new() }
+        let body = RequestBody::Bytes(Vec::new());
+        HttpRequest { method, target: target.into(), headers: Vec::new(), body, unlimited_time: false }
+    }
+
+    /// Sets the body and its media type.
+    #[must_use]
+    pub fn with_body(mut self, media_type: &str, body: impl Into<RequestBody>) -> HttpRequest {
+        self.headers.push(("content-type", media_type.to_owned()));
+        self.body = body.into();
+        self
+    }
+
+    /// Makes the transport wait for the response without a time limit.
+    #[must_use]
+    pub fn without_time_limit(mut self) -> HttpRequest {
+        self.unlimited_time = true;
+        self
+    }
+}
+
+impl From<Vec<u8>> for RequestBody {
+    fn from(bytes: Vec<u8>) -> RequestBody {
+        RequestBody::Bytes(bytes)
+    }
+}
+
+impl From<Arc<dyn BodySource>> for RequestBody {
+    fn from(source: Arc<dyn BodySource>) -> RequestBody {
+        RequestBody::Source(source)
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestBody::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            RequestBody::Source(source) => write!(f, "a source of {} bytes", source.length()),
+        }
     }
 }
 

@@ -1,0 +1,339 @@
+//! Decodes a reply while it arrives, in memory that does not depend on the number of rows.
+
+use std::collections::VecDeque;
+
+use serde::de::DeserializeOwned;
+use sqlhttp_core::Value;
+
+use super::failover::{ClientError, lost};
+use super::host::Host;
+use super::reply::{Cell, ReplyError, Response, Scalar, StatementResult, WireResult, decode_reply_as, in_list};
+use super::transport::ResponseBody;
+
+/// A part of a reply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part<V = Value> {
+    /// A statement begins to return rows.
+    Columns {
+        /// The names of the columns.
+        names: Vec<String>,
+        /// The types of the columns. The type is empty if the server cannot tell it.
+        types: Vec<String>,
+    },
+    /// The next rows of the statement.
+    Rows(Vec<Vec<V>>),
+    /// The statement has ended. The result contains no rows, because they are in the parts before it. The result is
+    /// [`StatementResult::Failed`] if the statement failed, also after it has returned rows.
+    End(StatementResult<V>),
+}
+
+/// A decoder of a reply with status 200 that receives the body in chunks.
+///
+/// It finds the ends of the rows and of the results in the JSON text, and decodes each one alone. It holds one row, and
+/// the fields of one result. It does not check the commas between rows and between results.
+///
+/// ```
+/// use sqlhttp_core::Value;
+/// use sqlhttp_rqlite::client::{Part, ReplyReader};
+///
+/// let mut reader = ReplyReader::<Value>::default();
+/// reader.push(br#"{"results":[{"columns":["a"],"types":["integer"],"values":[[7],[8"#)?;
+/// assert!(matches!(reader.next(), Some(Part::Columns { .. })));
+/// assert_eq!(reader.next(), Some(Part::Rows(vec![vec![Value::Integer(7)]])));
+/// assert_eq!(reader.next(), None);
+/// reader.push(b"]]}]}")?;
+/// assert_eq!(reader.next(), Some(Part::Rows(vec![vec![Value::Integer(8)]])));
+/// assert!(matches!(reader.next(), Some(Part::End(_))));
+/// reader.finish()?;
+/// # Ok::<(), sqlhttp_rqlite::client::ReplyError>(())
+/// ```
+#[derive(Debug)]
+pub struct ReplyReader<V = Value> {
+    place: Place,
+    text: Text,
+    /// The number of open objects and arrays.
+    depth: usize,
+    /// The JSON text of the reply without its results.
+    reply: Vec<u8>,
+    /// The JSON text of the current result without its rows.
+    result: Vec<u8>,
+    /// The JSON text of the current row.
+    row: Vec<u8>,
+    /// The number of columns of the current result. `None` if its columns have not arrived.
+    columns: Option<usize>,
+    /// The rows that are complete but not yet a part.
+    rows: Vec<Vec<V>>,
+    parts: VecDeque<Part<V>>,
+}
+
+/// The position in the structure of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the fields of the reply.
+    Reply,
+    /// Between the elements of `results`.
+    Results,
+    /// In the fields of a result.
+    Result,
+    /// Between the elements of `values`.
+    Values,
+    /// In a row.
+    Row,
+}
+
+/// The position in a JSON string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    Outside,
+    Inside,
+    /// After a backslash.
+    Escape,
+}
+
+impl<V> Default for ReplyReader<V> {
+    fn default() -> ReplyReader<V> {
+        ReplyReader {
+            place: Place::Reply,
+            text: Text::Outside,
+            depth: 0,
+            reply: Vec::new(),
+            result: Vec::new(),
+            row: Vec::new(),
+            columns: None,
+            rows: Vec::new(),
+            parts: VecDeque::new(),
+        }
+    }
+}
+
+impl<V: Cell> ReplyReader<V> {
+    /// Adds a chunk of the body.
+    ///
+    /// # Errors
+    /// [`ReplyError::Malformed`]: a row or a result is malformed.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), ReplyError> {
+        let mut rest = chunk;
+        while let Some(byte) = rest.first() {
+            let length = match self.text {
+                Text::Outside => self.push_outside(*byte)?,
+                Text::Inside => self.push_inside(rest),
+                Text::Escape => {
+                    self.keep(&[*byte]);
+                    self.text = Text::Inside;
+                    1
+                }
+            };
+            rest = &rest[length..];
+        }
+        self.end_rows();
+        Ok(())
+    }
+
+    /// Returns the next part that is complete. `None` if more of the body is needed.
+    #[allow(clippy::should_implement_trait)] // The parts end and go on, unlike those of an iterator.
+    pub fn next(&mut self) -> Option<Part<V>> {
+        self.parts.pop_front()
+    }
+
+    /// The number of bytes that the reader holds of a row, a result and the reply.
+    pub fn held_bytes(&self) -> usize {
+        self.reply.len() + self.result.len() + self.row.len()
+    }
+
+    /// Ends the reply. The response that it returns contains no results, because the parts contain them.
+    ///
+    /// # Errors
+    /// [`ReplyError::Malformed`]: the body is not complete. [`ReplyError::Failed`]: the request failed as a whole.
+    pub fn finish(self) -> Result<Response<V>, ReplyError> {
+        decode_reply_as(200, &self.reply)
+    }
+
+    /// Reads a byte outside strings. Returns 1.
+    fn push_outside(&mut self, byte: u8) -> Result<usize, ReplyError> {
+        match byte {
+            b'"' => self.text = Text::Inside,
+            b'{' | b'[' => return self.open(byte).map(|()| 1),
+            b'}' | b']' => return self.close(byte).map(|()| 1),
+            // The elements are removed, and so are the commas between them.
+            b',' if matches!(self.place, Place::Results | Place::Values) => return Ok(1),
+            _ => {}
+        }
+        self.keep(&[byte]);
+        Ok(1)
+    }
+
+    /// Reads up to the end of the string or to the next escape. Returns the number of bytes.
+    fn push_inside(&mut self, rest: &[u8]) -> usize {
+        let Some(end) = memchr::memchr2(b'"', b'\\', rest) else {
+            self.keep(rest);
+            return rest.len();
+        };
+        self.text = if rest[end] == b'"' { Text::Outside } else { Text::Escape };
+        self.keep(&rest[..=end]);
+        end + 1
+    }
+
+    fn open(&mut self, byte: u8) -> Result<(), ReplyError> {
+        self.depth += 1;
+        match (self.place, self.depth) {
+            (Place::Reply, 2) if byte == b'[' && ends_with_key(&self.reply, b"\"results\"") => {
+                self.keep(&[byte]);
+                self.place = Place::Results;
+            }
+            (Place::Results, _) => {
+                self.place = Place::Result;
+                self.keep(&[byte]);
+            }
+            (Place::Result, 4) if byte == b'[' && ends_with_key(&self.result, b"\"values\"") => {
+                self.keep(&[byte]);
+                self.begin_rows()?;
+                self.place = Place::Values;
+            }
+            (Place::Values, _) => {
+                self.place = Place::Row;
+                self.keep(&[byte]);
+            }
+            _ => self.keep(&[byte]),
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, byte: u8) -> Result<(), ReplyError> {
+        self.depth = self.depth.saturating_sub(1);
+        match (self.place, self.depth) {
+            (Place::Results, _) => self.place = Place::Reply,
+            (Place::Values, _) => self.place = Place::Result,
+            _ => {}
+        }
+        self.keep(&[byte]);
+        match (self.place, self.depth) {
+            (Place::Row, 4) => {
+                self.end_row()?;
+                self.place = Place::Values;
+            }
+            (Place::Result, 2) => {
+                self.end_result()?;
+                self.place = Place::Results;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Keeps text of the reply, the result or the row, until it is complete.
+    fn keep(&mut self, text: &[u8]) {
+        let kept = match self.place {
+            Place::Reply | Place::Results => &mut self.reply,
+            Place::Result | Place::Values => &mut self.result,
+            Place::Row => &mut self.row,
+        };
+        kept.extend_from_slice(text);
+    }
+
+    /// Decodes the fields of the result up to `"values":[`.
+    fn begin_rows(&mut self) -> Result<(), ReplyError> {
+        let begin = [&self.result[..], b"]}"].concat();
+        if let StatementResult::Rows(rows) = interpret::<V>(&begin)? {
+            self.begin_columns(rows.columns, rows.types);
+        }
+        Ok(())
+    }
+
+    fn begin_columns(&mut self, names: Vec<String>, types: Vec<String>) {
+        self.columns = Some(names.len());
+        self.parts.push_back(Part::Columns { names, types });
+    }
+
+    fn end_row(&mut self) -> Result<(), ReplyError> {
+        let columns = self.columns.ok_or_else(|| malformed("a row stands before the columns"))?;
+        let list: Vec<Scalar<V>> = decode(&self.row)?;
+        self.rows.push(in_list(columns, list).map_err(malformed)?);
+        self.row.clear();
+        Ok(())
+    }
+
+    /// Makes a part of the rows that are complete.
+    fn end_rows(&mut self) {
+        if !self.rows.is_empty() {
+            self.parts.push_back(Part::Rows(std::mem::take(&mut self.rows)));
+        }
+    }
+
+    fn end_result(&mut self) -> Result<(), ReplyError> {
+        self.end_rows();
+        let mut result = interpret::<V>(&self.result)?;
+        if let StatementResult::Rows(rows) = &mut result {
+            if self.columns.is_none() {
+                self.begin_columns(rows.columns.clone(), rows.types.clone());
+            }
+            // The rows of the field `rows` arrive with the result.
+            self.rows = std::mem::take(&mut rows.rows);
+            self.end_rows();
+        }
+        self.parts.push_back(Part::End(result));
+        self.result.clear();
+        self.columns = None;
+        Ok(())
+    }
+}
+
+/// Whether the text ends with this key and a colon.
+fn ends_with_key(text: &[u8], key: &[u8]) -> bool {
+    let before = text.trim_ascii_end().strip_suffix(b":").and_then(|text| text.trim_ascii_end().strip_suffix(key));
+    before.is_some_and(|before| before.last() != Some(&b'\\'))
+}
+
+fn interpret<V: Cell>(result: &[u8]) -> Result<StatementResult<V>, ReplyError> {
+    decode::<WireResult<V>>(result)?.interpret().map_err(malformed)
+}
+
+fn decode<D: DeserializeOwned>(json: &[u8]) -> Result<D, ReplyError> {
+    serde_json::from_slice(json).map_err(|error| malformed(&error.to_string()))
+}
+
+fn malformed(what: &str) -> ReplyError {
+    ReplyError::Malformed(what.to_owned())
+}
+
+/// The results of a batch, while they arrive. If it is dropped before the end, the connection is closed, and the server
+/// interrupts a read.
+#[derive(Debug)]
+pub struct ResultStream<B, V = Value> {
+    host: Host,
+    body: B,
+    /// `None` after the end.
+    reader: Option<ReplyReader<V>>,
+    held_bytes_max: usize,
+}
+
+impl<B: ResponseBody, V: Cell> ResultStream<B, V> {
+    pub(super) fn new(host: Host, body: B, held_bytes_max: usize) -> ResultStream<B, V> {
+        ResultStream { host, body, reader: Some(ReplyReader::default()), held_bytes_max }
+    }
+
+    /// Receives the next part of the reply; `None` at its end.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`]: the connection failed. [`ClientError::Reply`]: the request failed as a whole, or the reply
+    /// is malformed. [`ClientError::TooLong`]: a row is longer than the limit of the client.
+    pub async fn next(&mut self) -> Result<Option<Part<V>>, ClientError> {
+        while let Some(reader) = &mut self.reader {
+            if let Some(part) = reader.next() {
+                return Ok(Some(part));
+            }
+            match self.body.chunk().await.map_err(|error| lost(&self.host, &error))? {
+                Some(chunk) => reader.push(&chunk)?,
+                None => {
+                    if let Some(reader) = self.reader.take() {
+                        reader.finish()?;
+                    }
+                    return Ok(None);
+                }
+            }
+            if reader.held_bytes() > self.held_bytes_max {
+                return Err(ClientError::TooLong(self.held_bytes_max));
+            }
+        }
+        Ok(None)
+    }
+}
