@@ -13,7 +13,11 @@ Without SQL and with a terminal, the shell is interactive. Otherwise it executes
 errors to standard error.
 
 RQLITE_HOST is the URL of the server if neither --scheme, --host nor --port is given.
-SQLHTTP_PASSWORD is the password if --user contains none.
+If --user contains no password, it is that of --password-file, of the environment variable
+SQLHTTP_PASSWORD, or the one that the user types.
+
+Called as `rqlite`, the shell treats standard input as rqlite's shell does: a line is a statement,
+errors stand between the results, and the exit status is 0.
 
 Exit status: 0 if everything succeeded, 1 if a statement or a command failed, 2 if the command line
 is wrong, 3 if no server could be reached.";
@@ -62,11 +66,15 @@ pub(crate) struct Args {
     #[arg(short = 'k', long, value_name = "FILE", requires = "client_cert")]
     pub(crate) client_key: Option<PathBuf>,
 
-    /// User and password; other users of the machine can see them
+    /// User; other users of the machine can see a PASSWORD here
     #[arg(short, long, value_name = "NAME[:PASSWORD]")]
     pub(crate) user: Option<String>,
 
-    /// Maximum time until a response begins; 0: no limit
+    /// File with the password, which only its owner can read
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+
+    /// Maximum time until results begin; 0: no limit
     #[arg(short = 't', long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) http_timeout: Duration,
 
@@ -78,10 +86,14 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// column (default), csv, json, jsonl, line, markdown, html or insert
+    /// column, csv, json, jsonl, tsv, line, markdown, html, insert
     #[arg(long, value_name = "MODE", default_value = "column")]
     #[arg(hide_default_value = true, hide_possible_values = true)]
     pub(crate) format: Mode,
+
+    /// Print a man page or completions: man, bash, zsh, fish
+    #[arg(long, value_name = "KIND", hide_possible_values = true)]
+    pub(crate) generate: Option<crate::generate::Kind>,
 
     /// Print this help
     #[arg(short = 'h', long, action = ArgAction::HelpShort)]

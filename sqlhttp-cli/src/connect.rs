@@ -1,5 +1,6 @@
 //! Creates the client from the command line.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,8 +25,10 @@ pub(crate) enum ConnectError {
     Host(#[from] InvalidHost),
     #[error("{HOST_VARIABLE}: {0}")]
     Variable(InvalidHost),
-    #[error("--user: no password is given; add it as NAME:PASSWORD, or set {PASSWORD_VARIABLE}")]
+    #[error("--user: no password is given; use --password-file, or set {PASSWORD_VARIABLE}")]
     NoPassword,
+    #[error("the password cannot be read from the terminal: {0}")]
+    Terminal(std::io::Error),
     #[error("{file}: {why}")]
     File { file: String, why: String },
     #[error("TLS: {0}")]
@@ -49,13 +52,50 @@ pub(crate) fn client(args: &Args) -> Result<Client<HyperTransport>, ConnectError
     });
     let others = others.collect::<Result<Vec<Host>, InvalidHost>>()?;
     let client = Client::new(transport, first, others).with_prefix(&args.prefix);
-    let Some(user) = &args.user else { return Ok(client) };
-    let password = std::env::var(PASSWORD_VARIABLE).ok();
-    let (user, password) = match user.split_once(':') {
-        Some((user, password)) => (user, password.to_owned()),
-        None => (user.as_str(), password.ok_or(ConnectError::NoPassword)?),
-    };
-    Ok(client.with_basic_auth(user, &password))
+    Ok(match &args.user {
+        Some(user) => {
+            let (name, password) = credentials(user, args.password_file.as_deref())?;
+            client.with_basic_auth(name, &password)
+        }
+        None => client,
+    })
+}
+
+/// Returns the name and the password of the user. The password is, in this order, a part of `--user`, the content of a
+/// file, the value of an environment variable, or what the user types.
+fn credentials<'u>(user: &'u str, file: Option<&Path>) -> Result<(&'u str, String), ConnectError> {
+    if let Some((name, password)) = user.split_once(':') {
+        if std::io::stderr().is_terminal() {
+            eprintln!("warning: other users of this machine can see the password in the list of processes");
+        }
+        return Ok((name, password.to_owned()));
+    }
+    if let Some(file) = file {
+        return Ok((user, password_in(file)?));
+    }
+    if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
+        return Ok((user, password));
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(ConnectError::NoPassword);
+    }
+    let password = rpassword::prompt_password(format!("Password of {user}: ")).map_err(ConnectError::Terminal)?;
+    Ok((user, password))
+}
+
+/// Reads the first line of a file. On Unix, the file must be readable only by its owner.
+fn password_in(file: &Path) -> Result<String, ConnectError> {
+    let content = std::fs::read_to_string(file).map_err(|why| unreadable(file, &why))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(file).map_err(|why| unreadable(file, &why))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let why = format!("others can read the password (mode {:03o}); run chmod 600", mode & 0o777);
+            return Err(unreadable(file, &why));
+        }
+    }
+    Ok(content.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Returns the server that is tried first. `variable` is the value of `RQLITE_HOST`.

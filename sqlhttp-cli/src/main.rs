@@ -2,31 +2,40 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `args` | the command line |
+//! | `args`, `generate` | the command line; its man page and completions |
 //! | `connect` | creates the client from the command line |
-//! | `statement` | splits input into statements and dot commands |
+//! | `statement`, `sql` | splits input into statements and dot commands; the tokens of SQL |
 //! | `command` | the dot commands, as data |
 //! | `shell` | executes statements and dot commands |
 //! | `interactive` | the loop of the interactive shell |
-//! | `print`, `tree` | write results |
+//! | `print`, `tree`, `output`, `progress` | write results |
+//! | `records`, `partial_file`, `database_file` | read and write files |
 
 mod args;
 mod command;
 mod connect;
+mod database_file;
+mod generate;
 mod interactive;
+mod output;
+mod partial_file;
 mod print;
+mod progress;
+mod records;
 mod shell;
+mod sql;
 mod statement;
 mod tree;
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use args::Args;
 use clap::Parser as _;
-use shell::{Flow, Shell};
+use shell::{Flow, Session, Shell};
 use sqlhttp_rqlite::client::HyperTransport;
-use statement::Splitter;
+use statement::{Item, Splitter};
 
 /// The exit status for a command line that cannot be used.
 const USAGE: u8 = 2;
@@ -45,32 +54,54 @@ fn main() -> ExitCode {
 /// Executes what the command line asks for. Returns the exit status, or the message for a command line that cannot be
 /// used.
 fn run(args: &Args) -> Result<u8, String> {
+    if let Some(kind) = args.generate {
+        return Ok(exit_status(generate::print(kind, &mut io::stdout()), 0));
+    }
     let client = connect::client(args).map_err(|error| error.to_string())?;
     let has_sql = args.sql.is_some() || !args.execute.is_empty();
-    let interactive = !has_sql && io::stdin().is_terminal();
-    let mut shell = Shell::new(client, args.format, interactive);
+    let session = session(has_sql);
+    let mut shell = Shell::new(client, args.format, session);
     shell.set_output(args.output.clone()).map_err(|error| error.to_string())?;
     // The connections are served on a thread of their own, also while the shell waits for a line.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start a thread: {error}"))?;
     let executed = runtime.block_on(async {
-        if interactive {
-            interactive::run(&mut shell).await
-        } else if has_sql {
-            run_arguments(&mut shell, args).await
-        } else {
-            run_input(&mut shell).await
+        match session {
+            Session::Interactive => interactive::run(&mut shell, is_rqlite()).await,
+            Session::RqliteScript => run_lines(&mut shell).await,
+            Session::Script if has_sql => run_arguments(&mut shell, args).await,
+            Session::Script => run_input(&mut shell).await,
         }
     });
-    match executed {
-        Ok(()) => Ok(shell.exit_status()),
+    // A thread may still read a file.
+    runtime.shutdown_background();
+    Ok(exit_status(executed, shell.exit_status()))
+}
+
+/// Returns the exit status `status`, or 1 if the results could not be written.
+fn exit_status(written: io::Result<()>, status: u8) -> u8 {
+    match written {
+        Ok(()) => status,
         // The reader of the results needs no more of them: `sqlhttp … | head -1`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(shell.exit_status()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => status,
         Err(error) => {
             eprintln!("sqlhttp: {error}");
-            Ok(1)
+            1
         }
     }
+}
+
+fn session(has_sql: bool) -> Session {
+    match (has_sql, io::stdin().is_terminal()) {
+        (false, true) => Session::Interactive,
+        (false, false) if is_rqlite() => Session::RqliteScript,
+        _ => Session::Script,
+    }
+}
+
+/// Whether the program was called by the name of rqlite's shell.
+fn is_rqlite() -> bool {
+    std::env::args_os().next().is_some_and(|name| Path::new(&name).file_stem().is_some_and(|stem| stem == "rqlite"))
 }
 
 async fn run_arguments(shell: &mut Shell<HyperTransport>, args: &Args) -> io::Result<()> {
@@ -96,4 +127,25 @@ async fn run_input(shell: &mut Shell<HyperTransport>) -> io::Result<()> {
         shell.execute(&item).await?;
     }
     Ok(())
+}
+
+/// Executes standard input like rqlite's shell: a line is an item, and the banner and the prompts are printed.
+async fn run_lines(shell: &mut Shell<HyperTransport>) -> io::Result<()> {
+    let prompts = !io::stdout().is_terminal();
+    if !interactive::welcome(shell).await? {
+        return Ok(());
+    }
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        if prompts {
+            print!("{}", shell.prompt());
+            io::stdout().flush()?;
+        }
+        let Some(line) = lines.next().transpose()? else { break };
+        let Some(item) = Item::of_line(&line) else { continue };
+        if item.is_quit() || shell.execute(&item).await? == Flow::Quit {
+            break;
+        }
+    }
+    writeln!(io::stdout(), "bye~")
 }

@@ -4,6 +4,8 @@
 //! `sqlite3_complete` (<https://sqlite.org/c3ref/complete.html>). A line that begins with a dot is a command, unless it
 //! continues a statement.
 
+use crate::sql::{self, Kind};
+
 /// A part of the input that the shell executes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
@@ -11,6 +13,24 @@ pub(crate) enum Item {
     Statement(String),
     /// A dot command.
     Command(String),
+}
+
+impl Item {
+    /// Returns the item for a line that is not continued by other lines; `None` for a blank line.
+    pub(crate) fn of_line(line: &str) -> Option<Item> {
+        match line.trim() {
+            "" => None,
+            line if line.starts_with('.') => Some(Item::Command(line.to_owned())),
+            line => Some(Item::Statement(line.to_owned())),
+        }
+    }
+
+    /// Whether the item is one of the words that end rqlite's shell without a dot.
+    pub(crate) fn is_quit(&self) -> bool {
+        let Item::Statement(text) = self else { return false };
+        let first = text.split_whitespace().next().unwrap_or_default();
+        ["quit", "exit"].iter().any(|word| word.eq_ignore_ascii_case(first))
+    }
 }
 
 /// Collects lines until a statement is complete.
@@ -85,50 +105,25 @@ enum Place {
 /// Returns the position after the `;` that ends the first statement of the text; `None` if the statement is not
 /// complete.
 fn statement_end(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
     let (mut at, mut place) = (0, Place::Begin);
-    while at < bytes.len() {
-        let rest = &text[at..];
-        match bytes[at] {
-            b' ' | b'\t' | b'\r' | b'\n' | 0x0c => at += 1,
-            b'-' if rest.starts_with("--") => at += rest.find('\n')? + 1,
-            b'/' if rest.starts_with("/*") => at += 2 + rest[2..].find("*/")? + 2,
-            quote @ (b'\'' | b'"' | b'`') => {
-                at += 2 + rest[1..].find(char::from(quote))?;
-                place = after_other(place);
-            }
-            b'[' => {
-                at += 1 + rest.find(']')?;
-                place = after_other(place);
-            }
-            b';' => {
-                at += 1;
-                place = match place {
-                    Place::Trigger | Place::TriggerStep => Place::TriggerStep,
-                    Place::Begin | Place::Create | Place::Statement | Place::TriggerEnd => return Some(at),
-                };
-            }
-            byte if is_word(byte) => {
-                let length = bytes[at..].iter().take_while(|byte| is_word(**byte)).count();
-                place = after_word(place, &bytes[at..at + length]);
-                at += length;
-            }
-            _ => {
-                at += 1;
-                place = after_other(place);
-            }
+    for token in sql::tokens(text) {
+        at += token.text.len();
+        if !token.complete {
+            return None;
         }
+        place = match (token.kind, place) {
+            (Kind::Blank | Kind::Comment, place) => place,
+            (Kind::Semicolon, Place::Trigger | Place::TriggerStep) => Place::TriggerStep,
+            (Kind::Semicolon, _) => return Some(at),
+            (Kind::Word, place) => after_word(place, token.text),
+            (_, place) => after_other(place),
+        };
     }
     None
 }
 
-/// Returns whether a byte belongs to a word. All bytes of characters that are not ASCII do.
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
-}
-
-fn after_word(place: Place, word: &[u8]) -> Place {
-    let is = |expected: &[&str]| expected.iter().any(|expected| word.eq_ignore_ascii_case(expected.as_bytes()));
+fn after_word(place: Place, word: &str) -> Place {
+    let is = |expected: &[&str]| expected.iter().any(|expected| word.eq_ignore_ascii_case(expected));
     match place {
         Place::Begin if is(&["EXPLAIN", "QUERY", "PLAN"]) => Place::Begin,
         Place::Begin if is(&["CREATE"]) => Place::Create,
@@ -179,6 +174,15 @@ mod tests {
             let lines: Vec<&str> = open.split('\n').collect();
             assert_eq!(split(&lines), (vec![], Some(open.to_owned())));
         }
+    }
+
+    #[test]
+    fn lines_of_rqlite() {
+        assert_eq!(Item::of_line("  .mode "), Some(Item::Command(".mode".to_owned())));
+        assert_eq!(Item::of_line("SELECT 1; SELECT 2"), Some(Item::Statement("SELECT 1; SELECT 2".to_owned())));
+        assert_eq!(Item::of_line(" \t"), None);
+        assert!(Item::of_line("EXIT now").is_some_and(|item| item.is_quit()));
+        assert!(Item::of_line("quit;").is_some_and(|item| !item.is_quit()));
     }
 
     #[test]

@@ -37,9 +37,46 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// A step of a query plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlanStep {
+    pub(crate) id: i64,
+    /// The id of the step that contains this one; 0 for none.
+    pub(crate) parent: i64,
+    pub(crate) detail: String,
+}
+
+/// Writes a query plan as a tree, like SQLite's shell.
+pub(crate) fn write_plan(out: &mut dyn Write, steps: &[PlanStep]) -> io::Result<()> {
+    writeln!(out, "QUERY PLAN")?;
+    write_plan_below(out, steps, 0, "")
+}
+
+/// Writes the steps that a step contains. SQLite lists a step before the steps that it contains.
+fn write_plan_below(out: &mut dyn Write, steps: &[PlanStep], parent: i64, indent: &str) -> io::Result<()> {
+    let children: Vec<(usize, &PlanStep)> =
+        steps.iter().enumerate().filter(|(_, step)| step.parent == parent).collect();
+    for (number, (index, step)) in children.iter().enumerate() {
+        let last = number + 1 == children.len();
+        writeln!(out, "{indent}{}{}", if last { "`--" } else { "|--" }, step.detail)?;
+        let below = format!("{indent}{}", if last { "   " } else { "|  " });
+        write_plan_below(out, &steps[index + 1..], step.id, &below)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_is_a_tree() {
+        let step = |id, parent, detail: &str| PlanStep { id, parent, detail: detail.to_owned() };
+        let steps = [step(3, 0, "a"), step(5, 3, "b"), step(9, 5, "c"), step(11, 3, "d"), step(20, 0, "e")];
+        let mut out = Vec::new();
+        write_plan(&mut out, &steps).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "QUERY PLAN\n|--a\n|  |--b\n|  |  `--c\n|  `--d\n`--e\n");
+    }
 
     #[test]
     fn objects_are_indented_and_sorted() {

@@ -1,26 +1,41 @@
-//! Comma-separated values (RFC 4180), with `\n` at the end of a line.
+//! Values with a separator between them (RFC 4180), with `\n` at the end of a line.
 
 use std::io::{self, Write};
 
-use sqlhttp_rqlite::client::{JsonText, ResultRows};
+use sqlhttp_rqlite::client::JsonText;
 
-use super::text;
+use super::{Printer, text};
 
-pub(super) fn write(out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
-    write_row(out, rows.columns.iter().cloned())?;
-    rows.rows.iter().try_for_each(|row| write_row(out, row.iter().map(|value| text(value, "NULL"))))
+/// Contains the separator.
+pub(super) struct Separated(pub(super) char);
+
+impl Printer for Separated {
+    fn begin(&mut self, out: &mut dyn Write, columns: &[String]) -> io::Result<()> {
+        self.write_line(out, columns.iter().cloned())
+    }
+
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
+        self.write_line(out, row.iter().map(|value| text(value, "NULL")))
+    }
 }
 
-fn write_row(out: &mut dyn Write, cells: impl Iterator<Item = String>) -> io::Result<()> {
-    let cells: Vec<String> = cells.map(quoted).collect();
-    writeln!(out, "{}", cells.join(","))
-}
+impl Separated {
+    fn write_line(&self, out: &mut dyn Write, cells: impl Iterator<Item = String>) -> io::Result<()> {
+        for (index, cell) in cells.enumerate() {
+            if index > 0 {
+                write!(out, "{}", self.0)?;
+            }
+            out.write_all(self.quoted(cell).as_bytes())?;
+        }
+        out.write_all(b"\n")
+    }
 
-fn quoted(cell: String) -> String {
-    let special = |c: char| matches!(c, ',' | '"' | '\n' | '\r');
-    if cell.contains(special) || cell.starts_with([' ', '\t']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell
+    fn quoted(&self, cell: String) -> String {
+        let special = |c: char| c == self.0 || matches!(c, '"' | '\n' | '\r');
+        if cell.contains(special) || cell.starts_with([' ', '\t']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell
+        }
     }
 }

@@ -2,32 +2,73 @@
 
 use std::io::{self, Write};
 
-use sqlhttp_rqlite::client::{JsonText, ResultRows};
+use sqlhttp_rqlite::client::JsonText;
+
+use super::Printer;
 
 /// Writes an array of objects, with the keys in alphabetical order.
-pub(super) fn write_array(out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
-    let mut order: Vec<usize> = (0..rows.columns.len()).collect();
-    order.sort_by_key(|index| &rows.columns[*index]);
-    let objects: Vec<String> = rows.rows.iter().map(|row| object(rows, row, &order, ",\n    ", ": ")).collect();
-    if objects.is_empty() {
-        return writeln!(out, "[]");
-    }
-    let objects: Vec<String> = objects.into_iter().map(|object| format!("  {{\n    {object}\n  }}")).collect();
-    writeln!(out, "[\n{}\n]", objects.join(",\n"))
+#[derive(Default)]
+pub(super) struct Array {
+    keys: Keys,
+    rows: u64,
 }
 
 /// Writes an object per line, with the keys in the order of the columns.
-pub(super) fn write_lines(out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
-    let order: Vec<usize> = (0..rows.columns.len()).collect();
-    rows.rows.iter().try_for_each(|row| writeln!(out, "{{{}}}", object(rows, row, &order, ",", ":")))
+#[derive(Default)]
+pub(super) struct Lines {
+    keys: Keys,
 }
 
-/// Returns the fields of an object, without the braces.
-fn object(rows: &ResultRows<JsonText>, row: &[JsonText], order: &[usize], between: &str, colon: &str) -> String {
-    let field = |index: &usize| {
-        let name = serde_json::Value::from(rows.columns[*index].as_str());
-        format!("{name}{colon}{}", row[*index].0)
-    };
-    let fields: Vec<String> = order.iter().map(field).collect();
-    fields.join(between)
+/// The keys of the objects, as JSON text, with the positions of their values in a row.
+#[derive(Default)]
+struct Keys(Vec<(String, usize)>);
+
+impl Printer for Array {
+    fn begin(&mut self, _: &mut dyn Write, columns: &[String]) -> io::Result<()> {
+        self.keys = Keys::new(columns);
+        self.keys.0.sort_by(|(_, a), (_, b)| columns[*a].cmp(&columns[*b]));
+        Ok(())
+    }
+
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
+        out.write_all(if self.rows == 0 { b"[\n  {\n    " } else { b",\n  {\n    " })?;
+        self.rows += 1;
+        self.keys.write(out, &row, ",\n    ", ": ")?;
+        out.write_all(b"\n  }")
+    }
+
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(if self.rows == 0 { b"[]\n" } else { b"\n]\n" })
+    }
+}
+
+impl Printer for Lines {
+    fn begin(&mut self, _: &mut dyn Write, columns: &[String]) -> io::Result<()> {
+        self.keys = Keys::new(columns);
+        Ok(())
+    }
+
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
+        out.write_all(b"{")?;
+        self.keys.write(out, &row, ",", ":")?;
+        out.write_all(b"}\n")
+    }
+}
+
+impl Keys {
+    /// Returns the keys for columns. Of columns with the same name, the last one counts, as in rqlite's shell.
+    fn new(columns: &[String]) -> Keys {
+        let keys = columns.iter().enumerate().filter(|(index, name)| !columns[index + 1..].contains(name));
+        Keys(keys.map(|(index, name)| (serde_json::Value::from(name.as_str()).to_string(), index)).collect())
+    }
+
+    /// Writes the fields of an object, without the braces.
+    fn write(&self, out: &mut dyn Write, row: &[JsonText], between: &str, colon: &str) -> io::Result<()> {
+        for (number, (key, index)) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { between };
+            let value = row.get(*index).map_or("null", |value| value.0.as_str());
+            write!(out, "{separator}{key}{colon}{value}")?;
+        }
+        Ok(())
+    }
 }

@@ -2,21 +2,31 @@
 
 use std::io::{self, Write};
 
-use sqlhttp_rqlite::client::{JsonText, ResultRows};
+use sqlhttp_rqlite::client::JsonText;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::text;
+use super::{Printer, text};
 
-pub(super) fn write(out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
-    let width = rows.columns.iter().map(|name| name.width()).max().unwrap_or(0);
-    for (number, row) in rows.rows.iter().enumerate() {
-        if number > 0 {
+#[derive(Default)]
+pub(super) struct Line {
+    /// The names of the columns, right-aligned.
+    names: Vec<String>,
+    rows: u64,
+}
+
+impl Printer for Line {
+    fn begin(&mut self, _: &mut dyn Write, columns: &[String]) -> io::Result<()> {
+        let width = columns.iter().map(|name| name.width()).max().unwrap_or(0);
+        let blanks = |name: &String| " ".repeat(width - name.width());
+        self.names = columns.iter().map(|name| blanks(name) + name).collect();
+        Ok(())
+    }
+
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
+        if self.rows > 0 {
             writeln!(out)?;
         }
-        for (name, value) in rows.columns.iter().zip(row) {
-            let blanks = width - name.width();
-            writeln!(out, "{:blanks$}{name} = {}", "", text(value, "NULL"))?;
-        }
+        self.rows += 1;
+        self.names.iter().zip(&row).try_for_each(|(name, value)| writeln!(out, "{name} = {}", text(value, "NULL")))
     }
-    Ok(())
 }

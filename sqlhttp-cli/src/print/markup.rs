@@ -2,43 +2,63 @@
 
 use std::io::{self, Write};
 
-use sqlhttp_rqlite::client::{JsonText, ResultRows};
+use sqlhttp_rqlite::client::JsonText;
 
-use super::text;
+use super::{Printer, text};
 
-pub(super) fn write_markdown(out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
-    let escaped = |cell: &str| cell.replace('|', "\\|").replace('\n', "<br>");
-    let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
-    writeln!(out, "{}", line(rows.columns.iter().map(|name| escaped(name)).collect()))?;
-    writeln!(out, "{}|", "|---".repeat(rows.columns.len()))?;
-    for row in &rows.rows {
-        writeln!(out, "{}", line(row.iter().map(|value| escaped(&text(value, "NULL"))).collect()))?;
-    }
-    Ok(())
-}
+/// Writes a Markdown table.
+pub(super) struct Markdown;
 
 /// Writes the rows of an HTML table, like the mode `html` of SQLite's shell: without the TABLE element.
-pub(super) fn write_html(out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
-    let escaped = |cell: &str| {
+pub(super) struct Html;
+
+/// Writes an INSERT statement per row, like the mode `insert` of SQLite's shell.
+pub(super) struct Insert;
+
+impl Printer for Markdown {
+    fn begin(&mut self, out: &mut dyn Write, columns: &[String]) -> io::Result<()> {
+        write_markdown_row(out, columns.iter().cloned())?;
+        writeln!(out, "{}|", "|---".repeat(columns.len()))
+    }
+
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
+        write_markdown_row(out, row.iter().map(|value| text(value, "NULL")))
+    }
+}
+
+fn write_markdown_row(out: &mut dyn Write, cells: impl Iterator<Item = String>) -> io::Result<()> {
+    let cells: Vec<String> = cells.map(|cell| cell.replace('|', "\\|").replace('\n', "<br>")).collect();
+    writeln!(out, "| {} |", cells.join(" | "))
+}
+
+impl Printer for Html {
+    fn begin(&mut self, out: &mut dyn Write, columns: &[String]) -> io::Result<()> {
+        write_html_row(out, "TH", columns.iter().cloned())
+    }
+
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
+        write_html_row(out, "TD", row.iter().map(|value| text(value, "")))
+    }
+}
+
+fn write_html_row(out: &mut dyn Write, element: &str, cells: impl Iterator<Item = String>) -> io::Result<()> {
+    let escaped = |cell: String| {
         let cell = cell.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         cell.replace('"', "&quot;").replace('\'', "&#39;")
     };
-    let names: String = rows.columns.iter().map(|name| format!("<TH>{}</TH>\n", escaped(name))).collect();
-    writeln!(out, "<TR>{names}</TR>")?;
-    for row in &rows.rows {
-        let cells: String = row.iter().map(|value| format!("<TD>{}</TD>\n", escaped(&text(value, "")))).collect();
-        writeln!(out, "<TR>{cells}</TR>")?;
-    }
-    Ok(())
+    let cells: String = cells.map(|cell| format!("<{element}>{}</{element}>\n", escaped(cell))).collect();
+    writeln!(out, "<TR>{cells}</TR>")
 }
 
-/// Writes an INSERT statement per row, like the mode `insert` of SQLite's shell.
-pub(super) fn write_insert(out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
-    for row in &rows.rows {
-        let values: Vec<String> = row.iter().map(literal).collect();
-        writeln!(out, "INSERT INTO \"table\" VALUES({});", values.join(","))?;
+impl Printer for Insert {
+    fn begin(&mut self, _: &mut dyn Write, _: &[String]) -> io::Result<()> {
+        Ok(())
     }
-    Ok(())
+
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
+        let values: Vec<String> = row.iter().map(literal).collect();
+        writeln!(out, "INSERT INTO \"table\" VALUES({});", values.join(","))
+    }
 }
 
 /// Returns a value as an SQL literal. An array of bytes is a BLOB.

@@ -8,16 +8,43 @@ mod table;
 
 use std::io::{self, Write};
 
-use sqlhttp_rqlite::client::{JsonText, ResultRows};
+use sqlhttp_rqlite::client::JsonText;
+
+/// Writes the rows of one result. Only [`table::Table`] holds rows in memory, and only the first ones.
+pub(crate) trait Printer {
+    /// Begins the result.
+    ///
+    /// # Errors
+    /// Writing fails.
+    fn begin(&mut self, out: &mut dyn Write, columns: &[String]) -> io::Result<()>;
+
+    /// Writes a row.
+    ///
+    /// # Errors
+    /// Writing fails.
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()>;
+
+    /// Ends the result.
+    ///
+    /// # Errors
+    /// Writing fails.
+    fn end(&mut self, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum Mode {
     /// A table with borders
     #[default]
+    #[value(alias = "table")]
     Column,
     /// Comma-separated values with a header (RFC 4180)
     Csv,
+    /// Values separated by tabs, with a header
+    #[value(alias = "tabs")]
+    Tsv,
     /// A JSON array of objects
     Json,
     /// A JSON object per line
@@ -34,14 +61,17 @@ pub(crate) enum Mode {
 
 impl Mode {
     /// All modes, in the order in which messages list them.
-    pub(crate) const ALL: [Mode; 8] =
-        [Mode::Column, Mode::Csv, Mode::Json, Mode::Line, Mode::Jsonl, Mode::Markdown, Mode::Html, Mode::Insert];
+    #[rustfmt::skip]
+    pub(crate) const ALL: [Mode; 9] = [
+        Mode::Column, Mode::Csv, Mode::Json, Mode::Line, Mode::Jsonl, Mode::Tsv, Mode::Markdown, Mode::Html, Mode::Insert,
+    ];
 
     /// The name of the mode.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Column => "column",
             Mode::Csv => "csv",
+            Mode::Tsv => "tsv",
             Mode::Json => "json",
             Mode::Jsonl => "jsonl",
             Mode::Line => "line",
@@ -53,10 +83,7 @@ impl Mode {
 
     /// Returns the mode with this name.
     pub(crate) fn parse(name: &str) -> Option<Mode> {
-        if name == "table" {
-            return Some(Mode::Column);
-        }
-        Mode::ALL.into_iter().find(|mode| mode.name() == name)
+        <Mode as clap::ValueEnum>::from_str(name, false).ok()
     }
 
     /// Whether messages such as `1 row affected` may stand between the results. In the other modes, another program
@@ -65,20 +92,18 @@ impl Mode {
         matches!(self, Mode::Column | Mode::Line)
     }
 
-    /// Writes the rows of a result.
-    ///
-    /// # Errors
-    /// Writing fails.
-    pub(crate) fn write(self, out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
+    /// Creates the writer of a result.
+    pub(crate) fn printer(self) -> Box<dyn Printer> {
         match self {
-            Mode::Column => table::write(out, rows),
-            Mode::Csv => csv::write(out, rows),
-            Mode::Json => json::write_array(out, rows),
-            Mode::Jsonl => json::write_lines(out, rows),
-            Mode::Line => line::write(out, rows),
-            Mode::Markdown => markup::write_markdown(out, rows),
-            Mode::Html => markup::write_html(out, rows),
-            Mode::Insert => markup::write_insert(out, rows),
+            Mode::Column => Box::new(table::Table::default()),
+            Mode::Csv => Box::new(csv::Separated(',')),
+            Mode::Tsv => Box::new(csv::Separated('\t')),
+            Mode::Json => Box::new(json::Array::default()),
+            Mode::Jsonl => Box::new(json::Lines::default()),
+            Mode::Line => Box::new(line::Line::default()),
+            Mode::Markdown => Box::new(markup::Markdown),
+            Mode::Html => Box::new(markup::Html),
+            Mode::Insert => Box::new(markup::Insert),
         }
     }
 }
@@ -106,8 +131,11 @@ mod tests {
             {"columns":["id"],"types":["integer"]}]}"#;
         let mut out = Vec::new();
         for result in decode_reply_as(200, reply).unwrap().results {
-            let StatementResult::Rows(rows) = result else { panic!() };
-            mode.write(&mut out, &rows).unwrap();
+            let StatementResult::Rows(rows) = result else { panic!("{result:?}") };
+            let mut printer = mode.printer();
+            printer.begin(&mut out, &rows.columns).unwrap();
+            rows.rows.into_iter().for_each(|row| printer.row(&mut out, row).unwrap());
+            printer.end(&mut out).unwrap();
         }
         String::from_utf8(out).unwrap()
     }
@@ -121,6 +149,7 @@ mod tests {
              +----+\n| id |\n+----+\n"
         );
         assert_eq!(written(Mode::Csv), "id,name\n1,\"fi\"\"o,na\"\n2.50,NULL\n1e21,a|<b>\nid\n");
+        assert_eq!(written(Mode::Tsv), "id\tname\n1\t\"fi\"\"o,na\"\n2.50\tNULL\n1e21\ta|<b>\nid\n");
         assert_eq!(
             written(Mode::Json),
             "[\n  {\n    \"id\": 1,\n    \"name\": \"fi\\\"o,na\"\n  },\n  {\n    \"id\": 2.50,\n    \"name\": null\n  },\n  \
@@ -149,6 +178,6 @@ mod tests {
     #[test]
     fn each_mode_is_found_by_its_name() {
         assert!(Mode::ALL.into_iter().all(|mode| Mode::parse(mode.name()) == Some(mode)));
-        assert_eq!((Mode::parse("table"), Mode::parse("x")), (Some(Mode::Column), None));
+        assert_eq!((Mode::parse("table"), Mode::parse("CSV")), (Some(Mode::Column), None));
     }
 }

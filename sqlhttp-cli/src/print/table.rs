@@ -2,31 +2,66 @@
 
 use std::io::{self, Write};
 
-use sqlhttp_rqlite::client::{JsonText, ResultRows};
+use sqlhttp_rqlite::client::JsonText;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::text;
+use super::{Printer, text};
 
 /// The text of NULL in rqlite's tables.
 const NULL: &str = "<nil>";
+/// The number of rows that determine the widths of the columns. A later row with a longer value is wider than the
+/// table.
+const MEASURED_ROWS_MAX: usize = 10_000;
 
-pub(super) fn write(out: &mut dyn Write, rows: &ResultRows<JsonText>) -> io::Result<()> {
-    let cells: Vec<Vec<String>> =
-        rows.rows.iter().map(|row| row.iter().map(|value| text(value, NULL)).collect()).collect();
-    let mut widths: Vec<usize> = rows.columns.iter().map(|name| name.width()).collect();
-    for row in &cells {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
+/// Holds the rows until the widths of the columns are known.
+#[derive(Default)]
+pub(super) struct Table {
+    /// The header and the rows that are not written yet.
+    held: Vec<Vec<String>>,
+    /// The widths of the columns, in columns of the terminal.
+    widths: Vec<usize>,
+    border: String,
+}
+
+impl Printer for Table {
+    fn begin(&mut self, _: &mut dyn Write, columns: &[String]) -> io::Result<()> {
+        self.held.push(columns.to_vec());
+        Ok(())
+    }
+
+    fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
+        let cells = row.iter().map(|value| text(value, NULL)).collect();
+        if self.widths.is_empty() {
+            self.held.push(cells);
+            if self.held.len() > MEASURED_ROWS_MAX { self.write_held(out) } else { Ok(()) }
+        } else {
+            self.write_row(out, &cells)
         }
     }
-    let border: String = widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect();
-    writeln!(out, "{border}+")?;
-    for row in std::iter::once(&rows.columns).chain(&cells) {
-        for (width, cell) in widths.iter().zip(row) {
+
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.write_held(out)
+    }
+}
+
+impl Table {
+    fn write_held(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        if let Some(header) = held.first() {
+            let width = |index: usize| held.iter().map(|row| row[index].width()).max().unwrap_or(0);
+            self.widths = (0..header.len()).map(width).collect();
+            let border: String = self.widths.iter().map(|width| format!("+{}", "-".repeat(width + 2))).collect();
+            self.border = border + "+";
+            writeln!(out, "{}", self.border)?;
+        }
+        held.iter().try_for_each(|row| self.write_row(out, row))
+    }
+
+    fn write_row(&self, out: &mut dyn Write, cells: &[String]) -> io::Result<()> {
+        for (width, cell) in self.widths.iter().zip(cells) {
             let blanks = width.saturating_sub(cell.width());
             write!(out, "| {cell}{:blanks$} ", "")?;
         }
-        writeln!(out, "|\n{border}+")?;
+        writeln!(out, "|\n{}", self.border)
     }
-    Ok(())
 }

@@ -1,65 +1,10 @@
-//! The shell as a program, with a node that runs in this process.
+//! What the program reads and writes, its exit status, and its settings.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
 
-/// The HTTP port of a node that all tests use. Each test uses tables of its own.
-fn node() -> u16 {
-    static PORT: OnceLock<u16> = OnceLock::new();
-    *PORT.get_or_init(|| {
-        let [http, raft] = [free_port(), free_port()];
-        // The node runs until the process of the tests ends, and so does its directory.
-        let directory = tempfile::tempdir().unwrap().keep();
-        let arguments = ["-http-addr", &format!("127.0.0.1:{http}"), "-raft-addr", &format!("127.0.0.1:{raft}")];
-        let mut arguments: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
-        arguments.push(directory.into());
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(sqlhttp_server::cluster::serve::main(&arguments))
-        });
-        let until = Instant::now() + Duration::from_secs(20);
-        while run(http, &[], ".ready\n").out != "ready\n" {
-            assert!(Instant::now() < until, "the node is not ready");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        http
-    })
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Exit {
-    out: String,
-    err: String,
-    status: i32,
-}
-
-fn shell(port: u16, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sqlhttp"));
-    command.args(["-p", &port.to_string()]).args(arguments).env_remove("RQLITE_HOST").env_remove("SQLHTTP_PASSWORD");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Runs the shell with this standard input.
-fn run(port: u16, arguments: &[&str], input: &str) -> Exit {
-    let mut child = shell(port, arguments).spawn().unwrap();
-    // The shell may end without reading its input.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let ended = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Exit { out: text(ended.stdout), err: text(ended.stderr), status: ended.status.code().unwrap() }
-}
+use crate::support::{Exit, free_port, node, run, shell};
 
 fn success(out: &str) -> Exit {
     Exit { out: out.to_owned(), err: String::new(), status: 0 }
@@ -117,9 +62,9 @@ fn another_server_is_used_if_the_first_one_cannot_be_reached() {
 fn settings_are_shown_and_changed() {
     let script = ".show\n.mode line\n.consistency strong\n.timer on\n.changes on\n.blobarray on\n.forcewrites on\n.show\n.mode\n\
                   .consistency\n.timer\n";
-    let expected = "  blobarray: off\n    changes: off\nconsistency: weak\nforcewrites: off\n       mode: column\n     output: stdout\n      \
-                    timer: off\n  blobarray: on\n    changes: on\nconsistency: strong\nforcewrites: on\n       mode: line\n     \
-                    output: stdout\n      timer: on\nline\nstrong\non\n";
+    let expected = "  blobarray: off\n  changes: off\n  consistency: weak\n  forcewrites: off\n  mode: column\n  output: stdout\n  \
+                    pager: off\n  timer: off\n  blobarray: on\n  changes: on\n  consistency: strong\n  forcewrites: on\n  \
+                    mode: line\n  output: stdout\n  pager: off\n  timer: on\nline\nstrong\non\n";
     assert_eq!(run(node(), &[], script), success(expected));
     let blob = "SELECT x'00ff' AS b;\n";
     assert_eq!(run(node(), &["--format", "csv"], blob).out, "b\nAP8=\n");

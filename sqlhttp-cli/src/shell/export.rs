@@ -1,0 +1,71 @@
+//! Writes the rows of a table or a query to a file.
+
+use std::io::{BufWriter, Write as _};
+
+use sqlhttp_rqlite::Endpoint;
+use sqlhttp_rqlite::client::{Part, StatementResult, Transport};
+
+use super::{Shell, ShellError, from_client};
+use crate::command::Export;
+use crate::partial_file::{PartialFile, at};
+use crate::{progress, sql};
+
+impl<T: Transport + Clone> Shell<T> {
+    /// Writes rows to a file while they arrive. The file appears when it is complete.
+    pub(super) async fn export(&mut self, export: &Export) -> Result<(), ShellError> {
+        let bar = progress::rows(export.file.display().to_string());
+        let mut results = self.stream(Endpoint::Query, &query(&export.source)).await?;
+        let mut partial = PartialFile::create(&export.file)?;
+        let written = at(partial.partial());
+        let mut out = BufWriter::new(partial.writer()?);
+        let mut printer = export.mode.printer();
+        while let Some(part) = results.next().await.map_err(from_client)? {
+            match part {
+                Part::Columns { names, .. } => printer.begin(&mut out, &names).map_err(&written)?,
+                Part::Rows(rows) => {
+                    bar.inc(rows.len() as u64);
+                    rows.into_iter().try_for_each(|row| printer.row(&mut out, row)).map_err(&written)?;
+                }
+                Part::End(StatementResult::Failed(message)) => return Err(ShellError::Statement(message)),
+                Part::End(_) => printer.end(&mut out).map_err(&written)?,
+            }
+        }
+        out.flush().map_err(&written)?;
+        drop(out);
+        partial.commit()?;
+        self.write_for_people(&format!("{} rows exported to {}", bar.position(), export.file.display()))
+    }
+
+    /// Writes a message, unless another program reads the results.
+    pub(super) fn write_for_people(&mut self, message: &str) -> Result<(), ShellError> {
+        if self.shows_messages() {
+            writeln!(self.out, "{message}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the query for the source of an export: a query, or the name of a table.
+fn query(source: &str) -> String {
+    let mut words = sql::tokens(source).filter(|token| token.kind != sql::Kind::Blank);
+    let first = words.next().map_or("", |token| token.text);
+    let is_query =
+        ["SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA"].iter().any(|word| word.eq_ignore_ascii_case(first));
+    match is_query && words.next().is_some() {
+        true => source.to_owned(),
+        false => format!("SELECT * FROM {}", sql::quoted_name(source.trim_matches('"'))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_query_or_the_name_of_a_table() {
+        assert_eq!(query("values"), "SELECT * FROM \"values\"");
+        assert_eq!(query("my table"), "SELECT * FROM \"my table\"");
+        assert_eq!(query("select 1"), "select 1");
+        assert_eq!(query("\"t\""), "SELECT * FROM \"t\"");
+    }
+}

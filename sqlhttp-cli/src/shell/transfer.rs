@@ -1,0 +1,125 @@
+//! Transfers whole databases.
+
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use sqlhttp_rqlite::client::{
+    BodySource, Changes, ClientError, HttpRequest, Method, ResponseBody as _, StatementResult, Transport, decode_reply,
+};
+use sqlhttp_rqlite::{BackupFormat, Params};
+
+use super::{Shell, ShellError, succeeded};
+use crate::database_file;
+use crate::partial_file::{PartialFile, at};
+use crate::progress::{self, Counted};
+
+impl<T: Transport + Clone> Shell<T> {
+    /// Writes a backup to a file. Checks that all pages have arrived and, if `check` is set, the content.
+    pub(super) async fn backup(&mut self, file: &Path, check: bool) -> Result<(), ShellError> {
+        let received = self.download(file, Params::default()).await?;
+        let partial = received.partial();
+        let checked = database_file::check_length(partial).and_then(|()| match check {
+            true => database_file::check_content(partial),
+            false => Ok(()),
+        });
+        checked.map_err(|why| ShellError::Invalid(format!("{}: {why}", file.display())))?;
+        received.commit()?;
+        Ok(writeln!(self.out, "backup file written successfully")?)
+    }
+
+    /// Writes the SQL text of the database to a file. If no tables are given, it contains all.
+    pub(super) async fn dump(&mut self, file: &Path, tables: Vec<String>) -> Result<(), ShellError> {
+        let params = Params { backup_format: BackupFormat::Sql, tables, ..Params::default() };
+        self.download(file, params).await?.commit()?;
+        Ok(writeln!(self.out, "SQL text file written successfully")?)
+    }
+
+    async fn download(&self, file: &Path, params: Params) -> Result<PartialFile, ShellError> {
+        let request = HttpRequest::new(Method::Get, self.client.target("db/backup", &params)).without_time_limit();
+        let (host, mut response) = self.client.send(request).await?;
+        if response.status != 200 {
+            let text = response.body.chunk().await.ok().flatten().unwrap_or_default();
+            succeeded(response.status, &text)?;
+        }
+        let length = response.header("content-length").and_then(|length| length.parse().ok());
+        let bar = progress::bytes(file.display().to_string(), length);
+        let mut partial = PartialFile::create(file)?;
+        loop {
+            match response.body.chunk().await {
+                Ok(Some(chunk)) => {
+                    partial.write(&chunk)?;
+                    bar.inc(chunk.len() as u64);
+                }
+                Ok(None) => return Ok(partial),
+                Err(error) => return Err(ClientError::Lost { host, reason: error.to_string() }.into()),
+            }
+        }
+    }
+
+    /// Replaces the content of the database with that of a database file, or executes the statements of an SQL file.
+    pub(super) async fn restore(&mut self, file: &Path) -> Result<(), ShellError> {
+        let is_database = database_file::is_database(file).map_err(at(file))?;
+        let media_type = if is_database { "application/octet-stream" } else { "text/plain" };
+        let (status, body) = self.upload(file, "db/load", media_type).await?;
+        succeeded(status, &body)?;
+        self.schema_changed = true;
+        if !is_database {
+            let reply = decode_reply(status, &body).map_err(ClientError::from)?;
+            if let Some(StatementResult::Failed(message)) =
+                reply.results.iter().find(|result| matches!(result, StatementResult::Failed(_)))
+            {
+                return Err(ShellError::Statement(message.clone()));
+            }
+            let last = match reply.results.last() {
+                Some(StatementResult::Changed(last)) => *last,
+                _ => Changes::default(),
+            };
+            writeln!(self.out, "last inserted ID: {}", last.last_insert_id.unwrap_or(0))?;
+            writeln!(self.out, "rows affected: {}", last.rows_affected)?;
+        }
+        Ok(writeln!(self.out, "Database restored successfully.")?)
+    }
+
+    /// Starts a node that is alone with the content of a database file.
+    pub(super) async fn boot(&mut self, file: &Path) -> Result<(), ShellError> {
+        if !database_file::is_database(file).map_err(at(file))? {
+            return Err(ShellError::Invalid(format!("{} is not a valid SQLite file", file.display())));
+        }
+        let (status, body) = self.upload(file, "boot", "application/octet-stream").await?;
+        succeeded(status, &body)?;
+        self.schema_changed = true;
+        Ok(writeln!(self.out, "Node booted successfully.")?)
+    }
+
+    /// Sends a file. Returns the status and the body of the response.
+    async fn upload(&self, path: &Path, resource: &str, media_type: &str) -> Result<(u16, Vec<u8>), ShellError> {
+        let length = std::fs::metadata(path).map_err(at(path))?.len();
+        let bar = progress::bytes(path.display().to_string(), Some(length));
+        let source: Arc<dyn BodySource> = Arc::new(FileSource { path: path.to_owned(), length, bar });
+        let target = self.client.target(resource, &Params::default());
+        let request = HttpRequest::new(Method::Post, target).with_body(media_type, source).without_time_limit();
+        let response = self.client.send_whole(request).await?;
+        Ok((response.status, response.body))
+    }
+}
+
+/// A file that is sent. Its progress bar moves while it is read.
+struct FileSource {
+    path: PathBuf,
+    length: u64,
+    bar: ProgressBar,
+}
+
+impl BodySource for FileSource {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        self.bar.set_position(0);
+        Ok(Box::new(Counted { reader: File::open(&self.path)?, bar: self.bar.clone() }))
+    }
+}

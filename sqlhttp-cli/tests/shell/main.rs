@@ -1,0 +1,8 @@
+//! The shell as a program, with a node that runs in this process.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod basics;
+mod golden;
+mod rqlite;
+mod support;
