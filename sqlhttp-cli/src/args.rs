@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use crate::migrate::MigrateArgs;
 use crate::print::Mode;
 
 const NOTES: &str = "\
@@ -25,7 +26,11 @@ is wrong, 3 if no server could be reached.";
 /// The shell for SQLite over HTTP: for sqlhttp-cluster, sqlhttp-standalone and rqlite.
 #[derive(Debug, Parser)]
 #[command(name = "sqlhttp", version, after_help = NOTES, disable_version_flag = true, disable_help_flag = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) task: Option<Task>,
+
     /// SQL to execute; dot commands are accepted, too
     #[arg(value_name = "SQL")]
     pub(crate) sql: Option<String>,
@@ -102,6 +107,13 @@ pub(crate) struct Args {
     /// Print the version
     #[arg(short = 'v', long, action = ArgAction::Version)]
     version: Option<bool>,
+}
+
+/// A task other than the execution of SQL.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Prepare the move from ws4sqlite or rqlite
+    Migrate(MigrateArgs),
 }
 
 /// The protocol of the connection.

@@ -60,7 +60,7 @@ pub(crate) fn check_length(path: &Path) -> Result<(), String> {
 pub(crate) fn check_content(path: &Path) -> Result<(), String> {
     let check = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(immutable_uri(path), flags)?;
+        let connection = Connection::open_with_flags(uri(path) + IMMUTABLE, flags)?;
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0))
     };
     match check() {
@@ -70,18 +70,20 @@ pub(crate) fn check_content(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Returns the URI of a file that nobody changes, so that SQLite creates no files beside it
-/// (<https://sqlite.org/uri.html>).
-fn immutable_uri(path: &Path) -> String {
+/// The query string of the URI of a file that nobody changes. SQLite creates no files beside it.
+pub(crate) const IMMUTABLE: &str = "?immutable=1";
+
+/// Returns the URI of a file (<https://sqlite.org/uri.html>).
+pub(crate) fn uri(path: &Path) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b':' => uri.push(char::from(*byte)),
-            b'\\' => uri.push('/'),
+            b'\\' if cfg!(windows) => uri.push('/'),
             byte => uri.push_str(&format!("%{byte:02x}")),
         }
     }
-    uri + "?immutable=1"
+    uri
 }
 
 #[cfg(test)]

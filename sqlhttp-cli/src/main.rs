@@ -8,6 +8,7 @@
 //! | `command` | the dot commands, as data |
 //! | `shell` | executes statements and dot commands |
 //! | `interactive` | the loop of the interactive shell |
+//! | `migrate` | prepares the move from ws4sqlite or rqlite |
 //! | `print`, `tree`, `output`, `progress` | write results |
 //! | `records`, `partial_file`, `database_file` | read and write files |
 
@@ -17,6 +18,7 @@ mod connect;
 mod database_file;
 mod generate;
 mod interactive;
+mod migrate;
 mod output;
 mod partial_file;
 mod print;
@@ -27,14 +29,15 @@ mod sql;
 mod statement;
 mod tree;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use args::Args;
+use args::{Args, Task};
 use clap::Parser as _;
 use shell::{Flow, Session, Shell};
-use sqlhttp_rqlite::client::HyperTransport;
+use sqlhttp_rqlite::client::{Client, HyperTransport};
 use statement::{Item, Splitter};
 
 /// The exit status for a command line that cannot be used.
@@ -59,12 +62,15 @@ fn run(args: &Args) -> Result<u8, String> {
     }
     let client = connect::client(args).map_err(|error| error.to_string())?;
     let has_sql = args.sql.is_some() || !args.execute.is_empty();
+    match &args.task {
+        Some(_) if has_sql => return Err("migrate executes no SQL; remove the SQL, or remove migrate".to_owned()),
+        Some(task) => return run_task(task, args, &client),
+        None => {}
+    }
     let session = session(has_sql);
     let mut shell = Shell::new(client, args.format, session);
     shell.set_output(args.output.clone()).map_err(|error| error.to_string())?;
-    // The connections are served on a thread of their own, also while the shell waits for a line.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot start a thread: {error}"))?;
+    let runtime = runtime()?;
     let executed = runtime.block_on(async {
         match session {
             Session::Interactive => interactive::run(&mut shell, is_rqlite()).await,
@@ -89,6 +95,25 @@ fn exit_status(written: io::Result<()>, status: u8) -> u8 {
             1
         }
     }
+}
+
+/// Returns the runtime of the client. The connections are served on a thread of their own, also while the shell waits
+/// for a line.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Executes a task. Returns the exit status, or the message for a command line that cannot be used.
+fn run_task(task: &Task, args: &Args, client: &Client<HyperTransport>) -> Result<u8, String> {
+    let Task::Migrate(migrate) = task;
+    let mut out: Box<dyn Write> = match &args.output {
+        None => Box::new(io::stdout()),
+        Some(file) => Box::new(File::create(file).map_err(|error| format!("{}: {error}", file.display()))?),
+    };
+    let mut status = 0;
+    let written = runtime()?.block_on(migrate::run(migrate, client, &mut out)).map(|found| status = found);
+    Ok(exit_status(written, status))
 }
 
 fn session(has_sql: bool) -> Session {

@@ -55,6 +55,11 @@ impl PartialFile {
         }
         std::fs::rename(&self.partial, &self.path).map_err(at(&self.path))?;
         self.file = None;
+        // The new name is durable when the directory is.
+        #[cfg(unix)]
+        if let Some(directory) = self.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))?;
+        }
         Ok(())
     }
 }

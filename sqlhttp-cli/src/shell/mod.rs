@@ -13,6 +13,8 @@ mod node;
 mod query;
 mod transfer;
 
+pub(crate) use transfer::download;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

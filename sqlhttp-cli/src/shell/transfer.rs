@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use sqlhttp_rqlite::client::{
-    BodySource, Changes, ClientError, HttpRequest, Method, ResponseBody as _, StatementResult, Transport, decode_reply,
+    BodySource, Changes, Client, ClientError, HttpRequest, Method, ResponseBody as _, StatementResult, Transport,
+    decode_reply,
 };
 use sqlhttp_rqlite::{BackupFormat, Params};
 
@@ -19,7 +20,7 @@ use crate::progress::{self, Counted};
 impl<T: Transport + Clone> Shell<T> {
     /// Writes a backup to a file. Checks that all pages have arrived and, if `check` is set, the content.
     pub(super) async fn backup(&mut self, file: &Path, check: bool) -> Result<(), ShellError> {
-        let received = self.download(file, Params::default()).await?;
+        let received = download(&self.client, file, Params::default()).await?;
         let partial = received.partial();
         let checked = database_file::check_length(partial).and_then(|()| match check {
             true => database_file::check_content(partial),
@@ -33,30 +34,8 @@ impl<T: Transport + Clone> Shell<T> {
     /// Writes the SQL text of the database to a file. If no tables are given, it contains all.
     pub(super) async fn dump(&mut self, file: &Path, tables: Vec<String>) -> Result<(), ShellError> {
         let params = Params { backup_format: BackupFormat::Sql, tables, ..Params::default() };
-        self.download(file, params).await?.commit()?;
+        download(&self.client, file, params).await?.commit()?;
         Ok(writeln!(self.out, "SQL text file written successfully")?)
-    }
-
-    async fn download(&self, file: &Path, params: Params) -> Result<PartialFile, ShellError> {
-        let request = HttpRequest::new(Method::Get, self.client.target("db/backup", &params)).without_time_limit();
-        let (host, mut response) = self.client.send(request).await?;
-        if response.status != 200 {
-            let text = response.body.chunk().await.ok().flatten().unwrap_or_default();
-            succeeded(response.status, &text)?;
-        }
-        let length = response.header("content-length").and_then(|length| length.parse().ok());
-        let bar = progress::bytes(file.display().to_string(), length);
-        let mut partial = PartialFile::create(file)?;
-        loop {
-            match response.body.chunk().await {
-                Ok(Some(chunk)) => {
-                    partial.write(&chunk)?;
-                    bar.inc(chunk.len() as u64);
-                }
-                Ok(None) => return Ok(partial),
-                Err(error) => return Err(ClientError::Lost { host, reason: error.to_string() }.into()),
-            }
-        }
     }
 
     /// Replaces the content of the database with that of a database file, or executes the statements of an SQL file.
@@ -103,6 +82,36 @@ impl<T: Transport + Clone> Shell<T> {
         let request = HttpRequest::new(Method::Post, target).with_body(media_type, source).without_time_limit();
         let response = self.client.send_whole(request).await?;
         Ok((response.status, response.body))
+    }
+}
+
+/// Downloads a backup. The file appears when the caller commits it.
+///
+/// # Errors
+/// The server refuses the request, the connection fails, or the file cannot be written.
+pub(crate) async fn download<T: Transport>(
+    client: &Client<T>,
+    file: &Path,
+    params: Params,
+) -> Result<PartialFile, ShellError> {
+    let request = HttpRequest::new(Method::Get, client.target("db/backup", &params)).without_time_limit();
+    let (host, mut response) = client.send(request).await?;
+    if response.status != 200 {
+        let text = response.body.chunk().await.ok().flatten().unwrap_or_default();
+        succeeded(response.status, &text)?;
+    }
+    let length = response.header("content-length").and_then(|length| length.parse().ok());
+    let bar = progress::bytes(file.display().to_string(), length);
+    let mut partial = PartialFile::create(file)?;
+    loop {
+        match response.body.chunk().await {
+            Ok(Some(chunk)) => {
+                partial.write(&chunk)?;
+                bar.inc(chunk.len() as u64);
+            }
+            Ok(None) => return Ok(partial),
+            Err(error) => return Err(ClientError::Lost { host, reason: error.to_string() }.into()),
+        }
     }
 }
 
