@@ -56,6 +56,7 @@
 //! | [`process::tls`], `reloading` | TLS certificates, which are reloaded when their files change |
 //! | [`process::memory`], [`process::shutdown`] | limits on memory and open files; signals that stop the process |
 //! | `process::database_watch`, `scratch`, `flags` | checks of served databases; temporary files; common flags |
+//! | `process::generate` | the man page and the completion scripts of both programs |
 
 pub mod api;
 pub mod cluster;

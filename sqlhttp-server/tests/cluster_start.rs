@@ -73,6 +73,21 @@ fn help_and_version_are_printed() {
 }
 
 #[test]
+fn generated_texts_are_printed_before_anything_is_started() {
+    let dir = temp_dir();
+    let data = dir.path().join("data").to_string_lossy().into_owned();
+    for (kind, first) in [("man", ".ie "), ("bash", "_sqlhttp__cluster()"), ("zsh", "#compdef "), ("fish", "")] {
+        let exit = run(["-http-cert", "x", "-generate", kind, &data]);
+        assert_eq!(exit.code, Some(0), "{exit:#?}");
+        assert!(exit.stderr.is_empty() && exit.stdout[0].starts_with(first), "{exit:#?}");
+        assert!(exit.stdout.iter().any(|line| line.replace("\\-", "-").contains("http-adv-addr")), "{exit:#?}");
+    }
+    assert!(names(dir.path()).is_empty());
+    let message = "invalid value \"elvish\" for flag -generate: must be one of man, bash, zsh, fish";
+    assert_refused(&run(["-generate", "elvish", &data]), 2, message);
+}
+
+#[test]
 fn arguments_after_the_directory_are_refused() {
     let exit = run(["d", "extra"]);
     assert_eq!(exit.code, Some(1));

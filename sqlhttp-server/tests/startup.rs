@@ -288,6 +288,21 @@ fn wrong_flags_end_with_status_2_and_a_reason() {
 }
 
 #[test]
+fn generated_texts_are_printed_before_anything_is_started() {
+    let dir = temp_dir();
+    for (kind, first) in [("man", ".ie "), ("bash", "_sqlhttp__standalone()"), ("zsh", "#compdef "), ("fish", "")] {
+        let exit = Launch::new().dir(dir.path()).args(["--db", "x.db", "--generate", kind]).run();
+        assert_eq!(exit.code, Some(0), "{exit:#?}");
+        assert!(exit.stderr.is_empty() && exit.stdout[0].starts_with(first), "{exit:#?}");
+        assert!(exit.stdout.iter().any(|line| line.replace("\\-", "-").contains("bind-host")), "{exit:#?}");
+    }
+    assert!(names(dir.path()).is_empty());
+    let exit = Launch::new().without_address().args(["--generate", "elvish"]).run();
+    let refused = "invalid value \"elvish\" for flag -generate: must be one of man, bash, zsh, fish";
+    assert_eq!((exit.code, exit.stderr[0].as_str()), (Some(2), refused));
+}
+
+#[test]
 fn usage_names_every_flag_of_the_original() {
     let exit = Launch::new().without_address().args(["-h"]).run();
     assert_eq!(exit.code, Some(0));

@@ -122,7 +122,8 @@ async fn read_lines<T: Transport + Clone>(shell: &mut Shell<T>, editor: &mut Edi
     Ok(())
 }
 
-/// Asks the server for the names that are completed, if they may have changed. Without an answer, they stay as they are.
+/// Asks the server for the names that are completed, if they may have changed. Without an answer, they stay as they
+/// are.
 async fn update_names<T: Transport + Clone>(shell: &mut Shell<T>, editor: &mut Editor) {
     let asked = tokio::time::timeout(NAMES_TIMEOUT, shell.schema_names()).await;
     if let (Ok(Ok(Some(names))), Some(helper)) = (asked, editor.helper_mut()) {

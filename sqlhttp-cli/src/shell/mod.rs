@@ -210,7 +210,8 @@ impl<T: Transport + Clone> Shell<T> {
         Ok(Flow::Continue)
     }
 
-    /// Whether messages such as `1 row affected` stand between the results. Otherwise, another program reads the results.
+    /// Whether messages such as `1 row affected` stand between the results. Otherwise, another program reads the
+    /// results.
     fn shows_messages(&self) -> bool {
         self.settings.mode.is_for_people() || self.session == Session::RqliteScript
     }

@@ -1,8 +1,9 @@
 //! The parts of both programs that concern the process and the operating system: log lines, metrics, certificates,
-//! signals, memory and file descriptors.
+//! signals, memory and file descriptors, and the man page and completion scripts.
 
 pub(crate) mod database_watch;
 pub(crate) mod flags;
+pub(crate) mod generate;
 pub mod logging;
 pub mod main;
 pub mod memory;

@@ -314,8 +314,8 @@ impl<B: ResponseBody, V: Cell> ResultStream<B, V> {
     /// Receives the next part of the reply; `None` at its end.
     ///
     /// # Errors
-    /// [`ClientError::Lost`]: the connection failed. [`ClientError::Reply`]: the request failed as a whole, or the reply
-    /// is malformed. [`ClientError::TooLong`]: a row is longer than the limit of the client.
+    /// [`ClientError::Lost`]: the connection failed. [`ClientError::Reply`]: the request failed as a whole, or the
+    /// reply is malformed. [`ClientError::TooLong`]: a row is longer than the limit of the client.
     pub async fn next(&mut self) -> Result<Option<Part<V>>, ClientError> {
         while let Some(reader) = &mut self.reader {
             if let Some(part) = reader.next() {

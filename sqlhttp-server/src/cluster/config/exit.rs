@@ -8,7 +8,7 @@ use super::table;
 use crate::cluster::log;
 
 /// How a process ends that does not start the node: because the command line is invalid, or because it only requests
-/// the version or the usage text.
+/// the version, the usage text or a generated text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     /// The exit status of the process.

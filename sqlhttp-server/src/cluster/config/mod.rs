@@ -8,7 +8,7 @@
 //! * `resolve`: converts valid flags to a [`ClusterConfig`].
 //! * `table`: the list of all flags.
 //! * `types`: [`ClusterConfig`] and its parts.
-//! * `usage`: the usage text and the version.
+//! * `usage`: the usage text, the version, the man page and the completion scripts.
 //! * `validate`: checks the values of the flags, as rqlited does, and those of the flags that rqlited does not have.
 
 pub mod address;

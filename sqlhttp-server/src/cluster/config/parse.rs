@@ -8,6 +8,7 @@ use super::exit::{Exit, ExitMessage};
 use super::flag_values::FlagValues;
 use super::types::ClusterConfig;
 use super::{resolve, table, usage, validate};
+use crate::process::generate;
 
 /// Parses the command line, without the name of the program. Reads the current directory, to make the data directory
 /// absolute, and checks the paths of SQLite extensions. Otherwise the result depends on the arguments alone.
@@ -26,6 +27,9 @@ pub fn parse(arguments: &[OsString]) -> Result<ClusterConfig, Exit> {
         }
         Err(error) => return Err(Exit::usage(&error)),
     };
+    if let Some(text) = flags.text_opt(generate::FLAG).and_then(|kind| usage::generated(&kind)) {
+        return Err(Exit { code: 0, message: ExitMessage::Stdout(text) });
+    }
     if flags.bool("version") {
         return Err(Exit::new(0, usage::version()));
     }

@@ -3,6 +3,8 @@
 
 use sqlhttp_text::flag::FlagKind;
 
+use crate::process::generate::{self, Candidates};
+
 /// The name of this program in the version and the usage text.
 pub const PROGRAM: &str = "sqlhttp-cluster";
 
@@ -22,6 +24,8 @@ pub(crate) struct Flag {
     pub(crate) support: Support,
     /// The description of the flag in the usage text.
     pub(crate) help: &'static str,
+    /// The values that a shell offers for the flag. Those of [`Support::Only`] take precedence.
+    pub(crate) candidates: Candidates,
 }
 
 /// Whether this program supports a flag.
@@ -46,15 +50,15 @@ pub(crate) enum Support {
 }
 
 const fn supported(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, support: Support::Supported, help }
+    Flag { name, alias: "", kind, default, support: Support::Supported, help, candidates: Candidates::None }
 }
 
 const fn not_yet(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, support: Support::NotYet, help }
+    Flag { name, alias: "", kind, default, support: Support::NotYet, help, candidates: Candidates::None }
 }
 
 const fn extension(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, support: Support::Extension, help }
+    Flag { name, alias: "", kind, default, support: Support::Extension, help, candidates: Candidates::None }
 }
 
 const fn ignored(
@@ -64,12 +68,16 @@ const fn ignored(
     why: &'static str,
     help: &'static str,
 ) -> Flag {
-    Flag { name, alias: "", kind, default, support: Support::Ignored(why), help }
+    Flag { name, alias: "", kind, default, support: Support::Ignored(why), help, candidates: Candidates::None }
 }
 
 impl Flag {
     const fn also(self, alias: &'static str) -> Flag {
         Flag { alias, ..self }
+    }
+
+    const fn offers(self, candidates: Candidates) -> Flag {
+        Flag { candidates, ..self }
     }
 }
 
@@ -90,6 +98,18 @@ const fn duration(name: &'static str, default: &'static str, help: &'static str)
     supported(name, FlagKind::SignedDuration, default, help)
 }
 
+const fn file(name: &'static str, help: &'static str) -> Flag {
+    text(name, help).offers(Candidates::Files)
+}
+
+const fn file_not_yet(name: &'static str, help: &'static str) -> Flag {
+    text_not_yet(name, help).offers(Candidates::Files)
+}
+
+const fn profile(name: &'static str, help: &'static str) -> Flag {
+    ignored(name, FlagKind::Text, "", NO_PROFILE, help).offers(Candidates::Files)
+}
+
 const fn text_not_yet(name: &'static str, help: &'static str) -> Flag {
     not_yet(name, FlagKind::Text, "", help)
 }
@@ -105,10 +125,10 @@ pub(crate) const TABLE: &[Flag] = &[
     supported("http-addr", FlagKind::Text, "localhost:4001", "Address (host:port) where the HTTP API listens"),
     text("http-adv-addr", "Advertised address of the HTTP API; -http-addr if not set"),
     text("http-allow-origin", "Value of the header Access-Control-Allow-Origin"),
-    text("auth", "JSON file of users and their permissions"),
-    text("http-cert", "Serve HTTPS with this certificate chain, a PEM file"),
-    text("http-key", "The private key of -http-cert, a PEM file"),
-    text(
+    file("auth", "JSON file of users and their permissions"),
+    file("http-cert", "Serve HTTPS with this certificate chain, a PEM file"),
+    file("http-key", "The private key of -http-cert, a PEM file"),
+    file(
         "http-ca-cert",
         "Verify clients' certificates against this authority, a PEM file; against those of the system if not set",
     ),
@@ -116,9 +136,9 @@ pub(crate) const TABLE: &[Flag] = &[
     text("http-verify-common-name", "Require clients' certificates to have this Common Name"),
     supported("raft-addr", FlagKind::Text, "localhost:4002", "Address (host:port) where other nodes reach this one"),
     text("raft-adv-addr", "Advertised Raft address; -raft-addr if not set"),
-    text("node-cert", "Encrypt the traffic between nodes with this certificate chain, a PEM file"),
-    text("node-key", "The private key of -node-cert, a PEM file"),
-    text("node-ca-cert", "Verify other nodes' certificates against this authority, a PEM file"),
+    file("node-cert", "Encrypt the traffic between nodes with this certificate chain, a PEM file"),
+    file("node-key", "The private key of -node-cert, a PEM file"),
+    file("node-ca-cert", "Verify other nodes' certificates against this authority, a PEM file"),
     switch("node-no-verify", "Do not verify other nodes' certificates"),
     switch("node-verify-client", "Require other nodes to have a valid certificate"),
     text("node-verify-server-name", "Host name that other nodes' certificates must have"),
@@ -147,6 +167,7 @@ pub(crate) const TABLE: &[Flag] = &[
             remedy: "use dns or dns-srv, or name the other nodes with -join",
         },
         help: "Find the cluster with consul-kv, etcd-kv, dns or dns-srv",
+        candidates: Candidates::None,
     },
     ignored(
         "disco-key",
@@ -155,7 +176,7 @@ pub(crate) const TABLE: &[Flag] = &[
         "the discovery service DNS has no keys",
         "Prefix of the keys in the discovery service",
     ),
-    text("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
+    file("disco-config", "Settings of the discovery service: JSON, or the path of a JSON file"),
     switch("raft-non-voter", "Join as a read replica"),
     switch("fk", "Enforce foreign keys"),
     supported("db-max-ro-conns", FlagKind::Int, "256", "Greatest number of reads that run at once; 0 is no limit"),
@@ -167,13 +188,15 @@ pub(crate) const TABLE: &[Flag] = &[
         "",
         "the directory holds no extensions",
         "Comma-separated paths of SQLite extensions: files, directories or archives; for now only empty directories",
-    ),
+    )
+    .offers(Candidates::Directories),
     supported(
         "raft-log-level",
         FlagKind::Text,
         "WARN",
         "Least severe level that Raft logs: ERROR, WARN, INFO or DEBUG",
-    ),
+    )
+    .offers(Candidates::Words(&["ERROR", "WARN", "INFO", "DEBUG"])),
     supported("raft-snap", FlagKind::Uint, "8192", "Number of log entries after which a snapshot is taken"),
     supported(
         "raft-snap-wal-size",
@@ -212,19 +235,19 @@ pub(crate) const TABLE: &[Flag] = &[
     supported("write-queue-batch-size", FlagKind::Int, "128", "Greatest number of queued writes in a batch"),
     duration("write-queue-timeout", "50ms", "Greatest time that a queued write waits for others"),
     switch("write-queue-tx", "Write each batch of queued writes in one transaction"),
-    text_not_yet("auto-backup", "JSON file with the destination of uploaded backups"),
-    text_not_yet("auto-restore", "JSON file with the source of the database to download"),
-    text_not_yet("cdc-config", "Destination of captured changes: stdout, a URL, or the path of a JSON file"),
+    file_not_yet("auto-backup", "JSON file with the destination of uploaded backups"),
+    file_not_yet("auto-restore", "JSON file with the source of the database to download"),
+    file_not_yet("cdc-config", "Destination of captured changes: stdout, a URL, or the path of a JSON file"),
     text_not_yet("otlp-endpoint", "Address (host:port) of the OTLP collector that metrics are sent to"),
     not_yet("otlp-interval", FlagKind::SignedDuration, "30s", "How often metrics are sent"),
     switch_not_yet("otlp-insecure", "Send metrics without TLS"),
     switch_not_yet("otlp-no-verify", "Do not verify the collector's certificate"),
-    text_not_yet("otlp-ca-cert", "Verify the collector's certificate against this authority, a PEM file"),
-    text_not_yet("otlp-cert", "Client certificate for the collector, a PEM file"),
-    text_not_yet("otlp-key", "The private key of -otlp-cert, a PEM file"),
-    ignored("cpu-profile", FlagKind::Text, "", NO_PROFILE, "File for a CPU profile"),
-    ignored("mem-profile", FlagKind::Text, "", NO_PROFILE, "File for a memory profile"),
-    ignored("trace-profile", FlagKind::Text, "", NO_PROFILE, "File for an execution trace"),
+    file_not_yet("otlp-ca-cert", "Verify the collector's certificate against this authority, a PEM file"),
+    file_not_yet("otlp-cert", "Client certificate for the collector, a PEM file"),
+    file_not_yet("otlp-key", "The private key of -otlp-cert, a PEM file"),
+    profile("cpu-profile", "File for a CPU profile"),
+    profile("mem-profile", "File for a memory profile"),
+    profile("trace-profile", "File for an execution trace"),
     extension("db-name", FlagKind::Text, "main", "Name of the database in ws4sqlite's API: POST /<name>"),
     extension("allowed-hosts", FlagKind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
         .also("http-allowed-hosts"),
@@ -250,6 +273,7 @@ pub(crate) const TABLE: &[Flag] = &[
         "How long a new HTTP connection may remain without a request; 0s is 2m",
     )
     .also("http-first-request-timeout"),
+    extension(generate::FLAG, generate::KINDS, "", generate::HELP),
     extension("log-format", FlagKind::Choice(&["text", "json"]), "text", "Format of log lines"),
     extension("log-json", FlagKind::Bool, "false", "Write log lines as JSON, as -log-format json does"),
     extension("log-level", LOG_LEVELS, "info", "Least severe level that is logged; for Raft see -raft-log-level"),

@@ -7,6 +7,7 @@ use tracing::Level;
 
 use super::table::{Support, TABLE};
 use super::*;
+use crate::process::generate::tests::{assert_complete, assert_offers};
 use crate::process::logging::LogFormat;
 use crate::process::tls::{PeerTlsOptions, TlsFiles};
 
@@ -225,6 +226,7 @@ fn an_invalid_flag_is_reported_in_three_lines() {
         ),
         ("-raft-snap-int 5", "invalid value \"5\" for flag -raft-snap-int: parse error"),
         ("-fk=maybe", "invalid boolean value \"maybe\" for -fk: parse error"),
+        ("-generate elvish", "invalid value \"elvish\" for flag -generate: must be one of man, bash, zsh, fish"),
         ("-http-max-body 1x", "invalid value \"1x\" for flag -http-max-body: parse error"),
     ];
     for (flags, message) in cases {
@@ -250,6 +252,37 @@ fn help_and_version_need_no_directory() {
         assert_eq!(exit(line), (0, usage::version()), "{line}");
     }
     assert_eq!(exit("-version -bogus").0, 2);
+}
+
+#[test]
+fn generated_texts_need_no_directory() {
+    let script = usage::generated("bash").unwrap();
+    for line in ["-generate bash", "--generate=bash -http-addr x", "-generate man -generate bash a b"] {
+        assert_eq!(exit(line), (0, script.clone()), "{line}");
+    }
+    assert_eq!(exit("-generate bash -bogus").0, 2);
+    assert_eq!(exit("-generate bash -h"), exit("-h"));
+}
+
+#[test]
+fn every_flag_is_in_the_generated_texts() {
+    let names: Vec<&str> = TABLE.iter().map(|flag| flag.name).collect();
+    assert_complete(&names, |kind| exit(&format!("-generate {kind}")).1);
+}
+
+#[test]
+fn a_generated_script_offers_the_values_in_the_table() {
+    let script = usage::generated("zsh").unwrap();
+    for (flag, candidates) in [
+        ("auth", "file:_files"),
+        ("extensions-path", "directory:_files -/"),
+        ("disco-mode", "word:(dns dns-srv)"),
+        ("raft-log-level", "word:(ERROR WARN INFO DEBUG)"),
+        ("log-format", "word:(text json)"),
+        ("max-body", "size:"),
+    ] {
+        assert_offers(&script, flag, candidates);
+    }
 }
 
 #[test]
@@ -454,7 +487,9 @@ fn the_table_is_complete() {
     let rqlite = TABLE.iter().filter(|flag| flag.support != Support::Extension);
     assert_eq!(rqlite.count(), 68);
     for flag in TABLE {
-        assert!(!flag.help.is_empty() && parse_value(flag.kind, flag.default).is_ok(), "{}", flag.name);
+        let has_no_default = flag.default.is_empty() && matches!(flag.kind, FlagKind::Choice(_));
+        assert!(has_no_default || parse_value(flag.kind, flag.default).is_ok(), "{}", flag.name);
+        assert!(!flag.help.is_empty(), "{}", flag.name);
         let names = TABLE.iter().flat_map(|other| [other.name, other.alias]);
         assert_eq!(names.filter(|name| *name == flag.name).count(), 1, "{}", flag.name);
     }

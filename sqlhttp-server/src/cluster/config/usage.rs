@@ -1,25 +1,31 @@
-//! The usage text, in the layout of Go's `flag` package, and the version.
+//! The usage text, in the layout of Go's `flag` package, the version, the man page and the completion scripts.
 
 use std::fmt::Write as _;
 
 use sqlhttp_text::flag;
 
 use super::table::{Flag, PROGRAM, Support, TABLE};
+use crate::process::generate::{Candidates, FlagEntry, Program, generate};
+
+/// What the program does, for the usage text and the man page.
+const ABOUT: &str = "replicates an SQLite database with Raft and serves it over HTTP";
+
+/// The heading of the flags that rqlited does not have.
+const EXTENSIONS: &str = "Flags that rqlited does not have";
+
+/// The text about all flags, which follows after their descriptions.
+const NOTES: &str = "Durations are written like 250ms, 10s, 1m30s; sizes in bytes or like 64KiB, 16MiB. Switches take \
+                     a value only\nafter an equals sign: -fk=false. Flags precede the data directory, which is \
+                     created if it does not exist.\n";
 
 /// Returns the usage text: the flags of rqlited, and then the flags that rqlited does not have, each sorted by name.
 pub(crate) fn usage() -> String {
-    let mut text = format!(
-        "{PROGRAM} replicates an SQLite database with Raft and serves it over HTTP.\n\n\
-         Usage: {PROGRAM} [flags] <data directory>\n"
-    );
+    let mut text = format!("{PROGRAM} {ABOUT}.\n\nUsage: {PROGRAM} [flags] <data directory>\n");
     let is_extension = |flag: &&Flag| flag.support == Support::Extension;
     describe_all(TABLE.iter().filter(|flag| !is_extension(flag)), &mut text);
-    text.push_str("\nFlags that rqlited does not have:\n");
+    let _ = write!(text, "\n{EXTENSIONS}:\n");
     describe_all(TABLE.iter().filter(is_extension), &mut text);
-    text.push_str(
-        "\nDurations are written like 250ms, 10s, 1m30s; sizes in bytes or like 64KiB, 16MiB. Switches take a value \
-         only\nafter an equals sign: -fk=false. Flags precede the data directory, which is created if it does not exist.\n",
-    );
+    let _ = write!(text, "\n{NOTES}");
     text
 }
 
@@ -41,6 +47,30 @@ fn help(flag: &Flag) -> String {
         Support::Only { values, .. } => write!(help, " (supported for now: {})", values.join(", ")),
     };
     help
+}
+
+/// Returns the man page or the completion script that `-generate` requests with this value, without the final line
+/// feed; `None` if there is no text of this kind.
+pub(crate) fn generated(kind: &str) -> Option<String> {
+    let flags = TABLE.iter().map(entry).collect();
+    let data_directory = Some("Directory with all data of the node");
+    generate(kind, Program { name: PROGRAM, about: ABOUT, notes: NOTES, flags, data_directory })
+}
+
+fn entry(flag: &Flag) -> FlagEntry {
+    let candidates = match flag.support {
+        Support::Only { values, .. } => Candidates::Words(values),
+        _ => flag.candidates,
+    };
+    FlagEntry {
+        name: flag.name,
+        kind: flag.kind,
+        default: flag.default,
+        help: help(flag),
+        candidates,
+        variable: None,
+        heading: (flag.support == Support::Extension).then_some(EXTENSIONS),
+    }
 }
 
 /// Returns the line that `-version` prints, without the line feed. Tools parse this line by the positions of its

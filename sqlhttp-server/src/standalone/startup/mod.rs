@@ -6,6 +6,8 @@
 //! 3. `launch`: for one database after the other, prints its settings, opens and initialises it, and checks its rules;
 //! 4. runs the tasks that are configured to run at start, of all databases.
 //!
+//! If the command line contains `-generate`, the start only prints a man page or a completion script.
+//!
 //! A start that fails removes the database files that it created (see `CreatedFiles` in `open_database`). All output
 //! is written to a [`Console`].
 
@@ -112,6 +114,10 @@ impl Invocation {
 /// Reads the configuration and opens the databases, which is everything before the port is bound. If this fails, the
 /// error has been printed when the function returns.
 pub async fn start(invocation: &Invocation, console: &mut Console<'_>) -> StartOutcome {
+    if let Some(text) = generated(invocation) {
+        console.print(&text);
+        return StartOutcome::Exit(0);
+    }
     console.print(&banner());
     sqlhttp_core::missing_features().iter().for_each(|feature| console.log("WARN", &feature.to_string()));
     let mut created = CreatedFiles::default();
@@ -186,6 +192,15 @@ async fn start_all(
     }
     run_startup_tasks(launched, console).await?;
     Ok(server)
+}
+
+/// Returns the text that `-generate` requests. `None` if the command line does not contain this flag, or contains a
+/// mistake or `-help`.
+fn generated(invocation: &Invocation) -> Option<String> {
+    match flags::parse(&invocation.arguments().ok()?).ok()? {
+        CommandLine::Run { settings, .. } => flags::generated(&settings),
+        CommandLine::Help => None,
+    }
 }
 
 fn banner() -> String {

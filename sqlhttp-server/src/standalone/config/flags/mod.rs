@@ -1,12 +1,15 @@
 //! The command line, parsed as Go's `flag` package does it. Flags are written `-name` or `--name`. The value of a flag
 //! follows after `=` or a blank, that of a boolean only after `=`. The first word that is not a flag ends the flags.
-//! [`TABLE`] describes all flags; the parser, the usage text and the environment variables use it.
+//! [`TABLE`] describes all flags; the parser, the usage text, the environment variables, the man page and the
+//! completion scripts use it.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlhttp_text::flag::{self, Scanned, invalid, parse_value};
 pub use sqlhttp_text::flag::{FlagError, FlagKind, Value};
+
+use crate::process::generate::{self, Candidates, FlagEntry, Program, generate};
 
 /// The name of this program in the banner and the usage text.
 pub const PROGRAM: &str = "sqlhttp-standalone";
@@ -27,6 +30,8 @@ pub struct Flag {
     pub original: bool,
     /// The description of the flag in the usage text.
     pub help: &'static str,
+    /// The values that a shell offers for the flag.
+    pub(crate) candidates: Candidates,
 }
 
 impl Flag {
@@ -44,10 +49,14 @@ impl Flag {
         Flag { alias, ..self }
     }
 
-    /// Returns whether the flag can also be set outside the command line. `version` cannot, because it is not a
-    /// setting.
+    const fn offers(self, candidates: Candidates) -> Flag {
+        Flag { candidates, ..self }
+    }
+
+    /// Returns whether the flag can also be set outside the command line. `version` and `generate` cannot, because
+    /// they are not settings.
     fn is_setting(&self) -> bool {
-        self.name != "version"
+        !matches!(self.name, "version" | generate::FLAG)
     }
 }
 
@@ -56,11 +65,11 @@ fn env_name_of(name: &str) -> String {
 }
 
 const fn original(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, original: true, help }
+    Flag { name, alias: "", kind, default, original: true, help, candidates: Candidates::None }
 }
 
 const fn further(name: &'static str, kind: FlagKind, default: &'static str, help: &'static str) -> Flag {
-    Flag { name, alias: "", kind, default, original: false, help }
+    Flag { name, alias: "", kind, default, original: false, help, candidates: Candidates::None }
 }
 
 const LOG_FORMATS: FlagKind = FlagKind::Choice(&["text", "json"]);
@@ -69,7 +78,7 @@ const LOG_LEVELS: FlagKind = FlagKind::Choice(&["error", "warn", "info", "debug"
 /// All flags, sorted by name. The flags of ws4sqlite come first.
 pub const TABLE: &[Flag] = &[
     original("bind-host", FlagKind::Text, "0.0.0.0", "The host to bind"),
-    original("db", FlagKind::List, "", "Repeatable; paths of file-based databases"),
+    original("db", FlagKind::List, "", "Repeatable; paths of file-based databases").offers(Candidates::Files),
     original(
         "mem-db",
         FlagKind::List,
@@ -77,7 +86,8 @@ pub const TABLE: &[Flag] = &[
         "Repeatable; config for memory-based databases (format: ID[:configFilePath])",
     ),
     original("port", FlagKind::Int, "12321", "Port for the web service"),
-    original("serve-dir", FlagKind::Text, "", "A directory to serve with builtin HTTP server"),
+    original("serve-dir", FlagKind::Text, "", "A directory to serve with builtin HTTP server")
+        .offers(Candidates::Directories),
     original("version", FlagKind::Bool, "", "Display the version number"),
     further("allow-attach", FlagKind::Bool, "false", "Let clients ATTACH other database files"),
     further("allowed-hosts", FlagKind::Text, "", "Comma-separated hosts that requests may name; empty is every host")
@@ -91,7 +101,7 @@ pub const TABLE: &[Flag] = &[
     .also("http-body-timeout"),
     further("busy-timeout", FlagKind::Duration, "5s", "How long to wait for a lock that another process holds"),
     further("check-interval", FlagKind::Duration, "24h", "How often databases are checked for damage; 0 is never"),
-    further("config", FlagKind::Text, "", "A YAML file that lists databases and settings"),
+    further("config", FlagKind::Text, "", "A YAML file that lists databases and settings").offers(Candidates::Files),
     further(
         "first-request-timeout",
         FlagKind::Duration,
@@ -99,6 +109,7 @@ pub const TABLE: &[Flag] = &[
         "How long a new connection may be without a request; 0 is -header-timeout",
     )
     .also("http-first-request-timeout"),
+    further(generate::FLAG, generate::KINDS, "", generate::HELP),
     further(
         "header-timeout",
         FlagKind::Duration,
@@ -133,8 +144,9 @@ pub const TABLE: &[Flag] = &[
     further("query-timeout", FlagKind::Duration, "0s", "How long the SQL of one request may run; 0 is no limit"),
     further("read-threads", FlagKind::Count, "0", "Threads that read, for each database; 0 is one for each processor"),
     further("shutdown-timeout", FlagKind::Duration, "4s", "How long shutting down waits for running requests"),
-    further("tls-cert", FlagKind::Text, "", "Serve HTTPS with this certificate chain, a PEM file"),
-    further("tls-key", FlagKind::Text, "", "The private key of -tls-cert, a PEM file"),
+    further("tls-cert", FlagKind::Text, "", "Serve HTTPS with this certificate chain, a PEM file")
+        .offers(Candidates::Files),
+    further("tls-key", FlagKind::Text, "", "The private key of -tls-cert, a PEM file").offers(Candidates::Files),
     further("write-timeout", FlagKind::Duration, "60s", "How long a write may wait and run; 0 is no limit"),
 ];
 
@@ -212,8 +224,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Sets a flag by name, for the `-config` file. Returns an error for `db`, `mem-db`, `config` and `version`, which
-    /// cannot be set in that file.
+    /// Sets a flag by name, for the `-config` file. Returns an error for `db`, `mem-db`, `config`, `version` and
+    /// `generate`, which cannot be set in that file.
     pub(crate) fn set_named(&mut self, name: &str, text: &str) -> Result<(), String> {
         let flag = find(name).filter(|flag| settable_in_file(flag));
         let flag = flag.ok_or_else(|| format!("unknown setting '{name}'"))?;
@@ -314,28 +326,57 @@ pub(crate) fn names_in_file() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter(|flag| settable_in_file(flag)).flat_map(Flag::names)
 }
 
+/// The heading of the flags that ws4sqlite does not have.
+const FURTHER: &str = "Further flags, which ws4sqlite does not have";
+
+/// The text about all flags, which follows after their descriptions.
+const NOTES: &str = "Databases are given as PATH[:configFilePath]; without a config file, <name>.yaml beside the \
+                     database is used if\nit exists. Durations are written like 5s, 1m30s, 250ms; sizes in bytes or \
+                     like 64K, 16M, 2G.\nEach flag may also be set in the environment: -bind-host is \
+                     SQLHTTP_BIND_HOST, -db is SQLHTTP_DB (several,\nseparated by commas). The command line beats \
+                     the environment, which beats the file given by -config.\n";
+
 /// Returns the usage text in the layout of Go's `flag` package. The flags that ws4sqlite does not have are in a
 /// section of their own.
 pub fn usage() -> String {
     let mut text = format!("Usage of {PROGRAM}:\n");
     TABLE.iter().filter(|flag| flag.original).for_each(|flag| text.push_str(&describe(flag)));
-    text.push_str("\nFurther flags, which ws4sqlite does not have:\n");
+    text.push_str(&format!("\n{FURTHER}:\n"));
     TABLE.iter().filter(|flag| !flag.original).for_each(|flag| text.push_str(&describe(flag)));
-    text.push_str(
-        "\nDatabases are given as PATH[:configFilePath]; without a config file, <name>.yaml beside the database is \
-         used if\nit exists. Durations are written like 5s, 1m30s, 250ms; sizes in bytes or like 64K, 16M, 2G.\nEach \
-         flag may also be set in the environment: -bind-host is SQLHTTP_BIND_HOST, -db is SQLHTTP_DB (several,\n\
-         separated by commas). The command line beats the environment, which beats the file given by -config.\n",
-    );
+    text.push_str(&format!("\n{NOTES}"));
     text
 }
 
 fn describe(flag: &Flag) -> String {
-    let help = match flag.alias {
+    flag::describe(flag.name, flag.kind, flag.default, &help(flag))
+}
+
+fn help(flag: &Flag) -> String {
+    match flag.alias {
         "" => flag.help.to_owned(),
         alias => format!("{}; also -{alias}", flag.help),
-    };
-    flag::describe(flag.name, flag.kind, flag.default, &help)
+    }
+}
+
+/// Returns the man page or the completion script that the flag `generate` requests, without the final line feed;
+/// `None` if the flag is not set.
+pub(crate) fn generated(settings: &Settings) -> Option<String> {
+    let flags = TABLE.iter().map(entry).collect();
+    let about = "serves SQLite databases over HTTP";
+    let program = Program { name: PROGRAM, about, notes: NOTES, flags, data_directory: None };
+    generate(&settings.text_opt(generate::FLAG)?, program)
+}
+
+fn entry(flag: &Flag) -> FlagEntry {
+    FlagEntry {
+        name: flag.name,
+        kind: flag.kind,
+        default: flag.default,
+        help: help(flag),
+        candidates: flag.candidates,
+        variable: flag.is_setting().then(|| flag.env_name()),
+        heading: (!flag.original).then_some(FURTHER),
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::process::generate::tests::{assert_complete, assert_offers};
 
 fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
@@ -71,6 +72,8 @@ fn errors_are_those_of_go() {
     assert_eq!(error("-busy-timeout 5"), "invalid value \"5\" for flag -busy-timeout: parse error");
     assert_eq!(error("-max-rows -1"), "invalid value \"-1\" for flag -max-rows: must not be negative");
     assert_eq!(error("-log-format xml"), "invalid value \"xml\" for flag -log-format: must be one of text, json");
+    let kinds = "invalid value \"elvish\" for flag -generate: must be one of man, bash, zsh, fish";
+    assert_eq!(error("-generate elvish"), kinds);
 }
 
 #[test]
@@ -117,6 +120,7 @@ fn the_environment_sets_what_the_command_line_does_not() {
         "SQLHTTP_ALLOW_ATTACH" => Some("true".to_owned()),
         "SQLHTTP_SERVE_DIR" => Some(String::new()),
         "SQLHTTP_VERSION" => Some("true".to_owned()),
+        "SQLHTTP_GENERATE" => Some("bash".to_owned()),
         _ => None,
     };
     let environment = Settings::from_env(variable).unwrap();
@@ -126,6 +130,7 @@ fn the_environment_sets_what_the_command_line_does_not() {
     assert_eq!(both.list("db"), ["a.db", " b.db:c.yaml"]);
     assert!(both.bool("allow-attach"));
     assert!(!both.bool("version"), "SQLHTTP_VERSION is ignored: it may contain a version number");
+    assert_eq!(both.text_opt("generate"), None, "SQLHTTP_GENERATE is ignored");
     assert_eq!(settings("-db x").or(environment).list("db"), ["x"]);
 }
 
@@ -143,7 +148,7 @@ fn a_file_sets_all_flags_but_databases() {
     let mut settings = Settings::default();
     settings.set_named("max-body", "1M").unwrap();
     assert_eq!(settings.count("max-body"), 1 << 20);
-    for name in ["db", "mem-db", "config", "version", "bogus"] {
+    for name in ["db", "mem-db", "config", "version", "generate", "bogus"] {
         assert_eq!(settings.set_named(name, "x").unwrap_err(), format!("unknown setting '{name}'"));
     }
     assert_eq!(settings.set_named("port", "x").unwrap_err(), "invalid value \"x\" for port: parse error");
@@ -191,4 +196,33 @@ fn the_table_is_sorted_and_complete() {
     let names = |original: bool| TABLE.iter().filter(move |flag| flag.original == original).map(|flag| flag.name);
     assert!(names(true).is_sorted() && names(false).is_sorted());
     assert!(TABLE.iter().all(|flag| !flag.help.is_empty()));
+}
+
+#[test]
+fn every_flag_is_in_the_generated_texts() {
+    let names: Vec<&str> = TABLE.iter().map(|flag| flag.name).collect();
+    assert_complete(&names, |kind| generated(&settings(&format!("--generate {kind}"))).unwrap());
+    assert_eq!(generated(&Settings::default()), None);
+}
+
+#[test]
+fn a_generated_script_offers_the_values_in_the_table() {
+    let script = generated(&settings("-generate zsh")).unwrap();
+    for (flag, candidates) in [
+        ("config", "file:_files"),
+        ("serve-dir", "directory:_files -/"),
+        ("log-level", "word:(error warn info debug trace)"),
+        ("port", "number:"),
+    ] {
+        assert_offers(&script, flag, candidates);
+    }
+}
+
+#[test]
+fn the_generated_man_page_names_variables() {
+    let page = generated(&settings("-generate man")).unwrap();
+    for flag in TABLE {
+        let named = page.lines().any(|line| line.ends_with(&format!(" Environment variable: {}", flag.env_name())));
+        assert_eq!(named, !["version", "generate"].contains(&flag.name), "{}", flag.name);
+    }
 }

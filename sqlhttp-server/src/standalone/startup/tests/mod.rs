@@ -126,6 +126,15 @@ async fn version_and_help_exit_with_status_0() {
 }
 
 #[tokio::test]
+async fn a_generated_text_is_the_only_output() {
+    for arguments in [&["--generate", "man"][..], &["-serve-dir=<dir>/none", "-generate=bash", "x"]] {
+        let result = StartDir::new().start(arguments).await;
+        assert!(matches!(result.start, StartOutcome::Exit(0)) && result.err.is_empty(), "{:?}", result.err);
+        assert!(result.out.len() > 50 && !result.out[0].starts_with("sqlhttp-standalone v"), "{:?}", result.out);
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_flag_ends_with_three_lines() {
     let help = "'sqlhttp-standalone -help' lists all flags.";
     for (words, expected) in [
@@ -136,6 +145,14 @@ async fn a_wrong_flag_ends_with_three_lines() {
             &[
                 "invalid value \"http\" for flag -port: parse error",
                 "-port int: Port for the web service (default 12321)",
+                help,
+            ],
+        ),
+        (
+            &["--generate", "powershell"],
+            &[
+                "invalid value \"powershell\" for flag -generate: must be one of man, bash, zsh, fish",
+                "-generate man|bash|zsh|fish: Print the man page or the completion script of a shell, and exit",
                 help,
             ],
         ),
