@@ -26,7 +26,10 @@ is wrong, 3 if no server could be reached.";
 /// The shell for SQLite over HTTP: for sqlhttp-cluster, sqlhttp-standalone and rqlite.
 #[derive(Debug, Parser)]
 #[command(name = "sqlhttp", version, after_help = NOTES, disable_version_flag = true, disable_help_flag = true)]
-#[command(disable_help_subcommand = true)]
+#[command(
+    disable_help_subcommand = true,
+    override_usage = "sqlhttp [OPTIONS] [SQL]\n       sqlhttp [OPTIONS] migrate ..."
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) task: Option<Task>,
@@ -84,7 +87,7 @@ pub(crate) struct Args {
     pub(crate) http_timeout: Duration,
 
     /// SQL to execute (repeatable)
-    #[arg(short, long, value_name = "SQL")]
+    #[arg(short, long, value_name = "SQL", allow_hyphen_values = true)]
     pub(crate) execute: Vec<String>,
 
     /// File for the results [default: standard output]

@@ -220,7 +220,7 @@ fn mode(name: &str) -> Result<Mode, String> {
 }
 
 /// The consistency levels and their names.
-const LEVELS: [(&str, ReadLevel); 5] = [
+pub(crate) const LEVELS: [(&str, ReadLevel); 5] = [
     ("none", ReadLevel::None),
     ("weak", ReadLevel::Weak),
     ("linearizable", ReadLevel::Linearizable),

@@ -1,6 +1,7 @@
 //! Creates the client from the command line.
 
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub(crate) enum ConnectError {
     Variable(InvalidHost),
     #[error("--user: no password is given; use --password-file, or set {PASSWORD_VARIABLE}")]
     NoPassword,
+    #[error("--user contains a password; remove it, or remove --password-file")]
+    TwoPasswords,
     #[error("the password cannot be read from the terminal: {0}")]
     Terminal(std::io::Error),
     #[error("{file}: {why}")]
@@ -65,6 +68,9 @@ pub(crate) fn client(args: &Args) -> Result<Client<HyperTransport>, ConnectError
 /// file, the value of an environment variable, or what the user types.
 fn credentials<'u>(user: &'u str, file: Option<&Path>) -> Result<(&'u str, String), ConnectError> {
     if let Some((name, password)) = user.split_once(':') {
+        if file.is_some() {
+            return Err(ConnectError::TwoPasswords);
+        }
         if std::io::stderr().is_terminal() {
             eprintln!("warning: other users of this machine can see the password in the list of processes");
         }
@@ -85,17 +91,22 @@ fn credentials<'u>(user: &'u str, file: Option<&Path>) -> Result<(&'u str, Strin
 
 /// Reads the first line of a file. On Unix, the file must be readable only by its owner.
 fn password_in(file: &Path) -> Result<String, ConnectError> {
-    let content = std::fs::read_to_string(file).map_err(|why| unreadable(file, &why))?;
+    let mut opened = File::open(file).map_err(|why| unreadable(file, &why))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(file).map_err(|why| unreadable(file, &why))?.permissions().mode();
+        let mode = opened.metadata().map_err(|why| unreadable(file, &why))?.permissions().mode();
         if mode & 0o077 != 0 {
             let why = format!("others can read the password (mode {:03o}); run chmod 600", mode & 0o777);
             return Err(unreadable(file, &why));
         }
     }
-    Ok(content.lines().next().unwrap_or_default().to_owned())
+    let mut content = String::new();
+    opened.read_to_string(&mut content).map_err(|why| unreadable(file, &why))?;
+    match content.lines().next() {
+        Some(password) if !password.is_empty() => Ok(password.to_owned()),
+        _ => Err(unreadable(file, &"the first line is empty; it must contain the password")),
+    }
 }
 
 /// Returns the server that is tried first. `variable` is the value of `RQLITE_HOST`.

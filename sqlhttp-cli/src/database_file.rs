@@ -70,7 +70,7 @@ pub(crate) fn check_content(path: &Path) -> Result<(), String> {
     }
 }
 
-/// The query string of the URI of a file that nobody changes. SQLite creates no files beside it.
+/// The query string of the URI of a file that no process changes. SQLite creates no files beside it.
 pub(crate) const IMMUTABLE: &str = "?immutable=1";
 
 /// Returns the URI of a file (<https://sqlite.org/uri.html>).

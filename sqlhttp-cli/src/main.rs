@@ -88,7 +88,7 @@ fn run(args: &Args) -> Result<u8, String> {
 fn exit_status(written: io::Result<()>, status: u8) -> u8 {
     match written {
         Ok(()) => status,
-        // The reader of the results needs no more of them: `sqlhttp … | head -1`.
+        // The reader of the output needs no more of it: `sqlhttp … | head -1`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => status,
         Err(error) => {
             eprintln!("sqlhttp: {error}");
@@ -130,9 +130,15 @@ fn is_rqlite() -> bool {
 }
 
 async fn run_arguments(shell: &mut Shell<HyperTransport>, args: &Args) -> io::Result<()> {
-    for text in args.execute.iter().chain(&args.sql) {
-        if shell.execute_text(text).await? == Flow::Quit {
-            break;
+    let mut texts = args.execute.iter().chain(&args.sql);
+    while let Some(text) = texts.next() {
+        match shell.execute_text(text).await? {
+            Flow::Continue => {}
+            Flow::Closed if texts.next().is_some() => {
+                shell.skip_rest();
+                break;
+            }
+            _ => break,
         }
     }
     Ok(())
@@ -142,8 +148,13 @@ async fn run_arguments(shell: &mut Shell<HyperTransport>, args: &Args) -> io::Re
 async fn run_input(shell: &mut Shell<HyperTransport>) -> io::Result<()> {
     let mut splitter = Splitter::default();
     for line in io::stdin().lock().lines() {
-        for item in splitter.push_line(&line?) {
-            if shell.execute(&item).await? == Flow::Quit {
+        let items = splitter.push_line(&line?);
+        for (number, item) in items.iter().enumerate() {
+            let flow = shell.execute(item).await?;
+            if flow == Flow::Closed && number + 1 < items.len() {
+                shell.skip_rest();
+            }
+            if flow != Flow::Continue {
                 return Ok(());
             }
         }
@@ -168,7 +179,7 @@ async fn run_lines(shell: &mut Shell<HyperTransport>) -> io::Result<()> {
         }
         let Some(line) = lines.next().transpose()? else { break };
         let Some(item) = Item::of_line(&line) else { continue };
-        if item.is_quit() || shell.execute(&item).await? == Flow::Quit {
+        if item.is_quit() || shell.execute(&item).await? != Flow::Continue {
             break;
         }
     }

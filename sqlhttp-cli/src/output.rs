@@ -10,8 +10,6 @@ use unicode_width::UnicodeWidthStr as _;
 /// The destination of results.
 pub(crate) struct Output {
     target: Target,
-    /// Whether a result that does not fit on the screen is shown by a pager.
-    pager: bool,
 }
 
 enum Target {
@@ -27,7 +25,7 @@ enum Target {
 
 impl Output {
     pub(crate) fn stdout() -> Output {
-        Output { target: stdout(), pager: false }
+        Output { target: stdout() }
     }
 
     /// Creates a file, and writes the results to it.
@@ -36,7 +34,7 @@ impl Output {
     /// The file cannot be created.
     pub(crate) fn file(path: PathBuf) -> io::Result<Output> {
         let writer = BufWriter::new(File::create(&path)?);
-        Ok(Output { target: Target::File { path, writer }, pager: false })
+        Ok(Output { target: Target::File { path, writer } })
     }
 
     /// The path of the file, if the results are written to a file.
@@ -53,7 +51,6 @@ impl Output {
     pub(crate) fn begin_paged(&mut self) {
         if matches!(self.target, Target::Stdout(_)) && io::stdout().is_terminal() {
             self.target = Target::Screen(Vec::new());
-            self.pager = true;
         }
     }
 

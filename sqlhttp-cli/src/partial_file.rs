@@ -20,9 +20,7 @@ impl PartialFile {
     /// # Errors
     /// The file cannot be created.
     pub(crate) fn create(path: &Path) -> Result<PartialFile, ShellError> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = with_suffix(path, ".partial");
         let file = File::create(&partial).map_err(at(path))?;
         Ok(PartialFile { path: path.to_owned(), partial, file: Some(file) })
     }
@@ -50,16 +48,8 @@ impl PartialFile {
     /// # Errors
     /// The content cannot be written, or the file cannot be renamed.
     pub(crate) fn commit(mut self) -> Result<(), ShellError> {
-        if let Some(file) = &self.file {
-            file.sync_all().map_err(at(&self.path))?;
-        }
-        std::fs::rename(&self.partial, &self.path).map_err(at(&self.path))?;
+        publish(&self.partial, &self.path).map_err(at(&self.path))?;
         self.file = None;
-        // The new name is durable when the directory is.
-        #[cfg(unix)]
-        if let Some(directory) = self.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            File::open(directory).and_then(|directory| directory.sync_all()).map_err(at(directory))?;
-        }
         Ok(())
     }
 }
@@ -71,6 +61,29 @@ impl Drop for PartialFile {
             let _ = std::fs::remove_file(&self.partial);
         }
     }
+}
+
+/// Returns the path with a suffix.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Gives a file its name, after its content is on the disk. Replaces a file that has this name.
+///
+/// # Errors
+/// The content cannot be written, or the file cannot be renamed.
+pub(crate) fn publish(partial: &Path, path: &Path) -> io::Result<()> {
+    File::open(partial)?.sync_all()?;
+    std::fs::rename(partial, path)?;
+    // The name is durable when the directory is written.
+    #[cfg(unix)]
+    {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Returns a function that adds the name of a file to an error.

@@ -42,7 +42,7 @@ pub(crate) struct RecordError {
 /// The records of a file.
 pub(crate) enum Records<R> {
     Separated { reader: csv::Reader<LineCounter<R>>, record: csv::StringRecord, null: Option<String> },
-    JsonLines { reader: BufReader<R>, line: u64, text: String },
+    JsonLines { reader: BufReader<R>, line: u64, text: Vec<u8> },
 }
 
 impl Format {
@@ -68,7 +68,7 @@ impl<R: Read> Records<R> {
     pub(crate) fn new(format: Format, file: R, null: Option<String>) -> Records<R> {
         let delimiter = match format {
             Format::JsonLines => {
-                return Records::JsonLines { reader: BufReader::new(file), line: 0, text: String::new() };
+                return Records::JsonLines { reader: BufReader::new(file), line: 0, text: Vec::new() };
             }
             Format::Csv => b',',
             Format::Tsv => b'\t',
@@ -79,52 +79,69 @@ impl<R: Read> Records<R> {
         Records::Separated { reader, record: csv::StringRecord::new(), null }
     }
 
-    /// Reads the next record, and returns the names that it contains: the fields of a CSV record, the keys of a JSON
-    /// object. `None` at the end of the file.
+    /// Reads the next record; `None` at the end of the file.
     ///
     /// # Errors
-    /// See [`Records::next`].
-    pub(crate) fn names(&mut self) -> Result<Option<Vec<String>>, RecordError> {
-        match self {
-            Records::Separated { reader, record, .. } => {
-                let found = reader.read_record(record).map_err(|error| csv_error(&error))?;
-                Ok(found.then(|| record.iter().map(str::to_owned).collect()))
-            }
-            Records::JsonLines { .. } => Ok(self.next(0)?.and_then(|record| record.names)),
-        }
-    }
-
-    /// Reads the next record; `None` at the end of the file. `columns` is the number of values of a CSV record.
-    ///
-    /// # Errors
-    /// The file cannot be read, or the record is malformed or has too many values.
-    pub(crate) fn next(&mut self, columns: usize) -> Result<Option<Record>, RecordError> {
+    /// The file cannot be read, or the record is malformed.
+    pub(crate) fn next(&mut self) -> Result<Option<Record>, RecordError> {
         match self {
             Records::Separated { reader, record, null } => {
-                if !reader.read_record(record).map_err(|error| csv_error(&error))? {
-                    return Ok(None);
-                }
+                let found = reader.read_record(record);
                 let begin = record.position().map_or(0, csv::Position::byte);
                 let line = reader.get_mut().line_at(begin);
-                if record.len() > columns {
-                    return Err(at(line, format!("{} values for {columns} columns", record.len())));
+                if !found.map_err(|error| csv_error(line, &error))? {
+                    return Ok(None);
                 }
                 let value = |text: &str| match null {
                     Some(null) if null == text => Value::Null,
                     _ => Value::Text(text.into()),
                 };
-                let mut values: Vec<Value> = record.iter().map(value).collect();
-                // As SQLite's shell does.
-                values.resize(columns, Value::Null);
-                Ok(Some(Record { line, names: None, values }))
+                Ok(Some(Record { line, names: None, values: record.iter().map(value).collect() }))
             }
             Records::JsonLines { reader, line, text } => {
                 if !next_line(reader, line, text)? {
                     return Ok(None);
                 }
+                let text = std::str::from_utf8(text).map_err(|error| at(*line, error.to_string()))?;
                 object(*line, text).map(Some)
             }
         }
+    }
+
+    /// Reads records and forgets them, also malformed ones.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(crate) fn skip(&mut self, records: u64) -> Result<(), RecordError> {
+        for _ in 0..records {
+            match self.next() {
+                Ok(None) => break,
+                Err(error) if error.fatal => return Err(error),
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// Returns the record with as many values as there are columns. As in SQLite's shell, values that are missing are
+    /// NULL.
+    ///
+    /// # Errors
+    /// The record has too many values.
+    pub(crate) fn with_columns(mut self, columns: usize) -> Result<Record, RecordError> {
+        if self.values.len() > columns {
+            return Err(at(self.line, format!("the record has {} values, not {columns}", self.values.len())));
+        }
+        self.values.resize(columns, Value::Null);
+        Ok(self)
+    }
+
+    /// Returns the values of a header.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let text = |value: &Value| if let Value::Text(text) = value { text.to_string() } else { String::new() };
+        self.values.iter().map(text).collect()
     }
 }
 
@@ -169,26 +186,30 @@ fn at(line: u64, why: impl Into<String>) -> RecordError {
     RecordError { line, why: why.into(), fatal: false }
 }
 
-fn csv_error(error: &csv::Error) -> RecordError {
-    let line = error.position().map_or(0, csv::Position::line);
-    RecordError { fatal: error.is_io_error(), ..at(line, error.to_string()) }
+/// Returns the error of the CSV reader without the line that it names, because it does not count line feeds in quotes.
+fn csv_error(line: u64, error: &csv::Error) -> RecordError {
+    let why = match error.kind() {
+        csv::ErrorKind::Utf8 { err, .. } => format!("value {} is not valid UTF-8", err.field() + 1),
+        _ => error.to_string(),
+    };
+    RecordError { line, why, fatal: error.is_io_error() }
 }
 
 /// Reads the next line that is not blank. Returns whether there is one.
-fn next_line(reader: &mut impl BufRead, line: &mut u64, text: &mut String) -> Result<bool, RecordError> {
+fn next_line(reader: &mut impl BufRead, line: &mut u64, text: &mut Vec<u8>) -> Result<bool, RecordError> {
     loop {
         text.clear();
         *line += 1;
-        match reader.read_line(text) {
+        match reader.read_until(b'\n', text) {
             Ok(0) => return Ok(false),
-            Ok(_) if text.trim().is_empty() => {}
+            Ok(_) if text.trim_ascii().is_empty() => {}
             Ok(_) => return Ok(true),
             Err(error) => return Err(RecordError { fatal: true, ..at(*line, error.to_string()) }),
         }
     }
 }
 
-/// The fields of a JSON object, in their order.
+/// Returns the fields of a JSON object, in their order.
 fn fields(line: u64, text: &str) -> Result<Vec<(String, &RawValue)>, RecordError> {
     struct Fields<'j>(Vec<(String, &'j RawValue)>);
 
@@ -235,62 +256,73 @@ fn object(line: u64, text: &str) -> Result<Record, RecordError> {
 mod tests {
     use super::*;
 
-    fn read(format: Format, null: Option<&str>, columns: usize, text: &str) -> Result<Vec<Record>, String> {
-        let mut records = Records::new(format, text.as_bytes(), null.map(str::to_owned));
-        let mut read = Vec::new();
-        while let Some(record) = records.next(columns).map_err(|error| error.to_string())? {
-            read.push(record);
-        }
-        Ok(read)
+    fn read(format: Format, null: Option<&str>, text: &[u8]) -> Vec<Result<Record, String>> {
+        let mut records = Records::new(format, text, null.map(str::to_owned));
+        let next = || records.next().transpose().map(|read| read.map_err(|error| error.to_string()));
+        std::iter::from_fn(next).collect()
     }
 
     fn text(text: &str) -> Value {
         Value::Text(text.into())
     }
 
-    fn record(line: u64, values: Vec<Value>) -> Record {
-        Record { line, names: None, values }
+    fn record(line: u64, values: Vec<Value>) -> Result<Record, String> {
+        Ok(Record { line, names: None, values })
     }
 
     #[test]
     fn records_of_csv_and_tsv() {
-        let csv = "a,\"b\n,\"\"c\",NULL\r\n\"\",7\n";
-        let expected = vec![
-            record(1, vec![text("a"), text("b\n,\"c"), Value::Null]),
-            record(3, vec![text(""), text("7"), Value::Null]),
-        ];
-        assert_eq!(read(Format::Csv, Some("NULL"), 3, csv), Ok(expected));
-        assert_eq!(read(Format::Tsv, None, 2, "a,b\tc\n"), Ok(vec![record(1, vec![text("a,b"), text("c")])]));
-        let lines = read(Format::Csv, None, 1, "a\r\nb\n\nc\n").unwrap();
-        assert_eq!(lines.iter().map(|record| record.line).collect::<Vec<_>>(), [1, 2, 4]);
-        let mut records = Records::new(Format::Csv, "\u{feff}id,name\n1,x\n".as_bytes(), None);
-        assert_eq!(records.names().unwrap(), Some(vec!["id".to_owned(), "name".to_owned()]));
+        let csv = b"a,\"b\n,\"\"c\",NULL\n\"\",7\n";
+        let expected =
+            vec![record(1, vec![text("a"), text("b\n,\"c"), Value::Null]), record(3, vec![text(""), text("7")])];
+        assert_eq!(read(Format::Csv, Some("NULL"), csv), expected);
+        assert_eq!(read(Format::Tsv, None, b"a,b\tc\n"), [record(1, vec![text("a,b"), text("c")])]);
+        let lines = read(Format::Csv, None, b"a\r\nb\n\nc\n");
+        assert_eq!(lines.iter().map(|record| record.as_ref().unwrap().line).collect::<Vec<_>>(), [1, 2, 4]);
+        let header = read(Format::Csv, None, "\u{feff}id,name\n".as_bytes());
+        assert_eq!(header[0].as_ref().unwrap().texts(), ["id", "name"]);
     }
 
     #[test]
     fn objects() {
-        let lines = "\n{\"b\": [1, {}], \"a\": 1.5}\n{\"A\":9223372036854775807,\"c\":true,\"d\":null}\n";
+        let lines = b"\n{\"b\": [1, {}], \"a\": 1.5}\n{\"A\":9223372036854775807,\"c\":true,\"d\":null}\n";
         let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-        let expected = vec![
-            Record { line: 2, names: names(&["b", "a"]), values: vec![text("[1, {}]"), Value::Real(1.5)] },
-            Record {
+        let expected = [
+            Ok(Record { line: 2, names: names(&["b", "a"]), values: vec![text("[1, {}]"), Value::Real(1.5)] }),
+            Ok(Record {
                 line: 3,
                 names: names(&["A", "c", "d"]),
                 values: vec![Value::Integer(i64::MAX), Value::Integer(1), Value::Null],
-            },
+            }),
         ];
-        assert_eq!(read(Format::JsonLines, None, 0, lines), Ok(expected));
+        assert_eq!(read(Format::JsonLines, None, lines), expected);
     }
 
     #[test]
-    fn malformed_records_name_their_line() {
-        for (format, columns, text, message) in [
-            (Format::Csv, 1, "a\nb,c\n", "line 2: 2 values for 1 columns"),
-            (Format::JsonLines, 0, "{}\n\n[1]", "line 3: not a JSON object: "),
-            (Format::JsonLines, 0, "{\"a\":1,", "line 1: not a JSON object: "),
+    fn malformed_records_name_their_line_and_do_not_end_the_file() {
+        for (format, text, message) in [
+            (Format::Csv, &b"\"\n\",b\nb,\xff\nc,d\n"[..], "line 3: value 2 is not valid UTF-8"),
+            (Format::JsonLines, b"{}\n\n[1]\n{}", "line 3: not a JSON object: "),
+            (Format::JsonLines, b"{}\n\n{\"a\":\"\xff\"}\n{}", "line 3: invalid utf-8"),
         ] {
-            let refused = read(format, None, columns, text).unwrap_err();
-            assert!(refused.starts_with(message), "{refused}");
+            let read = read(format, None, text);
+            assert_eq!(read.len(), 3, "{read:?}");
+            assert!(read[1].as_ref().is_err_and(|why| why.starts_with(message)) && read[2].is_ok(), "{read:?}");
         }
+    }
+
+    #[test]
+    fn columns_without_a_value_are_null() {
+        let record = Record { line: 1, names: None, values: vec![Value::Integer(1)] };
+        assert_eq!(record.clone().with_columns(2).unwrap().values, [Value::Integer(1), Value::Null]);
+        assert_eq!(record.with_columns(0).unwrap_err().to_string(), "line 1: the record has 1 values, not 0");
+    }
+
+    #[test]
+    fn malformed_records_are_skipped() {
+        let mut records = Records::new(Format::JsonLines, &b"not JSON\n{\"a\":1}\n"[..], None);
+        records.skip(1).unwrap();
+        assert_eq!(records.next().unwrap().unwrap().values, [Value::Integer(1)]);
+        records.skip(u64::MAX).unwrap();
     }
 }

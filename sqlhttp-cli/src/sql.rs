@@ -146,6 +146,11 @@ pub(crate) fn quoted_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Returns a BLOB as an SQL literal.
+pub(crate) fn blob_literal(bytes: &[u8]) -> String {
+    format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
 /// Whether a word is a keyword of SQLite (<https://sqlite.org/lang_keywords.html>).
 pub(crate) fn is_keyword(word: &str) -> bool {
     KEYWORDS.binary_search(&word.to_ascii_uppercase().as_str()).is_ok()

@@ -4,7 +4,7 @@
 //! `sqlite3_complete` (<https://sqlite.org/c3ref/complete.html>). A line that begins with a dot is a command, unless it
 //! continues a statement.
 
-use crate::sql::{self, Kind};
+use crate::sql::{self, Kind, Token};
 
 /// A part of the input that the shell executes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,23 +37,27 @@ impl Item {
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
     pending: String,
+    /// The length of the text whose tokens have been examined.
+    examined: usize,
+    place: Place,
+    /// The character that ends the token after that text; `None` if no token is open.
+    open: Option<char>,
 }
 
 impl Splitter {
     /// Adds a line, and returns the items that are complete.
     pub(crate) fn push_line(&mut self, line: &str) -> Vec<Item> {
         if self.is_empty() && line.trim_start().starts_with('.') {
-            self.pending.clear();
+            self.clear();
             return vec![Item::Command(line.trim().to_owned())];
         }
         self.pending.push_str(line);
         self.pending.push('\n');
-        let mut items = Vec::new();
-        while let Some(end) = statement_end(&self.pending) {
-            let rest = self.pending.split_off(end);
-            items.extend(statement(&std::mem::replace(&mut self.pending, rest)));
+        // A long string is not examined again for each of its lines.
+        match self.open {
+            Some(end) if !line.contains(end) => Vec::new(),
+            _ => self.take_statements(),
         }
-        items
     }
 
     /// Whether no statement has begun.
@@ -63,12 +67,50 @@ impl Splitter {
 
     /// Returns the statement that has begun, at the end of the input. The `;` at its end may be missing.
     pub(crate) fn finish(&mut self) -> Option<Item> {
-        statement(&std::mem::take(&mut self.pending))
+        let pending = std::mem::take(&mut self.pending);
+        self.clear();
+        statement(&pending)
     }
 
-    /// Forgets the statement that has begun.
+    /// Discards the statement that has begun.
     pub(crate) fn clear(&mut self) {
-        self.pending.clear();
+        *self = Splitter::default();
+    }
+
+    /// Removes the statements that are complete, and returns them.
+    fn take_statements(&mut self) -> Vec<Item> {
+        let mut items = Vec::new();
+        let (mut begin, mut end) = (0, self.examined);
+        self.open = None;
+        for token in sql::tokens(&self.pending[self.examined..]) {
+            if !token.complete {
+                self.open = token.text.chars().next().map(end_of);
+                break;
+            }
+            end += token.text.len();
+            self.place = match self.place.after(&token) {
+                Some(place) => place,
+                None => {
+                    items.extend(statement(&self.pending[begin..end]));
+                    begin = end;
+                    Place::default()
+                }
+            };
+        }
+        self.pending.drain(..begin);
+        self.examined = end - begin;
+        items
+    }
+}
+
+/// Returns a character of the end of a token that begins with this one.
+fn end_of(begin: char) -> char {
+    match begin {
+        '[' => ']',
+        '-' => '\n',
+        '/' => '*',
+        'x' | 'X' => '\'',
+        quote => quote,
     }
 }
 
@@ -86,9 +128,10 @@ fn statement(text: &str) -> Option<Item> {
 }
 
 /// The position of the scanner in a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Place {
     /// At the beginning, where `EXPLAIN` may stand.
+    #[default]
     Begin,
     /// After `CREATE`, where `TEMP` or `TRIGGER` may follow.
     Create,
@@ -102,42 +145,35 @@ enum Place {
     TriggerEnd,
 }
 
-/// Returns the position after the `;` that ends the first statement of the text; `None` if the statement is not
-/// complete.
-fn statement_end(text: &str) -> Option<usize> {
-    let (mut at, mut place) = (0, Place::Begin);
-    for token in sql::tokens(text) {
-        at += token.text.len();
-        if !token.complete {
-            return None;
-        }
-        place = match (token.kind, place) {
+impl Place {
+    /// Returns the place after a token; `None` if the token ends the statement.
+    fn after(self, token: &Token<'_>) -> Option<Place> {
+        Some(match (token.kind, self) {
             (Kind::Blank | Kind::Comment, place) => place,
             (Kind::Semicolon, Place::Trigger | Place::TriggerStep) => Place::TriggerStep,
-            (Kind::Semicolon, _) => return Some(at),
-            (Kind::Word, place) => after_word(place, token.text),
-            (_, place) => after_other(place),
-        };
+            (Kind::Semicolon, _) => return None,
+            (Kind::Word, place) => place.after_word(token.text),
+            (_, place) => place.after_other(),
+        })
     }
-    None
-}
 
-fn after_word(place: Place, word: &str) -> Place {
-    let is = |expected: &[&str]| expected.iter().any(|expected| word.eq_ignore_ascii_case(expected));
-    match place {
-        Place::Begin if is(&["EXPLAIN", "QUERY", "PLAN"]) => Place::Begin,
-        Place::Begin if is(&["CREATE"]) => Place::Create,
-        Place::Create if is(&["TEMP", "TEMPORARY"]) => Place::Create,
-        Place::Create if is(&["TRIGGER"]) => Place::Trigger,
-        Place::TriggerStep if is(&["END"]) => Place::TriggerEnd,
-        place => after_other(place),
+    fn after_word(self, word: &str) -> Place {
+        let is = |expected: &[&str]| expected.iter().any(|expected| word.eq_ignore_ascii_case(expected));
+        match self {
+            Place::Begin if is(&["EXPLAIN", "QUERY", "PLAN"]) => Place::Begin,
+            Place::Begin if is(&["CREATE"]) => Place::Create,
+            Place::Create if is(&["TEMP", "TEMPORARY"]) => Place::Create,
+            Place::Create if is(&["TRIGGER"]) => Place::Trigger,
+            Place::TriggerStep if is(&["END"]) => Place::TriggerEnd,
+            place => place.after_other(),
+        }
     }
-}
 
-fn after_other(place: Place) -> Place {
-    match place {
-        Place::Begin | Place::Create | Place::Statement => Place::Statement,
-        Place::Trigger | Place::TriggerStep | Place::TriggerEnd => Place::Trigger,
+    fn after_other(self) -> Place {
+        match self {
+            Place::Begin | Place::Create | Place::Statement => Place::Statement,
+            Place::Trigger | Place::TriggerStep | Place::TriggerEnd => Place::Trigger,
+        }
     }
 }
 
@@ -174,6 +210,20 @@ mod tests {
             let lines: Vec<&str> = open.split('\n').collect();
             assert_eq!(split(&lines), (vec![], Some(open.to_owned())));
         }
+    }
+
+    #[test]
+    fn a_statement_of_many_lines_is_examined_once() {
+        let mut splitter = Splitter::default();
+        // Half of the lines are rows, and half are the lines of one string with semicolons.
+        let rows = (0..50_000).map(|row| format!("({row}, 'a;b'),"));
+        let lines = std::iter::once("INSERT INTO t VALUES".to_owned()).chain(rows).chain(["(0, '".to_owned()]);
+        let text = std::iter::repeat_n("a line of a string; with more".to_owned(), 50_000);
+        for line in lines.chain(text) {
+            assert_eq!(splitter.push_line(&line), []);
+        }
+        assert_eq!(splitter.push_line("');").len(), 1);
+        assert!(splitter.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 
-use crate::command::HELP;
+use crate::command::{HELP, LEVELS};
 use crate::print::Mode;
 use crate::sql::{self, KEYWORDS, Kind};
 
@@ -39,12 +39,18 @@ impl Helper {
 
     /// Returns the words that begin with a prefix, in any case. A keyword takes the case of the prefix.
     fn words(&self, prefix: &str) -> Vec<String> {
-        let names = self.names.iter().filter(|name| begins_with(name, prefix)).cloned();
+        let names = self.names.iter().filter(|name| begins_with(name, prefix)).map(|name| as_written(name));
         let lower = prefix.chars().all(|c| !c.is_uppercase());
         let keyword = |word: &&str| if lower { word.to_lowercase() } else { (*word).to_owned() };
         let keywords = KEYWORDS.iter().filter(|word| !prefix.is_empty() && begins_with(word, prefix)).map(keyword);
         names.chain(keywords).collect()
     }
+}
+
+/// Returns a name with quotes if it needs them.
+fn as_written(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_numeric());
+    if plain && !sql::is_keyword(name) { name.to_owned() } else { sql::quoted_name(name) }
 }
 
 fn begins_with(word: &str, prefix: &str) -> bool {
@@ -61,7 +67,7 @@ fn arguments(command: &str, prefix: &str) -> Option<Vec<String>> {
     let usage = HELP.iter().map(|(usage, _)| *usage).find(|usage| usage.split(' ').next() == Some(command))?;
     let words: Vec<String> = match command {
         ".mode" => Mode::ALL.into_iter().map(|mode| mode.name().to_owned()).collect(),
-        ".consistency" => ["none", "weak", "linearizable", "strong", "auto"].map(str::to_owned).to_vec(),
+        ".consistency" => LEVELS.map(|(name, _)| name.to_owned()).to_vec(),
         _ if usage.contains("[on|off]") => vec!["on".to_owned(), "off".to_owned()],
         _ => return None,
     };
@@ -76,7 +82,7 @@ impl Completer for Helper {
         let command = before.trim_start().starts_with('.').then(|| before.split_whitespace().next()).flatten();
         let is_argument = before.trim_start().contains(char::is_whitespace);
         if let Some(command) = command.filter(|command| is_argument && FILE_COMMANDS.contains(command)) {
-            let last = before.rfind(char::is_whitespace).map_or("", |blank| &before[blank + 1..]);
+            let last = before.rsplit(char::is_whitespace).next().unwrap_or_default();
             if !(command == ".import" && self.names.iter().any(|name| begins_with(name, last)) && !last.is_empty()) {
                 return self.files.complete(line, position, context);
             }
@@ -142,7 +148,7 @@ mod tests {
 
     fn completed(line: &str) -> Vec<String> {
         let mut helper = Helper::default();
-        helper.set_names(["users", "user_id", "Ünits"].map(str::to_owned).to_vec());
+        helper.set_names(["users", "user_id", "Ünits", "order", "my table"].map(str::to_owned).to_vec());
         let history = DefaultHistory::new();
         let (begin, pairs) = helper.complete(line, line.len(), &Context::new(&history)).unwrap();
         pairs.into_iter().map(|pair| line[..begin].to_owned() + &pair.replacement).collect()
@@ -157,6 +163,9 @@ mod tests {
         assert_eq!(completed("SELECT (Ün"), ["SELECT (Ünits"]);
         assert_eq!(completed("SELECT é€use"), ["SELECT é€users", "SELECT é€user_id"]);
         assert_eq!(completed("SELECT éz"), Vec::<String>::new());
+        assert_eq!(completed("SELECT * FROM my"), ["SELECT * FROM \"my table\""]);
+        assert_eq!(completed("SELECT * FROM orde"), ["SELECT * FROM \"order\"", "SELECT * FROM order"]);
+        assert_eq!(completed(".read\u{3000}nonexistent"), Vec::<String>::new());
         assert_eq!(completed(".sy"), [".sysdump"]);
         assert_eq!(completed(".mode j"), [".mode json", ".mode jsonl"]);
         assert_eq!(completed(".timer o"), [".timer on", ".timer off"]);

@@ -3,7 +3,7 @@
 mod helper;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use rustyline::config::{CompletionType, Config};
@@ -43,8 +43,10 @@ pub(crate) async fn run<T: Transport + Clone>(shell: &mut Shell<T>, lines: bool)
         let _ = editor.load_history(file);
     }
     let ended = read_lines(shell, &mut editor, lines).await;
-    if let Some(file) = history.filter(|_| !editor.history().is_empty()) {
-        save_history(&mut editor, file)?;
+    if let Some(file) = history.filter(|_| !editor.history().is_empty())
+        && let Err(error) = save_history(&mut editor, &file)
+    {
+        eprintln!("sqlhttp: the history cannot be saved: {}: {error}", file.display());
     }
     writeln!(io::stdout(), "bye~")?;
     ended
@@ -102,24 +104,36 @@ async fn read_lines<T: Transport + Clone>(shell: &mut Shell<T>, editor: &mut Edi
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(io::Error::other(error)),
         };
-        let whole = Item::of_line(&line);
-        if splitter.is_empty() && whole.as_ref().is_some_and(Item::is_quit) {
+        if splitter.is_empty() && Item::of_line(&line).is_some_and(|item| item.is_quit()) {
             return Ok(());
         }
-        if whole.is_some() {
+        if !line.trim().is_empty() {
             editor.add_history_entry(&line).map_err(io::Error::other)?;
         }
-        let items = if lines { whole.into_iter().collect() } else { splitter.push_line(&line) };
-        for item in items {
-            if execute(shell, &item).await? == Flow::Quit {
-                return Ok(());
-            }
+        // A text that is pasted may have several lines.
+        let items: Vec<Item> = match lines {
+            true => line.lines().filter_map(Item::of_line).collect(),
+            false => line.lines().flat_map(|line| splitter.push_line(line)).collect(),
+        };
+        match execute_all(shell, &items).await? {
+            Flow::Continue => {}
+            Flow::Quit | Flow::Closed => return Ok(()),
+            Flow::Interrupted => splitter.clear(),
         }
     }
-    if let Some(item) = splitter.finish() {
-        execute(shell, &item).await?;
-    }
+    // A statement that is not complete is not executed.
     Ok(())
+}
+
+/// Executes items until one ends the shell or is interrupted.
+async fn execute_all<T: Transport + Clone>(shell: &mut Shell<T>, items: &[Item]) -> io::Result<Flow> {
+    for item in items {
+        let flow = execute(shell, item).await?;
+        if flow != Flow::Continue {
+            return Ok(flow);
+        }
+    }
+    Ok(Flow::Continue)
 }
 
 /// Asks the server for the names that are completed, if they may have changed. Without an answer, they stay as they
@@ -140,16 +154,17 @@ async fn execute<T: Transport + Clone>(shell: &mut Shell<T>, item: &Item) -> io:
     };
     interrupted?;
     shell.interrupt()?;
-    Ok(Flow::Continue)
+    Ok(Flow::Interrupted)
 }
 
 /// Writes the history to a file that only the user can read, because statements may contain secrets.
-fn save_history(editor: &mut Editor, file: PathBuf) -> io::Result<()> {
-    editor.save_history(&file).map_err(io::Error::other)?;
+fn save_history(editor: &mut Editor, file: &Path) -> io::Result<()> {
+    // The history of another session, which may have ended in the meantime, remains.
+    editor.append_history(file).map_err(io::Error::other)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))?;
     }
     Ok(())
 }

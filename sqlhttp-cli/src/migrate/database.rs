@@ -1,9 +1,8 @@
 //! Copies and checks database files. A source is opened read-only and is never changed.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
@@ -12,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::frozen::SchemaObject;
 use crate::database_file;
+use crate::partial_file::{publish, with_suffix};
 
 /// The time for which a copy waits for a lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,13 +33,6 @@ pub(crate) enum DatabaseError {
     Exists,
 }
 
-/// Returns the path with a suffix: the name of the WAL of a database, or of an incomplete file.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// Copies a database with SQLite's backup API, checks the copy, and gives it its name. The rowids and the page size are
 /// those of the source. Returns the size of the copy in bytes. If the copy fails, no file remains.
 pub(crate) fn copy(source: &Path, target: &Path) -> Result<u64, DatabaseError> {
@@ -59,20 +52,32 @@ fn copy_to(source: &Path, partial: &Path) -> Result<(), DatabaseError> {
     let before = state(source)?;
     let from = open_source(source, before.has_wal)?;
     // The copy has the permissions of the source before it has any content.
-    File::create(partial)?.set_permissions(fs::metadata(source)?.permissions())?;
+    File::create(partial)?.set_permissions(writable(fs::metadata(source)?.permissions()))?;
     let mut to = Connection::open(partial)?;
     let backup = Backup::new(&from, &mut to)?;
-    // One step copies all pages, so that no writer can come in between.
+    // One step copies all pages, so that no other process writes between two steps.
     match backup.step(-1)? {
         StepResult::Done => {}
         _ => return Err(DatabaseError::Locked),
     }
     drop(backup);
-    // Without a WAL the source was read without locks: nobody may have written to it.
+    // Without a WAL the source was read without locks: no process may have written to it.
     if !before.has_wal && state(source)? != before {
         return Err(DatabaseError::Changed);
     }
     Ok(())
+}
+
+/// Returns permissions with which SQLite can write the copy.
+fn writable(mut permissions: fs::Permissions) -> fs::Permissions {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        permissions.set_mode(permissions.mode() | 0o600);
+    }
+    #[cfg(not(unix))]
+    permissions.set_readonly(false);
+    permissions
 }
 
 /// What shows that a process has written to a database file.
@@ -104,15 +109,8 @@ fn open_source(source: &Path, has_wal: bool) -> Result<Connection, DatabaseError
 /// Checks an incomplete copy, fsyncs it, and renames it. Returns its size in bytes.
 fn complete(partial: &Path, target: &Path) -> Result<u64, DatabaseError> {
     check(partial)?;
-    let file = File::open(partial)?;
-    file.sync_all()?;
-    let size = file.metadata()?.len();
-    fs::rename(partial, target)?;
-    #[cfg(unix)]
-    if let Some(directory) = target.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(size)
+    publish(partial, target)?;
+    Ok(fs::metadata(target)?.len())
 }
 
 /// Checks that a file is a complete database, and that it is not damaged.
@@ -150,7 +148,7 @@ mod tests {
     use super::*;
 
     /// The names and contents of the files in a directory.
-    fn contents(directory: &Path) -> Vec<(OsString, Vec<u8>)> {
+    fn contents(directory: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
         let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
         let mut files: Vec<_> = entries.map(|it| (it.file_name(), fs::read(it.path()).unwrap())).collect();
         files.sort();

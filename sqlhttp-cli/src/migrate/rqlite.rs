@@ -502,7 +502,7 @@ fn is_unspecified(host: &str) -> bool {
 fn steps(first: &NodeFlags, old: &OldNode, nodes: usize, frozen: bool) -> Vec<Step> {
     let new = first.get("http-adv-addr").or(first.get("http-addr")).unwrap_or("localhost:4001");
     let scheme = if first.get("http-cert").is_some() { Scheme::Https } else { Scheme::Http };
-    let user = if first.get("auth").is_some() { " -u NAME:PASSWORD" } else { "" };
+    let user = if first.get("auth").is_some() { " -u NAME" } else { "" };
     let [from, to] = [shell(old.host.scheme(), old.host.authority()), shell(scheme, new)];
     let directory = words::quote(old.directory.as_deref().unwrap_or("DIR"));
     let mut steps = vec![Step::new("Stop the writes of all clients.", [])];
@@ -515,14 +515,15 @@ fn steps(first: &NodeFlags, old: &OldNode, nodes: usize, frozen: bool) -> Vec<St
     });
     steps.push(Step::new("Stop rqlited on all nodes. Start the first node with its command line above, alone.", []));
     let place = old.directory.as_deref().unwrap_or("DIR");
-    let [boot, restore] = ["boot", "restore"].map(|name| format!("{to}{user} '.{name} {place}/{BACKUP}'"));
+    let command = |command: String| format!("{to}{user} {}", words::quote(&command));
+    let [boot, restore] = ["boot", "restore"].map(|name| command(format!(".{name} {place}/{BACKUP}")));
     let load = "Load the backup with one of these commands: .boot only while the node is alone, a file of any size; \
                 .restore at any time, a file of up to 10 GiB (-max-load).";
     steps.push(Step::new(load, [boot, restore]));
     if nodes > 1 {
         steps.push(Step::new("Start the other nodes with their command lines above. They receive the database.", []));
     }
-    let copy = format!("{to}{user} '.backup {place}/new.db'");
+    let copy = command(format!(".backup {place}/new.db"));
     let hashes = [BACKUP, "new.db"].map(|name| format!("sqlite3 {directory}/{name} .sha3sum"));
     let compare = std::iter::once(copy).chain(hashes);
     steps.push(Step::new("Compare the databases. Both hashes must be the same:", compare));
@@ -740,7 +741,7 @@ mod tests {
         let topics: Vec<_> = report.differences.iter().map(|it| it.topic).collect();
         assert!(topics.contains(&"the id of a node") && topics.contains(&"the auth file"), "{topics:?}");
         let boot = &report.steps[3].commands[0];
-        assert_eq!(boot, "sqlhttp -H db1 -p 4001 -u NAME:PASSWORD '.boot DIR/rqlite.db'");
+        assert_eq!(boot, "sqlhttp -H db1 -p 4001 -u NAME '.boot DIR/rqlite.db'");
     }
 
     #[test]

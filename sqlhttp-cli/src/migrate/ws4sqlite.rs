@@ -11,6 +11,7 @@ use super::companion::{self, Companion};
 use super::database::{self, DatabaseError};
 use super::report::{CommandLine, Difference, Problem, Report, Step};
 use super::words;
+use crate::partial_file::with_suffix;
 
 /// The document with the differences.
 const DOCUMENT: &str = "docs/differences.md";
@@ -439,7 +440,7 @@ fn look_at_file(path: &Path) -> FileFacts {
     let size = |path: &Path| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
     match size(path) {
         None => FileFacts::Missing,
-        Some(bytes) => FileFacts::Present { size: bytes, wal: size(&database::with_suffix(path, "-wal")) },
+        Some(bytes) => FileFacts::Present { size: bytes, wal: size(&with_suffix(path, "-wal")) },
     }
 }
 

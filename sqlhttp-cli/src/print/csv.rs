@@ -21,12 +21,15 @@ impl Printer for Separated {
 
 impl Separated {
     fn write_line(&self, out: &mut dyn Write, cells: impl Iterator<Item = String>) -> io::Result<()> {
+        let mut line = String::new();
         for (index, cell) in cells.enumerate() {
             if index > 0 {
-                write!(out, "{}", self.0)?;
+                line.push(self.0);
             }
-            out.write_all(self.quoted(cell).as_bytes())?;
+            line += &self.quoted(cell);
         }
+        // Readers skip empty lines.
+        out.write_all(if line.is_empty() { b"\"\"" } else { line.as_bytes() })?;
         out.write_all(b"\n")
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use sqlhttp_rqlite::client::JsonText;
 
 use super::{Printer, text};
+use crate::sql;
 
 /// Writes a Markdown table.
 pub(super) struct Markdown;
@@ -69,7 +70,7 @@ fn literal(value: &JsonText) -> String {
         Some(b'f') => "0".to_owned(),
         Some(b'"') => format!("'{}'", text(value, "").replace('\'', "''")),
         Some(b'[') => match serde_json::from_str::<Vec<u8>>(&value.0) {
-            Ok(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            Ok(bytes) => sql::blob_literal(&bytes),
             Err(_) => value.0.clone(),
         },
         _ => value.0.clone(),

@@ -12,12 +12,15 @@ const NULL: &str = "<nil>";
 /// The number of rows that determine the widths of the columns. A later row with a longer value is wider than the
 /// table.
 const MEASURED_ROWS_MAX: usize = 10_000;
+/// The number of bytes of values after which no further rows are held.
+const MEASURED_BYTES_MAX: usize = 16 << 20;
 
 /// Holds the rows until the widths of the columns are known.
 #[derive(Default)]
 pub(super) struct Table {
     /// The header and the rows that are not written yet.
     held: Vec<Vec<String>>,
+    held_bytes: usize,
     /// The widths of the columns, in columns of the terminal.
     widths: Vec<usize>,
     border: String,
@@ -30,10 +33,12 @@ impl Printer for Table {
     }
 
     fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
-        let cells = row.iter().map(|value| text(value, NULL)).collect();
+        let cells: Vec<String> = row.iter().map(|value| text(value, NULL)).collect();
         if self.widths.is_empty() {
+            self.held_bytes += cells.iter().map(String::len).sum::<usize>();
             self.held.push(cells);
-            if self.held.len() > MEASURED_ROWS_MAX { self.write_held(out) } else { Ok(()) }
+            let full = self.held.len() > MEASURED_ROWS_MAX || self.held_bytes > MEASURED_BYTES_MAX;
+            if full { self.write_held(out) } else { Ok(()) }
         } else {
             self.write_row(out, &cells)
         }

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write as _};
 use sqlhttp_rqlite::Endpoint;
 use sqlhttp_rqlite::client::{Part, StatementResult, Transport};
 
+use super::import::rows;
 use super::{Shell, ShellError, from_client};
 use crate::command::Export;
 use crate::partial_file::{PartialFile, at};
@@ -33,7 +34,7 @@ impl<T: Transport + Clone> Shell<T> {
         out.flush().map_err(&written)?;
         drop(out);
         partial.commit()?;
-        self.write_for_people(&format!("{} rows exported to {}", bar.position(), export.file.display()))
+        self.write_for_people(&format!("{} exported to {}", rows(bar.position()), export.file.display()))
     }
 
     /// Writes a message, unless another program reads the results.
@@ -47,13 +48,13 @@ impl<T: Transport + Clone> Shell<T> {
 
 /// Returns the query for the source of an export: a query, or the name of a table.
 fn query(source: &str) -> String {
-    let mut words = sql::tokens(source).filter(|token| token.kind != sql::Kind::Blank);
-    let first = words.next().map_or("", |token| token.text);
-    let is_query =
-        ["SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA"].iter().any(|word| word.eq_ignore_ascii_case(first));
-    match is_query && words.next().is_some() {
-        true => source.to_owned(),
-        false => format!("SELECT * FROM {}", sql::quoted_name(source.trim_matches('"'))),
+    let words = sql::words(source);
+    let begins_query =
+        |first: &sql::Token<'_>| ["SELECT", "WITH", "VALUES", "EXPLAIN", "PRAGMA"].iter().any(|word| first.is(word));
+    match &words[..] {
+        [name] => format!("SELECT * FROM {}", sql::quoted_name(&name.unquoted())),
+        [first, ..] if begins_query(first) => source.to_owned(),
+        _ => format!("SELECT * FROM {}", sql::quoted_name(source)),
     }
 }
 
@@ -66,6 +67,9 @@ mod tests {
         assert_eq!(query("values"), "SELECT * FROM \"values\"");
         assert_eq!(query("my table"), "SELECT * FROM \"my table\"");
         assert_eq!(query("select 1"), "select 1");
-        assert_eq!(query("\"t\""), "SELECT * FROM \"t\"");
+        assert_eq!(query("/* all */ select 1"), "/* all */ select 1");
+        for name in ["\"a\"\"b\"", "[a\"b]", "`a\"b`"] {
+            assert_eq!(query(name), "SELECT * FROM \"a\"\"b\"");
+        }
     }
 }

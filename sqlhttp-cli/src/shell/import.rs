@@ -1,5 +1,6 @@
 //! Inserts the records of a file into a table.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::path::Path;
 use indicatif::ProgressBar;
 use sqlhttp_core::{Atomicity, Batch, Bindings, Step, Value};
 use sqlhttp_rqlite::Endpoint;
-use sqlhttp_rqlite::client::{StatementResult, Transport};
+use sqlhttp_rqlite::client::{ClientError, ReplyError, StatementResult, Transport};
 use tokio::sync::mpsc;
 
 use super::{Shell, ShellError, from_client};
@@ -32,7 +33,10 @@ const OBJECTS_EXAMINED_MAX: usize = 1000;
 /// The maximum number of records whose errors are shown.
 const ERRORS_SHOWN_MAX: u64 = 20;
 
-/// Records that are inserted by one request, and errors of records between them.
+/// A record, or the error of a malformed one.
+type ReadRecord = Result<Record, RecordError>;
+
+/// Records that are inserted by one request, and the errors of records between them.
 #[derive(Default)]
 struct Chunk {
     records: Vec<Record>,
@@ -41,15 +45,15 @@ struct Chunk {
 }
 
 /// The table, and the columns that receive the values of a CSV record.
-#[derive(Clone)]
 struct Target {
     table: String,
     columns: Vec<String>,
 }
 
-/// What has been inserted.
-#[derive(Default)]
-struct Count {
+/// An import that runs.
+struct Progress<'i> {
+    file: &'i Path,
+    bar: ProgressBar,
     inserted: u64,
     failed: u64,
 }
@@ -59,54 +63,68 @@ impl<T: Transport + Clone> Shell<T> {
     /// inserted one by one, and the error of each row that cannot be inserted names its line.
     pub(super) async fn import(&mut self, import: &Import) -> Result<(), ShellError> {
         let file = &import.file;
-        let length = std::fs::metadata(file).map_err(at(file))?.len();
-        let bar = progress::file_of_rows(file.display().to_string(), length);
-        let (target, skip) = self.import_target(import).await?;
-        let mut records = open(import, Counted { reader: File::open(file).map_err(at(file))?, bar: bar.clone() });
+        let opened = File::open(file).map_err(at(file))?;
+        let metadata = opened.metadata().map_err(at(file))?;
+        let name = file.display().to_string();
+        let bar = if metadata.is_file() { progress::file_of_rows(name, metadata.len()) } else { progress::rows(name) };
+        let reader = Counted { reader: opened, bar: bar.clone() };
+        let mut records = Records::new(import.format, reader, import.null.clone());
+        let mut progress = Progress { file, bar, inserted: 0, failed: 0 };
+        let skipped = records.skip(import.skip);
+        let mut ahead = skipped.and_then(|()| first_records(&mut records, import.format));
+        let first = ahead.as_mut().map_err(|error| progress.in_file(error))?;
+        let target = self.import_target(import, first).await?;
+        let ahead = std::mem::take(first);
         let (sender, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
         let columns = target.columns.len();
         // Reading blocks.
-        tokio::task::spawn_blocking(move || read_chunks(&mut records, skip, columns, &sender));
-        let mut count = Count::default();
+        tokio::task::spawn_blocking(move || read_chunks(ahead, &mut records, columns, &sender));
         while let Some(chunk) = chunks.recv().await {
-            for error in &chunk.errors {
-                self.report_record(&bar, file, error, &mut count)?;
-            }
-            self.insert(&target, chunk, file, &bar, &mut count).await?;
-            bar.set_message(format!("{} rows", count.inserted));
+            self.insert_chunk(&target, chunk, &mut progress).await?;
+            progress.bar.set_message(format!("{} rows", progress.inserted));
         }
-        bar.finish_and_clear();
-        self.write_for_people(&format!("{} rows imported into {}", count.inserted, target.table))?;
-        match count.failed {
+        progress.bar.finish_and_clear();
+        self.write_for_people(&format!("{} imported into {}", rows(progress.inserted), target.table))?;
+        match progress.failed {
             0 => Ok(()),
+            1 => Err(ShellError::Invalid(format!("{}: 1 record was not imported", file.display()))),
             failed => Err(ShellError::Invalid(format!("{}: {failed} records were not imported", file.display()))),
         }
     }
 
-    /// Finds the table and its columns, and creates the table if it does not exist. Also returns the number of records
-    /// that are not inserted.
-    async fn import_target(&mut self, import: &Import) -> Result<(Target, u64), ShellError> {
-        let file = &import.file;
+    /// Finds the table and its columns, and creates the table if it does not exist. Removes a header from the first
+    /// records.
+    async fn import_target(&mut self, import: &Import, first: &mut VecDeque<ReadRecord>) -> Result<Target, ShellError> {
         let columns = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0";
-        let table = Value::Text(import.table.as_str().into());
-        let found = self.rows(columns, vec![table]).await?;
-        let found: Vec<String> = found.into_iter().flatten().map(|value| text_of(&value)).collect();
-        let first = first_names(import).map_err(|error| in_file(file, &error))?;
-        let table = import.table.clone();
-        let target = |columns| Target { table, columns };
-        if !found.is_empty() {
-            let names = first.filter(|names| import.format != Format::JsonLines && are_columns(names, &found));
-            return Ok(match names {
-                Some(names) => (target(names), import.skip + 1),
-                None => (target(found), import.skip),
-            });
-        }
-        let Some(names) = first.filter(|names| !names.is_empty()) else {
-            return Err(ShellError::Invalid(format!("{}: the file names no columns", file.display())));
+        let found = self.rows(columns, vec![Value::Text(import.table.as_str().into())]).await?;
+        let found: Vec<String> = found.into_iter().flatten().filter_map(text_of).collect();
+        let header = match first.front() {
+            Some(Ok(record)) if import.format != Format::JsonLines => Some(record.texts()),
+            _ => None,
         };
+        let target = |columns| Target { table: import.table.clone(), columns };
+        if !found.is_empty() {
+            return Ok(target(match header.filter(|names| are_columns(names, &found)) {
+                Some(names) => {
+                    first.pop_front();
+                    names
+                }
+                None => found,
+            }));
+        }
+        let names = match import.format {
+            Format::JsonLines => keys(first),
+            Format::Csv | Format::Tsv => {
+                first.pop_front();
+                header.unwrap_or_default()
+            }
+        };
+        if names.is_empty() {
+            let why = format!("{}: the file names no columns for the new table", import.file.display());
+            return Err(ShellError::Invalid(why));
+        }
         self.create_table(&import.table, &names, import.format).await?;
-        let header = u64::from(import.format != Format::JsonLines);
-        Ok((target(names), import.skip + header))
+        Ok(target(names))
     }
 
     /// Creates a table like SQLite's shell: the columns of a CSV file have the type TEXT. Those of JSON lines have no
@@ -129,92 +147,128 @@ impl<T: Transport + Clone> Shell<T> {
         Ok(run.map_err(from_client)?.results)
     }
 
-    /// Inserts the records of a chunk.
-    async fn insert(
+    /// Inserts the records of a chunk, and then reports the malformed ones.
+    async fn insert_chunk(
         &mut self,
         target: &Target,
         chunk: Chunk,
-        file: &Path,
-        bar: &ProgressBar,
-        count: &mut Count,
+        progress: &mut Progress<'_>,
     ) -> Result<(), ShellError> {
-        let lines =
-            || chunk.records.first().map(|record| record.line).zip(chunk.records.last().map(|record| record.line));
-        let Some((first, last)) = lines() else { return Ok(()) };
-        let inserted = count.inserted;
-        let place = |source| ShellError::Import {
-            place: format!("{}: {inserted} rows are imported; lines {first} to {last} failed", file.display()),
-            source: Box::new(source),
+        if !chunk.records.is_empty() {
+            let inserted = self.insert(target, &chunk.records, progress).await;
+            inserted.map_err(|error| progress.interrupted(&chunk.records, error))?;
+        }
+        for error in &chunk.errors {
+            self.report_record(error, progress)?;
+        }
+        Ok(())
+    }
+
+    /// Inserts records in one transaction or, if that fails, one by one.
+    async fn insert(
+        &mut self,
+        target: &Target,
+        records: &[Record],
+        progress: &mut Progress<'_>,
+    ) -> Result<(), ShellError> {
+        let runs = records.chunk_by(|a, b| a.names == b.names);
+        let statements = runs.flat_map(|run| run.chunks(rows_per_statement(run)));
+        let steps = statements.map(|rows| insert_step(target, rows)).collect();
+        let failed = match self.execute_steps(steps, Atomicity::All).await {
+            Ok(results) => results.iter().any(|result| matches!(result, StatementResult::Failed(_))),
+            // The commit has failed, for example because of a deferred foreign key.
+            Err(ShellError::Client(ClientError::Reply(ReplyError::Failed(_)))) => true,
+            Err(error) => return Err(error),
         };
-        let runs = chunk.records.chunk_by(|a, b| a.names == b.names);
-        let steps = runs.flat_map(|run| run.chunks(rows_per_statement(run))).map(|rows| insert_step(target, rows));
-        let results = self.execute_steps(steps.collect(), Atomicity::All).await.map_err(place)?;
-        if !results.iter().any(|result| matches!(result, StatementResult::Failed(_))) {
-            count.inserted += chunk.records.len() as u64;
+        if !failed {
+            progress.inserted += records.len() as u64;
             return Ok(());
         }
-        let steps = chunk.records.iter().map(|record| insert_step(target, std::slice::from_ref(record)));
-        let results = self.execute_steps(steps.collect(), Atomicity::Each).await.map_err(place)?;
-        for (record, result) in chunk.records.iter().zip(results) {
+        let steps = records.iter().map(|record| insert_step(target, std::slice::from_ref(record)));
+        let results = self.execute_steps(steps.collect(), Atomicity::Each).await?;
+        if results.len() != records.len() {
+            return Err(ShellError::Invalid(format!("the reply has {} results, not {}", results.len(), records.len())));
+        }
+        for (record, result) in records.iter().zip(results) {
             match result {
                 StatementResult::Failed(why) => {
-                    let error = RecordError { line: record.line, why, fatal: false };
-                    self.report_record(bar, file, &error, count)?;
+                    self.report_record(&RecordError { line: record.line, why, fatal: false }, progress)?;
                 }
-                _ => count.inserted += 1,
+                _ => progress.inserted += 1,
             }
         }
         Ok(())
     }
 
-    fn report_record(
-        &mut self,
-        bar: &ProgressBar,
-        file: &Path,
-        error: &RecordError,
-        count: &mut Count,
-    ) -> Result<(), ShellError> {
-        count.failed += 1;
+    fn report_record(&mut self, error: &RecordError, progress: &mut Progress<'_>) -> Result<(), ShellError> {
+        progress.failed += 1;
+        let shown = progress.in_file(error);
         if error.fatal {
-            return Err(in_file(file, error));
+            let place = format!("{} imported", rows(progress.inserted));
+            return Err(ShellError::Import { place, source: Box::new(shown) });
         }
-        if count.failed <= ERRORS_SHOWN_MAX {
-            bar.suspend(|| self.report(&in_file(file, error)))?;
+        if progress.failed <= ERRORS_SHOWN_MAX {
+            progress.bar.suspend(|| self.report(&shown))?;
         }
         Ok(())
     }
 }
 
-fn in_file(file: &Path, error: &RecordError) -> ShellError {
-    ShellError::Invalid(format!("{}: {error}", file.display()))
-}
-
-fn open<R: Read>(import: &Import, file: R) -> Records<R> {
-    Records::new(import.format, file, import.null.clone())
-}
-
-/// Returns the names in the first record that is not skipped. Different JSON objects may have different keys: returns
-/// those of the first objects.
-fn first_names(import: &Import) -> Result<Option<Vec<String>>, RecordError> {
-    let opened = File::open(&import.file);
-    let file = opened.map_err(|error| RecordError { line: 0, why: error.to_string(), fatal: true })?;
-    let mut records = open(import, file);
-    for _ in 0..import.skip {
-        records.names()?;
+impl Progress<'_> {
+    fn in_file(&self, error: &RecordError) -> ShellError {
+        ShellError::Invalid(format!("{}: {error}", self.file.display()))
     }
-    let mut names = records.names()?;
-    let objects = if import.format == Format::JsonLines { OBJECTS_EXAMINED_MAX } else { 0 };
-    for _ in 0..objects {
-        // An object that is malformed is reported when it is imported.
-        let Ok(Some(more)) = records.names() else { break };
-        let names = names.get_or_insert_default();
-        for name in more {
-            if !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
-                names.push(name);
+
+    /// Returns the error of an import that ends early. If the connection has failed, the last records may have been
+    /// inserted.
+    fn interrupted(&self, records: &[Record], error: ShellError) -> ShellError {
+        let line = |record: Option<&Record>| record.map_or(0, |record| record.line);
+        let (first, last) = (line(records.first()), line(records.last()));
+        let (file, inserted) = (self.file.display(), rows(self.inserted));
+        let place = match error {
+            ShellError::Client(ClientError::Lost { .. }) => {
+                format!("{file}: {inserted} imported, and perhaps those of the lines {first} to {last}")
             }
+            _ => format!("{file}: {inserted} imported, up to line {first}"),
+        };
+        ShellError::Import { place, source: Box::new(error) }
+    }
+}
+
+/// Returns `1 row` or `N rows`.
+pub(super) fn rows(count: u64) -> String {
+    format!("{count} row{}", if count == 1 { "" } else { "s" })
+}
+
+/// Reads the records that determine the columns: one record of a CSV file, or several objects, because they may have
+/// different keys.
+///
+/// # Errors
+/// The file cannot be read.
+fn first_records<R: Read>(records: &mut Records<R>, format: Format) -> Result<VecDeque<ReadRecord>, RecordError> {
+    let count = if format == Format::JsonLines { OBJECTS_EXAMINED_MAX } else { 1 };
+    let mut first = VecDeque::new();
+    while first.len() < count {
+        match records.next() {
+            Ok(None) => break,
+            Ok(Some(record)) => first.push_back(Ok(record)),
+            Err(error) if error.fatal => return Err(error),
+            Err(error) => first.push_back(Err(error)),
         }
     }
-    Ok(names)
+    Ok(first)
+}
+
+/// Returns the keys of objects, each once.
+fn keys(objects: &VecDeque<ReadRecord>) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    let names = objects.iter().filter_map(|object| object.as_ref().ok()?.names.as_ref());
+    for name in names.flatten() {
+        if !keys.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            keys.push(name.clone());
+        }
+    }
+    keys
 }
 
 /// Whether the fields of the first record are the names of different columns.
@@ -226,39 +280,44 @@ fn are_columns(names: &[String], columns: &[String]) -> bool {
         && (0..names.len()).all(differ)
 }
 
-fn text_of(value: &Value) -> String {
-    if let Value::Text(text) = value { text.to_string() } else { String::new() }
+fn text_of(value: Value) -> Option<String> {
+    if let Value::Text(text) = value { Some(text.to_string()) } else { None }
 }
 
-/// Reads the file, and sends its records in chunks.
-fn read_chunks<R: Read>(records: &mut Records<R>, skip: u64, columns: usize, sender: &mpsc::Sender<Chunk>) {
+/// Sends the first records and those of the file, in chunks.
+fn read_chunks<R: Read>(
+    mut first: VecDeque<ReadRecord>,
+    records: &mut Records<R>,
+    columns: usize,
+    sender: &mpsc::Sender<Chunk>,
+) {
     let mut chunk = Chunk::default();
-    for _ in 0..skip {
-        // The error occurs again when the next record is read.
-        let _ = records.names();
-    }
-    loop {
-        match records.next(columns) {
-            Ok(Some(record)) => {
-                chunk.bytes += record.values.iter().map(value_bytes).sum::<usize>();
-                chunk.records.push(record);
-            }
-            Ok(None) => break,
-            Err(error) => {
-                let fatal = error.fatal;
-                chunk.errors.push(error);
-                if fatal {
-                    break;
+    let mut ended = false;
+    while !ended {
+        match first.pop_front().or_else(|| records.next().transpose()) {
+            None => ended = true,
+            Some(read) => match read.and_then(|record| fitting(record, columns)) {
+                Ok(record) => {
+                    chunk.bytes += record.values.iter().map(value_bytes).sum::<usize>();
+                    chunk.records.push(record);
                 }
-            }
+                Err(error) => {
+                    ended = error.fatal;
+                    chunk.errors.push(error);
+                }
+            },
         }
         let full = chunk.records.len() >= ROWS_MAX || chunk.bytes >= VALUE_BYTES || chunk.errors.len() >= ROWS_MAX;
-        if full && sender.blocking_send(std::mem::take(&mut chunk)).is_err() {
+        // The receiver has ended if the import has failed.
+        if (full || ended) && sender.blocking_send(std::mem::take(&mut chunk)).is_err() {
             return;
         }
     }
-    // The receiver has ended if the import has failed.
-    let _ = sender.blocking_send(chunk);
+}
+
+/// Returns a record with a value for each column. The columns of an object are its keys.
+fn fitting(record: Record, columns: usize) -> ReadRecord {
+    if record.names.is_some() { Ok(record) } else { record.with_columns(columns) }
 }
 
 fn value_bytes(value: &Value) -> usize {
@@ -283,8 +342,30 @@ fn insert_step(target: &Target, records: &[Record]) -> Step {
         return Step::execute(format!("INSERT INTO {table} DEFAULT VALUES"), ());
     }
     let columns: Vec<String> = names.iter().map(|name| quoted_name(name)).collect();
-    let row = format!("({})", vec!["?"; names.len()].join(","));
-    let rows = vec![row; records.len()].join(",");
-    let values = Bindings::positional(records.iter().flat_map(|record| record.values.iter().cloned()));
-    Step::execute(format!("INSERT INTO {table}({}) VALUES{rows}", columns.join(",")), values)
+    let mut sql = format!("INSERT INTO {table}({}) VALUES", columns.join(","));
+    let mut bound = Vec::with_capacity(names.len() * records.len());
+    for (number, record) in records.iter().enumerate() {
+        sql.push_str(if number == 0 { "(" } else { ",(" });
+        for (index, value) in record.values.iter().enumerate() {
+            sql.push_str(if index == 0 { "" } else { "," });
+            let (expression, value) = expression(value);
+            sql.push_str(expression);
+            bound.extend(value);
+        }
+        sql.push(')');
+    }
+    Step::execute(sql, Bindings::positional(bound))
+}
+
+/// Returns the expression for a value, and the value that is bound to it. The protocol cannot express an infinite value
+/// and a TEXT value that looks like a BLOB.
+fn expression(value: &Value) -> (&'static str, Option<Value>) {
+    match value {
+        Value::Real(value) if *value == f64::INFINITY => ("9e999", None),
+        Value::Real(value) if *value == f64::NEG_INFINITY => ("-9e999", None),
+        Value::Text(text) if text.starts_with(['x', 'X']) && text.ends_with('\'') => {
+            ("CAST(? AS TEXT)", Some(Value::Blob(text.as_bytes().to_vec())))
+        }
+        value => ("?", Some(value.clone())),
+    }
 }

@@ -27,6 +27,7 @@ use crate::command::{Command, HELP, ParamCommand, Switch, level_name};
 use crate::output::Output;
 use crate::partial_file::at;
 use crate::print::Mode;
+use crate::sql;
 use crate::statement::{Item, Splitter};
 
 /// The maximum depth of files that execute files with `.read`.
@@ -37,6 +38,10 @@ const READ_DEPTH_MAX: usize = 8;
 pub(crate) enum Flow {
     Continue,
     Quit,
+    /// The user has interrupted the item. The rest of the line is not executed.
+    Interrupted,
+    /// The reader of standard output has ended.
+    Closed,
 }
 
 /// How the shell is used.
@@ -170,7 +175,7 @@ impl<T: Transport + Clone> Shell<T> {
     /// Executes an item, and reports its error.
     ///
     /// # Errors
-    /// Standard output cannot be written, for example because its reader has ended.
+    /// Standard output cannot be written, for example because the disk is full.
     pub(crate) async fn execute(&mut self, item: &Item) -> io::Result<Flow> {
         let executed = match item {
             Item::Statement(sql) => self.run_sql(sql).await.map(|()| Flow::Continue),
@@ -183,6 +188,7 @@ impl<T: Transport + Clone> Shell<T> {
             // The user has left the pager.
             Err(ShellError::Output(error)) if paged && error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Continue),
             Err(ShellError::Output(source)) => match self.out.path().map(Path::to_owned) {
+                None if source.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Closed),
                 None => Err(source),
                 Some(file) => {
                     // The error also occurs when the buffer is dropped, which reports none.
@@ -202,9 +208,13 @@ impl<T: Transport + Clone> Shell<T> {
         let mut splitter = Splitter::default();
         let mut items: Vec<Item> = text.lines().flat_map(|line| splitter.push_line(line)).collect();
         items.extend(splitter.finish());
-        for item in &items {
-            if self.execute(item).await? == Flow::Quit {
-                return Ok(Flow::Quit);
+        for (number, item) in items.iter().enumerate() {
+            let flow = self.execute(item).await?;
+            if flow == Flow::Closed && number + 1 < items.len() {
+                self.skip_rest();
+            }
+            if flow != Flow::Continue {
+                return Ok(flow);
             }
         }
         Ok(Flow::Continue)
@@ -216,11 +226,19 @@ impl<T: Transport + Clone> Shell<T> {
         self.settings.mode.is_for_people() || self.session == Session::RqliteScript
     }
 
+    /// Reports that items are not executed, because the reader of the results has ended.
+    pub(crate) fn skip_rest(&mut self) {
+        self.failed = true;
+        eprintln!("sqlhttp: the reader of the results has ended; the statements after it are not executed");
+    }
+
     /// Ends an item that the user has interrupted.
     ///
     /// # Errors
     /// The terminal cannot be written.
     pub(crate) fn interrupt(&mut self) -> io::Result<()> {
+        // The future that would have reduced the depth was dropped.
+        self.read_depth = 0;
         match self.out.end() {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
@@ -343,18 +361,16 @@ impl<T: Transport + Clone> Shell<T> {
 
     /// Selects a database of a standalone server, if the server has it.
     async fn select_database(&mut self, id: &str) -> Result<(), ShellError> {
-        let before = self.client.prefix().to_owned();
-        self.client.set_prefix(id);
-        let asked = self.send(Method::Get, "readyz", &Params::default(), None).await;
-        let asked = asked.and_then(|response| match response.status {
-            404 => Err(ShellError::Invalid(format!("the server has no database '{}'", id.trim_matches('/')))),
-            _ => Ok(()),
-        });
-        match asked {
-            Ok(()) => self.schema_changed = true,
-            Err(_) => self.client.set_prefix(&before),
+        let client = self.client.for_host(self.client.host().clone()).with_prefix(id);
+        let request = HttpRequest::new(Method::Get, client.target("readyz", &Params::default()));
+        match client.send_whole(request).await?.status {
+            401 => return Err(ShellError::Unauthorized),
+            404 => return Err(ShellError::Invalid(format!("the server has no database '{}'", id.trim_matches('/')))),
+            _ => {}
         }
-        asked
+        self.client.set_prefix(id);
+        self.schema_changed = true;
+        Ok(())
     }
 
     /// Executes the statements and commands of a file.
@@ -362,7 +378,10 @@ impl<T: Transport + Clone> Shell<T> {
         if self.read_depth >= READ_DEPTH_MAX {
             return Err(ShellError::Invalid(format!("files are nested more than {READ_DEPTH_MAX} levels deep")));
         }
-        let text = std::fs::read_to_string(file).map_err(at(file))?;
+        // Reading a pipe can block. Ctrl-C does not wait for it.
+        let path = file.to_owned();
+        let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+        let text = read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(at(file))?;
         self.read_depth += 1;
         let executed = self.execute_text(&text).await;
         self.read_depth -= 1;
@@ -404,14 +423,14 @@ fn on_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
-/// Returns a value as an SQL literal.
+/// Returns a value as an SQL literal (<https://sqlite.org/lang_expr.html#literal_values_constants_>).
 fn literal(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Integer(value) => value.to_string(),
         Value::Real(value) => format!("{value:?}"),
         Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
-        Value::Blob(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Value::Blob(bytes) => sql::blob_literal(bytes),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use sqlhttp_rqlite::Params;
-use sqlhttp_rqlite::client::{Host, HttpRequest, Method, Transport};
+use sqlhttp_rqlite::client::{Host, HttpRequest, Method, Scheme, Transport};
 
 use super::{Shell, ShellError};
 use crate::partial_file::PartialFile;
@@ -12,6 +12,9 @@ use crate::tree;
 
 /// The documents of a node that `.sysdump` writes.
 const SYSDUMP_RESOURCES: [&str; 4] = ["status?pretty", "nodes?pretty", "readyz", "debug/vars"];
+
+/// The line before each document.
+const RULE: &str = "=========================================";
 
 impl<T: Transport + Clone> Shell<T> {
     /// Requests a JSON object.
@@ -21,6 +24,7 @@ impl<T: Transport + Clone> Shell<T> {
         parsed.map_err(|error| ShellError::Invalid(format!("the response of the server is malformed: {error}")))
     }
 
+    /// Writes a document of the node, or one of its fields.
     pub(super) async fn show_document(
         &mut self,
         resource: &str,
@@ -37,6 +41,7 @@ impl<T: Transport + Clone> Shell<T> {
         Ok(tree::write(&mut self.out, &document)?)
     }
 
+    /// Writes the entry of the leader in the list of nodes.
     pub(super) async fn leader(&mut self) -> Result<(), ShellError> {
         let mut nodes = self.document("nodes", &Params::default()).await?;
         nodes.retain(|_, node| node["leader"] == true);
@@ -46,11 +51,13 @@ impl<T: Transport + Clone> Shell<T> {
         Ok(tree::write(&mut self.out, &nodes)?)
     }
 
+    /// Writes whether the node is ready.
     pub(super) async fn ready(&mut self) -> Result<(), ShellError> {
         let ready = self.send(Method::Get, "readyz", &Params::default(), None).await?.status == 200;
         Ok(writeln!(self.out, "{}", if ready { "ready" } else { "not ready" })?)
     }
 
+    /// Writes the names of the loaded extensions.
     pub(super) async fn extensions(&mut self) -> Result<(), ShellError> {
         let status = self.document("status", &Params::default()).await?;
         let names = status.get("extensions").and_then(|extensions| extensions["names"].as_array());
@@ -60,6 +67,7 @@ impl<T: Transport + Clone> Shell<T> {
         Ok(())
     }
 
+    /// Asks the node to remove old snapshots.
     pub(super) async fn reap(&mut self) -> Result<(), ShellError> {
         let body = self.ask(Method::Post, "reap", &Params::default(), None).await?;
         let reaped: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -68,16 +76,19 @@ impl<T: Transport + Clone> Shell<T> {
         Ok(writeln!(self.out, "snapshots reaped: {snapshots}, WALs checkpointed: {wals}")?)
     }
 
-    /// Writes the documents of all nodes to a file. The document of a node that cannot be reached is the error.
+    /// Writes the documents of all nodes to a file. For a node that cannot be reached, the file contains the error.
+    /// Credentials are not sent without encryption to other nodes if the connection to this one is encrypted.
     pub(super) async fn sysdump(&mut self, file: &Path) -> Result<(), ShellError> {
         let nodes = self.document("nodes", &Params { nonvoters: true, ..Params::default() }).await?;
-        let addresses = nodes.values().filter_map(|node| node["api_addr"].as_str());
-        let hosts: Vec<Host> = addresses.filter_map(|address| address.parse().ok()).collect();
         let mut partial = PartialFile::create(file)?;
-        for host in hosts {
-            for resource in SYSDUMP_RESOURCES {
-                let text = self.dumped(&host, resource).await;
-                partial.write(text.as_bytes())?;
+        for (id, node) in &nodes {
+            match node["api_addr"].as_str().unwrap_or_default().parse::<Host>() {
+                Ok(host) => {
+                    for resource in SYSDUMP_RESOURCES {
+                        partial.write(self.dumped(&host, resource).await.as_bytes())?;
+                    }
+                }
+                Err(error) => partial.write(format!("\n{RULE}\nNode: {id}\n\n{error}\n").as_bytes())?,
             }
         }
         partial.commit()
@@ -85,12 +96,18 @@ impl<T: Transport + Clone> Shell<T> {
 
     /// Returns a document with its URL and its status.
     async fn dumped(&self, host: &Host, resource: &str) -> String {
-        const RULE: &str = "=========================================";
         let target = self.client.target(resource, &Params::default());
         let request = HttpRequest::new(Method::Get, target.clone());
-        let (status, body) = match self.client.for_host(host.clone()).send_whole(request).await {
+        let encrypted = self.client.host().scheme() == Scheme::Https;
+        let sent = match host.scheme() {
+            Scheme::Http if encrypted => {
+                Err("the node offers no encryption, and this connection is encrypted".to_owned())
+            }
+            _ => self.client.for_host(host.clone()).send_whole(request).await.map_err(|error| error.to_string()),
+        };
+        let (status, body) = match sent {
             Ok(response) => (response.status.to_string(), String::from_utf8_lossy(&response.body).into_owned()),
-            Err(error) => ("none".to_owned(), error.to_string()),
+            Err(error) => ("none".to_owned(), error),
         };
         format!("\n{RULE}\nURL: {host}{target}\nStatus: {status}\n\n{body}\n")
     }

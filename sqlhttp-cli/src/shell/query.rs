@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use sqlhttp_core::{Atomicity, Batch, Binding, Bindings, Step, Value};
+use sqlhttp_core::{Atomicity, Batch, Binding, Bindings, ReadLevel, Step, Value};
 use sqlhttp_rqlite::client::{Changes, JsonText, Part, ResultRows, ResultStream, StatementResult, Transport};
 use sqlhttp_rqlite::{Endpoint, Params};
 
 use super::{Shell, ShellError, from_client};
-use crate::print::Printer;
+use crate::print::{Mode, Printer};
 use crate::{sql, tree};
 
 /// Statements that change tables or columns, by their first words.
@@ -46,7 +46,9 @@ impl<T: Transport + Clone> Shell<T> {
         endpoint: Endpoint,
         sql: &str,
     ) -> Result<ResultStream<T::Body, JsonText>, ShellError> {
-        let (level, blob_array) = (self.settings.level, self.settings.blob_array);
+        let level = self.settings.level;
+        // A literal of a BLOB needs its bytes.
+        let blob_array = self.settings.blob_array || self.settings.mode == Mode::Insert;
         let steps = vec![Step::query(sql, self.bindings(sql))];
         let batch = Batch { steps, atomicity: Atomicity::Each, timed: self.settings.timer, ..Batch::default() };
         let set = |params: &mut Params| (params.level, params.blob_array) = (level, blob_array);
@@ -107,7 +109,10 @@ impl<T: Transport + Clone> Shell<T> {
 
     /// Runs a query of the shell itself, and returns its rows.
     pub(super) async fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Vec<Value>>, ShellError> {
-        let level = self.settings.level;
+        self.rows_at(self.settings.level, sql, values).await
+    }
+
+    async fn rows_at(&self, level: ReadLevel, sql: &str, values: Vec<Value>) -> Result<Vec<Vec<Value>>, ShellError> {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::query(sql, Bindings::positional(values))) };
         let run = self.client.run(Endpoint::Query, &batch, |params| params.level = level);
         match run.await.map_err(from_client)?.results.into_iter().next() {
@@ -138,8 +143,9 @@ impl<T: Transport + Clone> Shell<T> {
         if !self.schema_changed {
             return Ok(None);
         }
-        let rows = self.rows(NAMES, Vec::new()).await?;
+        // Without an answer, the names stay as they are until the schema changes again.
         self.schema_changed = false;
+        let rows = self.rows_at(ReadLevel::None, NAMES, Vec::new()).await?;
         let name = |row: Vec<Value>| match row.into_iter().next() {
             Some(Value::Text(name)) => Some(name.to_string()),
             _ => None,

@@ -21,11 +21,13 @@ impl<T: Transport + Clone> Shell<T> {
     /// Writes a backup to a file. Checks that all pages have arrived and, if `check` is set, the content.
     pub(super) async fn backup(&mut self, file: &Path, check: bool) -> Result<(), ShellError> {
         let received = download(&self.client, file, Params::default()).await?;
-        let partial = received.partial();
-        let checked = database_file::check_length(partial).and_then(|()| match check {
-            true => database_file::check_content(partial),
-            false => Ok(()),
+        let partial = received.partial().to_owned();
+        // Checking the content can take long. Ctrl-C does not wait for it.
+        let checked = tokio::task::spawn_blocking(move || {
+            database_file::check_length(&partial)?;
+            if check { database_file::check_content(&partial) } else { Ok(()) }
         });
+        let checked = checked.await.unwrap_or_else(|error| Err(error.to_string()));
         checked.map_err(|why| ShellError::Invalid(format!("{}: {why}", file.display())))?;
         received.commit()?;
         Ok(writeln!(self.out, "backup file written successfully")?)
@@ -40,7 +42,7 @@ impl<T: Transport + Clone> Shell<T> {
 
     /// Replaces the content of the database with that of a database file, or executes the statements of an SQL file.
     pub(super) async fn restore(&mut self, file: &Path) -> Result<(), ShellError> {
-        let is_database = database_file::is_database(file).map_err(at(file))?;
+        let is_database = is_database(file)?;
         let media_type = if is_database { "application/octet-stream" } else { "text/plain" };
         let (status, body) = self.upload(file, "db/load", media_type).await?;
         succeeded(status, &body)?;
@@ -64,7 +66,7 @@ impl<T: Transport + Clone> Shell<T> {
 
     /// Starts a node that is alone with the content of a database file.
     pub(super) async fn boot(&mut self, file: &Path) -> Result<(), ShellError> {
-        if !database_file::is_database(file).map_err(at(file))? {
+        if !is_database(file)? {
             return Err(ShellError::Invalid(format!("{} is not a valid SQLite file", file.display())));
         }
         let (status, body) = self.upload(file, "boot", "application/octet-stream").await?;
@@ -75,7 +77,12 @@ impl<T: Transport + Clone> Shell<T> {
 
     /// Sends a file. Returns the status and the body of the response.
     async fn upload(&self, path: &Path, resource: &str, media_type: &str) -> Result<(u16, Vec<u8>), ShellError> {
-        let length = std::fs::metadata(path).map_err(at(path))?.len();
+        let metadata = std::fs::metadata(path).map_err(at(path))?;
+        if !metadata.is_file() {
+            let why = "is not a regular file, so its length is unknown; write its content to a file first";
+            return Err(ShellError::Invalid(format!("{} {why}", path.display())));
+        }
+        let length = metadata.len();
         let bar = progress::bytes(path.display().to_string(), Some(length));
         let source: Arc<dyn BodySource> = Arc::new(FileSource { path: path.to_owned(), length, bar });
         let target = self.client.target(resource, &Params::default());
@@ -113,6 +120,15 @@ pub(crate) async fn download<T: Transport>(
             Err(error) => return Err(ClientError::Lost { host, reason: error.to_string() }.into()),
         }
     }
+}
+
+/// Whether a file is a database file.
+///
+/// # Errors
+/// The file cannot be read, or it is not a regular file, which could be read only once.
+fn is_database(file: &Path) -> Result<bool, ShellError> {
+    let is_file = std::fs::metadata(file).map_err(at(file))?.is_file();
+    if is_file { database_file::is_database(file).map_err(at(file)) } else { Ok(false) }
 }
 
 /// A file that is sent. Its progress bar moves while it is read.

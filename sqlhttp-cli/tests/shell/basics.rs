@@ -53,6 +53,12 @@ fn errors_have_their_exit_status_and_do_not_end_a_script() {
 }
 
 #[test]
+fn a_comment_may_begin_sql_on_the_command_line() {
+    assert_eq!(run(node(), &["--format", "csv", "-e", "-- a comment\nSELECT 1 AS a"], ""), success("a\n1\n"));
+    assert_eq!(run(node(), &["--format", "csv", "--", "-- a comment\nSELECT 1 AS a"], ""), success("a\n1\n"));
+}
+
+#[test]
 fn another_server_is_used_if_the_first_one_cannot_be_reached() {
     let other = format!("127.0.0.1:{}", node());
     assert_eq!(run(free_port(), &["-a", &other, "--format", "csv", "SELECT 1 AS a"], ""), success("a\n1\n"));
@@ -128,6 +134,18 @@ fn the_reader_of_the_results_may_end_early() {
     drop(lines);
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), String::from_utf8(ended.stderr).unwrap().as_str()), (Some(0), ""));
+}
+
+#[test]
+fn statements_after_the_end_of_the_reader_are_not_executed_in_silence() {
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<100000) SELECT i FROM n";
+    let mut child = shell(node(), &["-e", numbers, "-e", "CREATE TABLE not_executed(a)"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    let err = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(err.contains("the statements after it are not executed"), "{err}");
+    assert_eq!(run(node(), &["SELECT * FROM not_executed"], "").err, "Error: no such table: not_executed\n");
 }
 
 #[test]

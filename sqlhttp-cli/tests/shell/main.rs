@@ -6,3 +6,4 @@ mod basics;
 mod golden;
 mod rqlite;
 mod support;
+mod transfer;

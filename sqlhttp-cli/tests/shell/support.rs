@@ -21,10 +21,16 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node with an empty database.
     pub(crate) fn new() -> Node {
+        Node::with_flags(&[])
+    }
+
+    /// Starts a node with further flags.
+    pub(crate) fn with_flags(flags: &[&str]) -> Node {
         let [http, raft] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_string_lossy();
-        let arguments = ["-node-id", "n1", "-http-addr", &http, "-raft-addr", &raft, &path].join("\n");
+        let arguments = ["-node-id", "n1", "-http-addr", &http, "-raft-addr", &raft];
+        let arguments = [&arguments[..], flags, &[&path]].concat().join("\n");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "support::process_of_a_node", "--ignored"]).env(NODE_ARGUMENTS, arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -110,15 +116,15 @@ fn ended(mut command: Command, input: &str) -> Exit {
     Exit { out: text(ended.stdout), err: text(ended.stderr), status: ended.status.code().unwrap() }
 }
 
-/// Compares a text with a file of this crate. With the environment variable `UPDATE_GOLDEN`, writes the file.
+/// Compares a text with a file of this crate. With the environment variable `UPDATE_GOLDENFILES`, writes the file.
 pub(crate) fn assert_golden(file: &std::path::Path, text: &str) {
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
         std::fs::write(file, text).unwrap();
     }
     let expected = std::fs::read_to_string(file).unwrap_or_default();
     if expected != text {
         let diff = similar::TextDiff::from_lines(expected.as_str(), text).unified_diff().to_string();
-        panic!("{} differs; UPDATE_GOLDEN=1 writes it anew:\n{diff}", file.display());
+        panic!("{} differs; UPDATE_GOLDENFILES=1 writes it anew:\n{diff}", file.display());
     }
 }
 

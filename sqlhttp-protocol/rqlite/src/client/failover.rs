@@ -64,7 +64,7 @@ pub enum ClientError {
         /// The error of the connection.
         reason: String,
     },
-    /// The body of the request cannot be read. No server has received the request.
+    /// The body of the request cannot be read. No server has carried out the request.
     #[error("the body of the request cannot be read: {0}")]
     Body(String),
     /// A server redirected the request to an address that is not a URL, or from HTTPS to HTTP.
@@ -122,8 +122,8 @@ impl<T: Transport> Client<T> {
         self
     }
 
-    /// Sets the maximum length of a response that [`Client::run`] and [`Client::send_whole`] accept, in bytes. The
-    /// default is 1 GiB.
+    /// Sets the maximum length of a response that [`Client::run`] and [`Client::send_whole`] accept, and of a row that
+    /// [`Client::stream`] accepts, in bytes. The default is 1 GiB.
     #[must_use]
     pub fn with_response_limit(mut self, bytes: usize) -> Client<T> {
         self.response_bytes_max = bytes;
@@ -286,8 +286,12 @@ impl<T: Transport> Client<T> {
         mut response: HttpResponse<T::Body>,
         mut request: HttpRequest,
     ) -> Result<(Host, HttpResponse<T::Body>), ClientError> {
-        for _ in 0..=REDIRECTS_MAX {
-            let Some(url) = redirect(&response) else { return Ok((host, response)) };
+        let mut redirects = 0;
+        while let Some(url) = redirect(&response) {
+            redirects += 1;
+            if redirects > REDIRECTS_MAX {
+                return Err(ClientError::TooManyRedirects);
+            }
             let (next, target) = if url.starts_with('/') { (host.clone(), url) } else { Host::split_url(url)? };
             if host.scheme() == Scheme::Https && next.scheme() == Scheme::Http {
                 let reason = "it would send the request without encryption";
@@ -302,7 +306,7 @@ impl<T: Transport> Client<T> {
                 Err(error) => return Err(lost(&host, &error)),
             };
         }
-        Err(ClientError::TooManyRedirects)
+        Ok((host, response))
     }
 }
 

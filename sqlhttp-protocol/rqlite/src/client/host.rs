@@ -85,8 +85,10 @@ impl FromStr for Host {
         if authority.is_empty() {
             return invalid("the name is missing");
         }
-        if authority.contains('@') {
-            return invalid("credentials are set separately");
+        if let Some((_, name)) = authority.rsplit_once('@') {
+            // The error does not reveal the password.
+            let text = format!("{}://...@{name}", scheme.as_str());
+            return Err(InvalidHost { text, reason: "credentials are set separately" });
         }
         if authority.contains(['/', '?', '#', '\\']) {
             return invalid("it contains a path");
@@ -123,11 +125,12 @@ mod tests {
             ("https://", "the name is missing"),
             ("ftp://x", "the scheme is neither"),
             ("user:secret@x", "credentials are set separately"),
+            ("https://user:secret@x/db", "credentials are set separately"),
             ("x:1/db", "it contains a path"),
             ("a b", "it contains a space"),
         ] {
             let error = text.parse::<Host>().unwrap_err();
-            assert!(error.to_string().contains(reason), "{error}");
+            assert!(error.to_string().contains(reason) && !error.to_string().contains("secret"), "{error}");
         }
     }
 

@@ -19,8 +19,8 @@ use super::transport::{HttpRequest, HttpResponse, RequestBody, ResponseBody, Tra
 
 /// The time limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time without data after which the operating system asks whether the server is still there. It closes the
-/// connection if the server does not respond.
+/// The time without data after which the operating system sends keepalive probes. It closes the connection if the
+/// server does not respond to them.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The time after which an idle connection is closed. It is shorter than that of the servers, so that a request is not
 /// sent on a connection that the server is closing.
@@ -46,9 +46,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// ```
 #[derive(Debug, Clone)]
 pub struct HyperTransport {
-    client: legacy::Client<HttpsConnector<HttpConnector>, Either<Full<Bytes>, SourceBody>>,
+    client: HttpClient,
+    tls: ClientConfig,
     timeout: Option<Duration>,
 }
+
+type HttpClient = legacy::Client<HttpsConnector<HttpConnector>, Either<Full<Bytes>, SourceBody>>;
 
 impl HyperTransport {
     /// Creates a transport that trusts the certificates that the operating system trusts.
@@ -66,22 +69,25 @@ impl HyperTransport {
 
     /// Creates a transport. `tls` is the configuration of connections over TLS.
     pub fn new(tls: ClientConfig) -> HyperTransport {
+        let client = HyperTransport::client(tls.clone(), CONNECT_TIMEOUT);
+        HyperTransport { client, tls, timeout: None }
+    }
+
+    fn client(mut tls: ClientConfig, connect_timeout: Duration) -> HttpClient {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_keepalive(Some(KEEPALIVE));
         tcp.set_keepalive_interval(Some(KEEPALIVE));
         // The connector sets the protocols itself.
-        let mut tls = tls;
         tls.alpn_protocols.clear();
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        let client = legacy::Client::builder(TokioExecutor::new())
+        legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
-        HyperTransport { client, timeout: None }
+            .build(connector)
     }
 
     /// Sets the maximum time from sending a request until the header of the response has arrived. By default there is
@@ -89,7 +95,10 @@ impl HyperTransport {
     /// [without a time limit](HttpRequest::without_time_limit).
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> HyperTransport {
-        HyperTransport { timeout: Some(timeout), ..self }
+        // A server that cannot be reached is found before the limit, so that another one can be tried.
+        let connect_timeout = CONNECT_TIMEOUT.min(timeout / 2);
+        let client = HyperTransport::client(self.tls.clone(), connect_timeout);
+        HyperTransport { client, timeout: Some(timeout), ..self }
     }
 }
 
@@ -118,7 +127,13 @@ impl Transport for HyperTransport {
                 .map_err(|_| TransportError::Lost(format!("no response within {timeout:?}")))?,
         };
         let response = sent.map_err(|error| {
-            if error.is_connect() { not_sent(&error) } else { TransportError::Lost(with_causes(&error)) }
+            if error.is_connect() {
+                not_sent(&error)
+            } else if is_body_error(&error) {
+                TransportError::Body(with_causes(&error))
+            } else {
+                TransportError::Lost(with_causes(&error))
+            }
         })?;
         let headers = response.headers().iter().filter_map(|(name, value)| {
             let value = std::str::from_utf8(value.as_bytes()).ok()?;
@@ -140,6 +155,12 @@ impl ResponseBody for Incoming {
         }
         Ok(None)
     }
+}
+
+/// Whether the body of the request could not be read. The server has then received a part of the request.
+fn is_body_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user))
 }
 
 /// Returns the message of an error and of its causes. The errors of hyper alone do not contain the reason.

@@ -29,7 +29,7 @@ impl SourceBody {
     }
 }
 
-/// Reads until the end, an error, or until nobody receives the chunks.
+/// Reads until the end, until an error, or until the body is dropped.
 fn read_chunks(mut source: impl Read, sender: &mpsc::Sender<io::Result<Bytes>>) {
     loop {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);

@@ -17,7 +17,7 @@ pub enum Part<V = Value> {
     Columns {
         /// The names of the columns.
         names: Vec<String>,
-        /// The types of the columns. The type is empty if the server cannot tell it.
+        /// The types of the columns. The type is empty if the server does not report it.
         types: Vec<String>,
     },
     /// The next rows of the statement.
@@ -30,7 +30,8 @@ pub enum Part<V = Value> {
 /// A decoder of a reply with status 200 that receives the body in chunks.
 ///
 /// It finds the ends of the rows and of the results in the JSON text, and decodes each one alone. It holds one row, and
-/// the fields of one result. It does not check the commas between rows and between results.
+/// the fields of one result. If rows are JSON objects (`associative`), it holds the rows of one result. It does not
+/// check the commas between rows and between results.
 ///
 /// ```
 /// use sqlhttp_core::Value;
@@ -50,7 +51,7 @@ pub enum Part<V = Value> {
 #[derive(Debug)]
 pub struct ReplyReader<V = Value> {
     place: Place,
-    text: Text,
+    string: StringState,
     /// The number of open objects and arrays.
     depth: usize,
     /// The JSON text of the reply without its results.
@@ -83,7 +84,7 @@ enum Place {
 
 /// The position in a JSON string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Text {
+enum StringState {
     Outside,
     Inside,
     /// After a backslash.
@@ -94,7 +95,7 @@ impl<V> Default for ReplyReader<V> {
     fn default() -> ReplyReader<V> {
         ReplyReader {
             place: Place::Reply,
-            text: Text::Outside,
+            string: StringState::Outside,
             depth: 0,
             reply: Vec::new(),
             result: Vec::new(),
@@ -114,12 +115,12 @@ impl<V: Cell> ReplyReader<V> {
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), ReplyError> {
         let mut rest = chunk;
         while let Some(byte) = rest.first() {
-            let length = match self.text {
-                Text::Outside => self.push_outside(*byte)?,
-                Text::Inside => self.push_inside(rest),
-                Text::Escape => {
+            let length = match self.string {
+                StringState::Outside => self.push_outside(*byte)?,
+                StringState::Inside => self.push_inside(rest),
+                StringState::Escape => {
                     self.keep(&[*byte]);
-                    self.text = Text::Inside;
+                    self.string = StringState::Inside;
                     1
                 }
             };
@@ -135,7 +136,7 @@ impl<V: Cell> ReplyReader<V> {
         self.parts.pop_front()
     }
 
-    /// The number of bytes that the reader holds of a row, a result and the reply.
+    /// Returns the number of bytes that the reader holds of a row, a result and the reply.
     pub fn held_bytes(&self) -> usize {
         self.reply.len() + self.result.len() + self.row.len()
     }
@@ -151,7 +152,7 @@ impl<V: Cell> ReplyReader<V> {
     /// Reads a byte outside strings. Returns 1.
     fn push_outside(&mut self, byte: u8) -> Result<usize, ReplyError> {
         match byte {
-            b'"' => self.text = Text::Inside,
+            b'"' => self.string = StringState::Inside,
             b'{' | b'[' => return self.open(byte).map(|()| 1),
             b'}' | b']' => return self.close(byte).map(|()| 1),
             // The elements are removed, and so are the commas between them.
@@ -168,7 +169,7 @@ impl<V: Cell> ReplyReader<V> {
             self.keep(rest);
             return rest.len();
         };
-        self.text = if rest[end] == b'"' { Text::Outside } else { Text::Escape };
+        self.string = if rest[end] == b'"' { StringState::Outside } else { StringState::Escape };
         self.keep(&rest[..=end]);
         end + 1
     }

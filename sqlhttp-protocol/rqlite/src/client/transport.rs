@@ -72,7 +72,8 @@ pub enum TransportError {
     /// No connection was opened. The server has not received the request.
     #[error("cannot connect: {0}")]
     NotSent(String),
-    /// The body of the request cannot be opened. The server has not received the request.
+    /// The body of the request cannot be read. The server has not received the request, or only a part of it, and has
+    /// not carried it out.
     #[error("the body of the request cannot be read: {0}")]
     Body(String),
     /// The connection failed before the response was complete. The server may have carried out the request.

@@ -56,7 +56,10 @@ fn completed(previous: &str, word: &str) -> String {
     let call = format!("_sqlhttp__test sqlhttp-test '{word}' '{previous}'");
     let set = format!("COMP_WORDS=(sqlhttp-test '{previous}' '{word}'); COMP_CWORD=2");
     // compopt fails outside a completion.
-    bash(&[], &format!("{script}\ncompopt() {{ :; }}\ncd /\n{set}\n{call}\necho \"${{COMPREPLY[*]}}\""))
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("example.pem"), "").unwrap();
+    let enter = format!("cd '{}'", directory.path().display());
+    bash(&[], &format!("{script}\ncompopt() {{ :; }}\n{enter}\n{set}\n{call}\necho \"${{COMPREPLY[*]}}\""))
 }
 
 /// Asserts that the script of zsh offers these candidates for a flag, such as `file:_files`.
@@ -126,8 +129,8 @@ fn the_script_of_bash_completes_flags_and_values() {
     assert_eq!(completed("--log-format", ""), "text json");
     assert_eq!(completed("--log-level", "W"), "WARN");
     assert_eq!(completed("--generate", ""), "man bash zsh fish");
-    assert_eq!(completed("--cert", "et"), "etc");
-    assert_eq!(completed("--max-body", "et"), "et", "a size is no file");
+    assert_eq!(completed("--cert", "ex"), "example.pem");
+    assert_eq!(completed("--max-body", "ex"), "ex", "a size is no file");
 }
 
 #[test]
