@@ -6,6 +6,7 @@ use sqlhttp_core::{ReadLevel, Value};
 
 use crate::print::Mode;
 use crate::records::Format;
+use crate::sql::{self, Kind};
 
 /// A dot command with its arguments.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,7 +163,10 @@ impl Command {
     pub(crate) fn parse(line: &str) -> Result<Command, String> {
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let argument = Some(rest.trim()).filter(|rest| !rest.is_empty());
-        let file = |purpose: &str| argument.map(PathBuf::from).ok_or_else(|| format!("please specify {purpose}"));
+        let file = |purpose: &str| match argument {
+            Some(argument) => file_name(argument),
+            None => Err(format!("please specify {purpose}")),
+        };
         let text = || argument.map(str::to_owned);
         Ok(match name.to_ascii_lowercase().as_str() {
             ".backup" => backup(argument)?,
@@ -183,7 +187,7 @@ impl Command {
             ".leader" => Command::Leader,
             ".mode" => Command::Mode(argument.map(mode).transpose()?),
             ".nodes" => Command::Nodes { all: argument.is_some() },
-            ".output" => Command::Output(argument.filter(|file| *file != "stdout").map(PathBuf::from)),
+            ".output" => Command::Output(argument.filter(|file| *file != "stdout").map(file_name).transpose()?),
             ".pager" => Command::Set(Switch::Pager, switch(argument)?),
             ".param" | ".parameter" => Command::Param(param(argument.unwrap_or("list"))?),
             ".read" => Command::Read(file("an input file to read from")?),
@@ -260,11 +264,23 @@ fn dump(arguments: &str) -> Command {
 fn backup(argument: Option<&str>) -> Result<Command, String> {
     let argument = argument.unwrap_or_default();
     let after_check = argument.strip_prefix("--check").filter(|rest| rest.is_empty() || rest.starts_with(' '));
-    let file = after_check.unwrap_or(argument).trim();
-    if file.is_empty() {
-        return Err("please specify an output file for the backup".to_owned());
+    match after_check.unwrap_or(argument).trim() {
+        "" => Err("please specify an output file for the backup".to_owned()),
+        option if option.starts_with("--") => Err(format!("unknown option '{option}'. Use .backup [--check] FILE")),
+        file => Ok(Command::Backup { file: file_name(file)?, check: after_check.is_some() }),
     }
-    Ok(Command::Backup { file: PathBuf::from(file), check: after_check.is_some() })
+}
+
+/// Returns the name of a file. A name without quotes may contain blanks.
+fn file_name(argument: &str) -> Result<PathBuf, String> {
+    if !argument.starts_with(['"', '\'']) {
+        return Ok(PathBuf::from(argument));
+    }
+    let mut words = Words(argument);
+    match (words.next()?, words.next()?) {
+        (Some(name), None) => Ok(PathBuf::from(name)),
+        _ => Err(format!("{argument} is more than the name of a file")),
+    }
 }
 
 fn import(arguments: &str) -> Result<Import, String> {
@@ -335,29 +351,41 @@ fn param(arguments: &str) -> Result<ParamCommand, String> {
         ("list", _) => Ok(ParamCommand::List),
         ("clear", _) => Ok(ParamCommand::Clear),
         ("set" | "unset", _) if !valid => Err(format!("'{name}' is not the name of a parameter. {USAGE}")),
-        ("set", value) if !value.is_empty() => Ok(ParamCommand::Set(name.to_owned(), value_of(value))),
+        ("set", value) if !value.is_empty() => Ok(ParamCommand::Set(name.to_owned(), value_of(value)?)),
         ("unset", "") => Ok(ParamCommand::Unset(name.to_owned())),
         _ => Err(USAGE.to_owned()),
     }
 }
 
-/// Returns the value of an SQL literal. Any other text is a TEXT value.
-fn value_of(text: &str) -> Value {
-    let quoted = |text: &str| Some(text.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"));
-    if text.eq_ignore_ascii_case("null") {
-        return Value::Null;
+/// Returns the value of an SQL literal. Any other text without quotes is a TEXT value.
+///
+/// # Errors
+/// The message for a literal that is malformed, and for an expression with quotes.
+fn value_of(text: &str) -> Result<Value, String> {
+    let words = sql::words(text);
+    let malformed = || format!("{text} is no literal. Use a number, NULL, 'text', x'00ff', or text without quotes");
+    if let [word] = &words[..] {
+        match word.kind {
+            Kind::Text if word.complete => return Ok(Value::Text(word.unquoted())),
+            Kind::Blob if word.complete => {
+                let digits = &word.text[2..word.text.len() - 1];
+                return bytes_of(digits).map(Value::Blob).ok_or_else(malformed);
+            }
+            Kind::Word if word.is("null") => return Ok(Value::Null),
+            _ => {}
+        }
     }
-    if let Some(bytes) = text.strip_prefix(['x', 'X']).and_then(quoted).and_then(|digits| bytes_of(&digits)) {
-        return Value::Blob(bytes);
+    if words.iter().any(|word| matches!(word.kind, Kind::Text | Kind::Blob | Kind::QuotedName)) {
+        return Err(malformed());
     }
     if let Ok(integer) = text.parse() {
-        return Value::Integer(integer);
+        return Ok(Value::Integer(integer));
     }
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
-    match text.parse::<f64>() {
+    Ok(match text.parse::<f64>() {
         Ok(real) if is_number && real.is_finite() => Value::Real(real),
-        _ => Value::Text(quoted(text).unwrap_or_else(|| text.to_owned())),
-    }
+        _ => Value::Text(text.into()),
+    })
 }
 
 /// Returns the bytes of hexadecimal digits.
@@ -376,7 +404,9 @@ impl Words<'_> {
         let rest = self.0.trim_start();
         let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
         let (word, after) = match quote {
-            Some(quote) => rest[1..].split_once(quote).ok_or_else(|| format!("the closing {quote} is missing"))?,
+            Some(quote) => {
+                rest[1..].split_once(quote).ok_or_else(|| format!("the closing {quote} is missing: {rest}"))?
+            }
             None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
         };
         self.0 = after;
@@ -416,6 +446,10 @@ mod tests {
             Command::parse(".backup my file.db"),
             Ok(Command::Backup { file: "my file.db".into(), check: false })
         );
+        assert_eq!(Command::parse(".read 'a b'"), Ok(Command::Read("a b".into())));
+        for line in [".read 'a b' c", ".read 'a b", ".backup --chek f"] {
+            assert!(Command::parse(line).is_err(), "{line}");
+        }
         assert_eq!(Command::parse(".backup --check f"), Ok(Command::Backup { file: "f".into(), check: true }));
     }
 
@@ -459,14 +493,21 @@ mod tests {
             ("fiona", Value::Text("fiona".into())),
             ("infinity", Value::Text("infinity".into())),
             ("x'00fF'", Value::Blob(vec![0, 255])),
-            ("x'0'", Value::Text("x'0'".into())),
         ] {
             let set = Command::parse(&format!(".param set :a {text}"));
             assert_eq!(set, Ok(Command::Param(ParamCommand::Set("a".into(), value))));
         }
         assert_eq!(Command::parse(".param"), Ok(Command::Param(ParamCommand::List)));
         assert_eq!(Command::parse(".param unset @a"), Ok(Command::Param(ParamCommand::Unset("a".into()))));
-        for line in [".param set", ".param set a", ".param set 1 2", ".param x"] {
+        for line in [
+            ".param set",
+            ".param set a",
+            ".param set 1 2",
+            ".param x",
+            ".param set a 'b",
+            ".param set a 'b' || 'c'",
+            ".param set a x'0'",
+        ] {
             assert!(Command::parse(line).is_err(), "{line}");
         }
     }

@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use sqlhttp_rqlite::client::{Client, Host, HyperTransport, InvalidHost};
 
 use crate::args::Args;
+use crate::output::warn;
 
 /// The environment variable with the URL of the server.
 const HOST_VARIABLE: &str = "RQLITE_HOST";
@@ -72,7 +73,7 @@ fn credentials<'u>(user: &'u str, file: Option<&Path>) -> Result<(&'u str, Strin
             return Err(ConnectError::TwoPasswords);
         }
         if std::io::stderr().is_terminal() {
-            eprintln!("warning: other users of this machine can see the password in the list of processes");
+            warn("other users of this machine can see the password in the list of processes");
         }
         return Ok((name, password.to_owned()));
     }

@@ -20,7 +20,7 @@ pub(crate) fn is_database(path: &Path) -> std::io::Result<bool> {
     Ok(is_database_file(&begin))
 }
 
-/// Checks that a file is a database file with as many pages as its header says. An empty file is an empty database.
+/// Checks that a file is a database file with as many pages as its header says.
 ///
 /// # Errors
 /// The message for a file that cannot be read, or that is no complete database file.
@@ -33,9 +33,6 @@ pub(crate) fn check_length(path: &Path) -> Result<(), String> {
         Ok::<_, std::io::Error>((header, length))
     };
     let (header, length) = read().map_err(|error| error.to_string())?;
-    if length == 0 {
-        return Ok(());
-    }
     if header.len() < HEADER_BYTES || !is_database_file(&header) {
         return Err("what arrived is no SQLite database".to_owned());
     }

@@ -36,19 +36,22 @@ use std::process::ExitCode;
 
 use args::{Args, Task};
 use clap::Parser as _;
+use output::warn;
 use shell::{Flow, Session, Shell};
 use sqlhttp_rqlite::client::{Client, HyperTransport};
 use statement::{Item, Splitter};
 
 /// The exit status for a command line that cannot be used.
 const USAGE: u8 = 2;
+/// The exit status after a signal that ends the program: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
         Ok(status) => ExitCode::from(status),
         Err(message) => {
-            eprintln!("sqlhttp: {message}");
+            warn(&message);
             ExitCode::from(USAGE)
         }
     }
@@ -72,16 +75,43 @@ fn run(args: &Args) -> Result<u8, String> {
     shell.set_output(args.output.clone()).map_err(|error| error.to_string())?;
     let runtime = runtime()?;
     let executed = runtime.block_on(async {
-        match session {
-            Session::Interactive => interactive::run(&mut shell, is_rqlite()).await,
-            Session::RqliteScript => run_lines(&mut shell).await,
-            Session::Script if has_sql => run_arguments(&mut shell, args).await,
-            Session::Script => run_input(&mut shell).await,
+        let script = async {
+            match session {
+                Session::Interactive => interactive::run(&mut shell, is_rqlite()).await,
+                Session::RqliteScript => run_lines(&mut shell).await,
+                Session::Script if has_sql => run_arguments(&mut shell, args).await,
+                Session::Script => run_input(&mut shell).await,
+            }
+        };
+        // An interactive shell continues after Ctrl-C.
+        tokio::select! {
+            executed = script => Some(executed),
+            () = stopped(), if session != Session::Interactive => None,
         }
     });
+    // What is dropped removes its incomplete files.
+    let Some(executed) = executed else { return Ok(INTERRUPTED) };
     // A thread may still read a file.
     runtime.shutdown_background();
     Ok(exit_status(executed, shell.exit_status()))
+}
+
+/// Waits for a signal that ends the program.
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        // Without a handler, the signal ends the program at once.
+        let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+            return std::future::pending().await;
+        };
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Returns the exit status `status`, or 1 if the results could not be written.
@@ -91,7 +121,7 @@ fn exit_status(written: io::Result<()>, status: u8) -> u8 {
         // The reader of the output needs no more of it: `sqlhttp … | head -1`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => status,
         Err(error) => {
-            eprintln!("sqlhttp: {error}");
+            warn(&error.to_string());
             1
         }
     }
@@ -147,8 +177,10 @@ async fn run_arguments(shell: &mut Shell<HyperTransport>, args: &Args) -> io::Re
 /// Executes standard input, each item when it is complete.
 async fn run_input(shell: &mut Shell<HyperTransport>) -> io::Result<()> {
     let mut splitter = Splitter::default();
-    for line in io::stdin().lock().lines() {
-        let items = splitter.push_line(&line?);
+    for (number, line) in io::stdin().lock().lines().enumerate() {
+        let line = line
+            .map_err(|error| io::Error::new(error.kind(), format!("standard input, line {}: {error}", number + 1)))?;
+        let items = splitter.push_line(&line);
         for (number, item) in items.iter().enumerate() {
             let flow = shell.execute(item).await?;
             if flow == Flow::Closed && number + 1 < items.len() {

@@ -63,7 +63,10 @@ impl Output {
             Target::Screen(held) => self.write_all(&held)?,
             Target::Pager(mut child) => {
                 drop(child.stdin.take());
-                child.wait()?;
+                let status = child.wait()?;
+                if !status.success() {
+                    warn(&format!("the pager has failed ({status}); '.pager off' shows results without it"));
+                }
             }
             target => self.target = target,
         }
@@ -103,6 +106,11 @@ impl Write for Output {
     }
 }
 
+/// Writes a line to standard error. It is lost if nobody can receive it.
+pub(crate) fn warn(message: &str) {
+    let _ = writeln!(io::stderr(), "sqlhttp: {message}");
+}
+
 /// Whether a text fits on a screen of this many rows and columns, with a row for the prompt.
 fn fits(text: &[u8], (rows, columns): (u16, u16)) -> bool {
     let text = String::from_utf8_lossy(text);
@@ -110,16 +118,18 @@ fn fits(text: &[u8], (rows, columns): (u16, u16)) -> bool {
 }
 
 /// Starts the pager that the environment names; the default is `less`, which ends by itself if the text fits on the
-/// screen (F), shows colours (R), cuts long lines (S) and leaves the text on the screen (X).
+/// screen (F), shows colours (R), cuts long lines (S) and leaves the text on the screen (X). On Unix, a shell runs it.
 fn start_pager() -> io::Result<Child> {
     let named = std::env::var("SQLHTTP_PAGER").or_else(|_| std::env::var("PAGER"));
     let pager = named.ok().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "less".to_owned());
-    let mut words = pager.split_whitespace();
-    let mut command = Command::new(words.next().unwrap_or("less"));
+    let mut command = if cfg!(windows) { Command::new(&pager) } else { Command::new("sh") };
+    if cfg!(not(windows)) {
+        command.args(["-c", &pager]);
+    }
     if std::env::var_os("LESS").is_none() {
         command.env("LESS", "FRSX");
     }
-    command.args(words).stdin(Stdio::piped()).spawn()
+    command.stdin(Stdio::piped()).spawn()
 }
 
 #[cfg(test)]

@@ -103,6 +103,7 @@ impl<R: Read> Records<R> {
                     return Ok(None);
                 }
                 let text = std::str::from_utf8(text).map_err(|error| at(*line, error.to_string()))?;
+                let text = if *line == 1 { text.trim_start_matches('\u{feff}') } else { text };
                 object(*line, text).map(Some)
             }
         }

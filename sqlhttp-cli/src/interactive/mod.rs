@@ -13,6 +13,7 @@ use sqlhttp_rqlite::Params;
 use sqlhttp_rqlite::client::{ClientError, HttpRequest, Method, Transport};
 
 use self::helper::Helper;
+use crate::output::warn;
 use crate::shell::{Flow, Shell, ShellError};
 use crate::statement::{Item, Splitter};
 
@@ -20,6 +21,8 @@ use crate::statement::{Item, Splitter};
 const HISTORY_FILE: &str = ".sqlhttp_history";
 /// The maximum number of lines in that file.
 const HISTORY_LINES_MAX: usize = 1000;
+/// The environment variable that switches the history off with 0, as in rqlite's shell.
+const HISTORY_SIZE_VARIABLE: &str = "RQLITE_HISTFILESIZE";
 /// The header field with the version of the server.
 const VERSION_FIELD: &str = "x-rqlite-version";
 /// The maximum time for asking the server for the names of tables and columns.
@@ -37,7 +40,9 @@ pub(crate) async fn run<T: Transport + Clone>(shell: &mut Shell<T>, lines: bool)
         return Ok(());
     }
     let mut editor = editor().map_err(io::Error::other)?;
-    let history = std::env::home_dir().map(|home| home.join(HISTORY_FILE));
+    let size = std::env::var(HISTORY_SIZE_VARIABLE).ok().and_then(|size| size.parse::<i64>().ok());
+    let kept = size.is_none_or(|size| size > 0);
+    let history = std::env::home_dir().map(|home| home.join(HISTORY_FILE)).filter(|_| kept);
     if let Some(file) = &history {
         // The file does not exist before the first session ends.
         let _ = editor.load_history(file);
@@ -46,7 +51,7 @@ pub(crate) async fn run<T: Transport + Clone>(shell: &mut Shell<T>, lines: bool)
     if let Some(file) = history.filter(|_| !editor.history().is_empty())
         && let Err(error) = save_history(&mut editor, &file)
     {
-        eprintln!("sqlhttp: the history cannot be saved: {}: {error}", file.display());
+        warn(&format!("the history cannot be saved: {}: {error}", file.display()));
     }
     writeln!(io::stdout(), "bye~")?;
     ended
@@ -94,7 +99,7 @@ async fn read_lines<T: Transport + Clone>(shell: &mut Shell<T>, editor: &mut Edi
             update_names(shell, editor).await;
         }
         let prompt = shell.prompt();
-        let continued = format!("{:>width$}", "...> ", width = prompt.len());
+        let continued = " ".repeat(prompt.len().saturating_sub("...> ".len())) + "...> ";
         let line = match editor.readline(if splitter.is_empty() { &prompt } else { &continued }) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => {

@@ -610,7 +610,9 @@ pub(crate) async fn download<T: Transport>(
     }
     std::fs::create_dir_all(directory).map_err(DatabaseError::Io)?;
     let received = shell::download(client, &target, Params::default()).await?;
-    database::check(received.partial())?;
+    if let Some(partial) = received.partial() {
+        database::check(partial)?;
+    }
     received.commit()?;
     let size = std::fs::metadata(&target).map_err(DatabaseError::Io)?.len();
     Ok((size, database::schema_of(&target)?))

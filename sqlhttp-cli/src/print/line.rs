@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use sqlhttp_rqlite::client::JsonText;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{Printer, text};
+use super::{Printer, text, visible};
 
 #[derive(Default)]
 pub(super) struct Line {
@@ -27,6 +27,9 @@ impl Printer for Line {
             writeln!(out)?;
         }
         self.rows += 1;
-        self.names.iter().zip(&row).try_for_each(|(name, value)| writeln!(out, "{name} = {}", text(value, "NULL")))
+        self.names
+            .iter()
+            .zip(&row)
+            .try_for_each(|(name, value)| writeln!(out, "{name} = {}", visible(&text(value, "NULL"))))
     }
 }

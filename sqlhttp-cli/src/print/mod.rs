@@ -6,6 +6,7 @@ mod line;
 mod markup;
 mod table;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use sqlhttp_rqlite::client::JsonText;
@@ -118,6 +119,21 @@ fn text(value: &JsonText, null: &str) -> String {
     }
 }
 
+/// Returns a text with control characters as `^[`, so that a value cannot control the terminal. Line feeds and tabs stay
+/// as they are.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |c: char| match u8::try_from(c) {
+        Ok(byte) if is_control(c) && byte < 0x80 => format!("^{}", char::from(byte ^ 0x40)),
+        _ if is_control(c) => format!("\\u{{{:x}}}", u32::from(c)),
+        _ => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use sqlhttp_rqlite::client::{StatementResult, decode_reply_as};
@@ -173,6 +189,24 @@ mod tests {
             "INSERT INTO \"table\" VALUES(1,'fi\"o,na');\nINSERT INTO \"table\" VALUES(2.50,NULL);\n\
              INSERT INTO \"table\" VALUES(1e21,'a|<b>');\n"
         );
+    }
+
+    #[test]
+    fn control_characters_are_visible() {
+        assert_eq!(visible("a\x1b[31m\x07\x7f\u{9b}\r\n\tb"), "a^[[31m^G^?\\u{9b}^M\n\tb");
+        assert!(matches!(visible("é\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn cells_may_be_much_wider_than_others() {
+        let mut printer = Mode::Column.printer();
+        let mut out = Vec::new();
+        printer.begin(&mut out, &["a".to_owned()]).unwrap();
+        for length in [1, 100_000] {
+            printer.row(&mut out, vec![JsonText(format!("\"{}\"", "x".repeat(length)))]).unwrap();
+        }
+        printer.end(&mut out).unwrap();
+        assert_eq!(out.len(), 7 * (100_000 + "|  |\n".len()));
     }
 
     #[test]

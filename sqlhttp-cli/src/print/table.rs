@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use sqlhttp_rqlite::client::JsonText;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{Printer, text};
+use super::{Printer, text, visible};
 
 /// The text of NULL in rqlite's tables.
 const NULL: &str = "<nil>";
@@ -28,12 +28,12 @@ pub(super) struct Table {
 
 impl Printer for Table {
     fn begin(&mut self, _: &mut dyn Write, columns: &[String]) -> io::Result<()> {
-        self.held.push(columns.to_vec());
+        self.held.push(columns.iter().map(|name| visible(name).into_owned()).collect());
         Ok(())
     }
 
     fn row(&mut self, out: &mut dyn Write, row: Vec<JsonText>) -> io::Result<()> {
-        let cells: Vec<String> = row.iter().map(|value| text(value, NULL)).collect();
+        let cells: Vec<String> = row.iter().map(|value| visible(&text(value, NULL)).into_owned()).collect();
         if self.widths.is_empty() {
             self.held_bytes += cells.iter().map(String::len).sum::<usize>();
             self.held.push(cells);
@@ -64,8 +64,9 @@ impl Table {
 
     fn write_row(&self, out: &mut dyn Write, cells: &[String]) -> io::Result<()> {
         for (width, cell) in self.widths.iter().zip(cells) {
-            let blanks = width.saturating_sub(cell.width());
-            write!(out, "| {cell}{:blanks$} ", "")?;
+            // The width of a format argument is limited.
+            let blanks = " ".repeat(width.saturating_sub(cell.width()));
+            write!(out, "| {cell}{blanks} ")?;
         }
         writeln!(out, "|\n{}", self.border)
     }

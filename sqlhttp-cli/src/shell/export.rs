@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write as _};
 use sqlhttp_rqlite::Endpoint;
 use sqlhttp_rqlite::client::{Part, StatementResult, Transport};
 
+use super::NO_RESULT;
 use super::import::rows;
 use super::{Shell, ShellError, from_client};
 use crate::command::Export;
@@ -15,10 +16,15 @@ impl<T: Transport + Clone> Shell<T> {
     /// Writes rows to a file while they arrive. The file appears when it is complete.
     pub(super) async fn export(&mut self, export: &Export) -> Result<(), ShellError> {
         let bar = progress::rows(export.file.display().to_string());
-        let mut results = self.stream(Endpoint::Query, &query(&export.source)).await?;
+        let query = query(&export.source);
+        if is_several(&query) {
+            return Err(ShellError::Invalid("only one query can be exported".to_owned()));
+        }
+        let mut results = self.stream(Endpoint::Query, &query).await?;
+        let mut ended = false;
         let mut partial = PartialFile::create(&export.file)?;
-        let written = at(partial.partial());
-        let mut out = BufWriter::new(partial.writer()?);
+        let written = at(&export.file);
+        let mut out = BufWriter::new(partial.writer());
         let mut printer = export.mode.printer();
         while let Some(part) = results.next().await.map_err(from_client)? {
             match part {
@@ -28,8 +34,14 @@ impl<T: Transport + Clone> Shell<T> {
                     rows.into_iter().try_for_each(|row| printer.row(&mut out, row)).map_err(&written)?;
                 }
                 Part::End(StatementResult::Failed(message)) => return Err(ShellError::Statement(message)),
-                Part::End(_) => printer.end(&mut out).map_err(&written)?,
+                Part::End(_) => {
+                    printer.end(&mut out).map_err(&written)?;
+                    ended = true;
+                }
             }
+        }
+        if !ended {
+            return Err(ShellError::Invalid(NO_RESULT.to_owned()));
         }
         out.flush().map_err(&written)?;
         drop(out);
@@ -58,6 +70,13 @@ fn query(source: &str) -> String {
     }
 }
 
+/// Whether a text contains more than one statement.
+fn is_several(text: &str) -> bool {
+    let words = sql::words(text);
+    let end = words.iter().position(|word| word.kind == sql::Kind::Semicolon).unwrap_or(words.len());
+    words[end..].iter().any(|word| word.kind != sql::Kind::Semicolon)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +86,7 @@ mod tests {
         assert_eq!(query("values"), "SELECT * FROM \"values\"");
         assert_eq!(query("my table"), "SELECT * FROM \"my table\"");
         assert_eq!(query("select 1"), "select 1");
+        assert!(is_several("select 1; select 2") && !is_several("select ';' ; -- end"));
         assert_eq!(query("/* all */ select 1"), "/* all */ select 1");
         for name in ["\"a\"\"b\"", "[a\"b]", "`a\"b`"] {
             assert_eq!(query(name), "SELECT * FROM \"a\"\"b\"");

@@ -20,6 +20,8 @@ use crate::sql::quoted_name;
 
 /// The maximum number of rows in a request.
 const ROWS_MAX: usize = 5000;
+/// The maximum number of values in a request.
+const VALUES_MAX: usize = 50_000;
 /// The number of bytes of values after which a request is sent.
 const VALUE_BYTES: usize = 1 << 20;
 /// The maximum number of rows in a statement.
@@ -40,6 +42,7 @@ type ReadRecord = Result<Record, RecordError>;
 #[derive(Default)]
 struct Chunk {
     records: Vec<Record>,
+    values: usize,
     bytes: usize,
     errors: Vec<RecordError>,
 }
@@ -65,6 +68,9 @@ impl<T: Transport + Clone> Shell<T> {
         let file = &import.file;
         let opened = File::open(file).map_err(at(file))?;
         let metadata = opened.metadata().map_err(at(file))?;
+        if metadata.is_dir() {
+            return Err(at(file)(std::io::ErrorKind::IsADirectory.into()));
+        }
         let name = file.display().to_string();
         let bar = if metadata.is_file() { progress::file_of_rows(name, metadata.len()) } else { progress::rows(name) };
         let reader = Counted { reader: opened, bar: bar.clone() };
@@ -81,8 +87,10 @@ impl<T: Transport + Clone> Shell<T> {
         tokio::task::spawn_blocking(move || read_chunks(ahead, &mut records, columns, &sender));
         while let Some(chunk) = chunks.recv().await {
             self.insert_chunk(&target, chunk, &mut progress).await?;
-            progress.bar.set_message(format!("{} rows", progress.inserted));
+            progress.bar.set_message(rows(progress.inserted));
+            self.unfinished = Some(format!("{} imported", rows(progress.inserted)));
         }
+        self.unfinished = None;
         progress.bar.finish_and_clear();
         self.write_for_people(&format!("{} imported into {}", rows(progress.inserted), target.table))?;
         match progress.failed {
@@ -298,6 +306,7 @@ fn read_chunks<R: Read>(
             None => ended = true,
             Some(read) => match read.and_then(|record| fitting(record, columns)) {
                 Ok(record) => {
+                    chunk.values += record.values.len();
                     chunk.bytes += record.values.iter().map(value_bytes).sum::<usize>();
                     chunk.records.push(record);
                 }
@@ -307,7 +316,9 @@ fn read_chunks<R: Read>(
                 }
             },
         }
-        let full = chunk.records.len() >= ROWS_MAX || chunk.bytes >= VALUE_BYTES || chunk.errors.len() >= ROWS_MAX;
+        let full = chunk.records.len().max(chunk.errors.len()) >= ROWS_MAX
+            || chunk.values >= VALUES_MAX
+            || chunk.bytes >= VALUE_BYTES;
         // The receiver has ended if the import has failed.
         if (full || ended) && sender.blocking_send(std::mem::take(&mut chunk)).is_err() {
             return;

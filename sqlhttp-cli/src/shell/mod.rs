@@ -24,9 +24,9 @@ use sqlhttp_rqlite::Params;
 use sqlhttp_rqlite::client::{Client, ClientError, HttpRequest, HttpResponse, Method, ReplyError, Transport};
 
 use crate::command::{Command, HELP, ParamCommand, Switch, level_name};
-use crate::output::Output;
+use crate::output::{Output, warn};
 use crate::partial_file::at;
-use crate::print::Mode;
+use crate::print::{Mode, visible};
 use crate::sql;
 use crate::statement::{Item, Splitter};
 
@@ -113,6 +113,8 @@ pub(crate) struct Shell<T> {
     read_depth: usize,
     failed: bool,
     unreachable: bool,
+    /// What a command has done until now, for the message after an interruption.
+    unfinished: Option<String>,
     /// Whether the tables or their columns may have changed since [`Shell::schema_names`].
     schema_changed: bool,
 }
@@ -137,6 +139,7 @@ impl<T: Transport + Clone> Shell<T> {
             read_depth: 0,
             failed: false,
             unreachable: false,
+            unfinished: None,
             schema_changed: true,
         }
     }
@@ -151,10 +154,11 @@ impl<T: Transport + Clone> Shell<T> {
         format!("{}{}> ", self.client.host().authority(), self.client.prefix().trim_end_matches('/'))
     }
 
-    /// The exit status of the program: 0 if nothing has failed, 3 if no server could be reached, otherwise 1.
+    /// The exit status of the program: 0 if nothing has failed, 3 if no server could be reached, otherwise 1. The user
+    /// of an interactive shell has seen the errors of statements: they do not count.
     pub(crate) fn exit_status(&self) -> u8 {
         match (self.session, self.unreachable, self.failed) {
-            (Session::RqliteScript, ..) | (_, false, false) => 0,
+            (Session::RqliteScript, ..) | (Session::Interactive, false, _) | (_, false, false) => 0,
             (_, true, _) => 3,
             (_, false, true) => 1,
         }
@@ -229,7 +233,7 @@ impl<T: Transport + Clone> Shell<T> {
     /// Reports that items are not executed, because the reader of the results has ended.
     pub(crate) fn skip_rest(&mut self) {
         self.failed = true;
-        eprintln!("sqlhttp: the reader of the results has ended; the statements after it are not executed");
+        warn("the reader of the results has ended; the statements after it are not executed");
     }
 
     /// Ends an item that the user has interrupted.
@@ -243,7 +247,10 @@ impl<T: Transport + Clone> Shell<T> {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
         }
-        writeln!(io::stdout(), "interrupted; a write may have been carried out")
+        match self.unfinished.take() {
+            Some(done) => writeln!(io::stdout(), "interrupted; {done}, and perhaps the rows of the last request"),
+            None => writeln!(io::stdout(), "interrupted; a write may have been carried out"),
+        }
     }
 
     /// Writes an error where the user expects it: between the results in an interactive shell, otherwise to standard
@@ -255,6 +262,8 @@ impl<T: Transport + Clone> Shell<T> {
             ShellError::Statement(message) => format!("Error: {message}"),
             error => format!("ERR! {error}"),
         };
+        // The text may come from the server.
+        let message = visible(&message);
         match self.session {
             Session::Script => writeln!(io::stderr(), "{message}")?,
             Session::Interactive | Session::RqliteScript => writeln!(io::stdout(), "{message}")?,
@@ -350,9 +359,8 @@ impl<T: Transport + Clone> Shell<T> {
             ParamCommand::Set(name, value) => drop(params.insert(name, value)),
             ParamCommand::Unset(name) => drop(params.remove(&name)),
             ParamCommand::List => {
-                let width = params.keys().map(String::len).max().unwrap_or(0);
                 for (name, value) in params {
-                    writeln!(self.out, ":{name:<width$} {}", literal(value))?;
+                    writeln!(self.out, ":{name} {}", literal(value))?;
                 }
             }
         }
@@ -418,6 +426,9 @@ impl<T: Transport + Clone> Shell<T> {
         Ok(response.body)
     }
 }
+
+/// The error for a reply without the result of the statement.
+const NO_RESULT: &str = "the reply contains no result";
 
 fn on_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }

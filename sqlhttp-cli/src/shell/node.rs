@@ -54,6 +54,8 @@ impl<T: Transport + Clone> Shell<T> {
     /// Writes whether the node is ready.
     pub(super) async fn ready(&mut self) -> Result<(), ShellError> {
         let ready = self.send(Method::Get, "readyz", &Params::default(), None).await?.status == 200;
+        // A script can wait for the exit status 0.
+        self.failed |= !ready;
         Ok(writeln!(self.out, "{}", if ready { "ready" } else { "not ready" })?)
     }
 

@@ -6,7 +6,7 @@ use sqlhttp_core::{Atomicity, Batch, Binding, Bindings, ReadLevel, Step, Value};
 use sqlhttp_rqlite::client::{Changes, JsonText, Part, ResultRows, ResultStream, StatementResult, Transport};
 use sqlhttp_rqlite::{Endpoint, Params};
 
-use super::{Shell, ShellError, from_client};
+use super::{NO_RESULT, Shell, ShellError, from_client};
 use crate::print::{Mode, Printer};
 use crate::{sql, tree};
 
@@ -34,10 +34,12 @@ impl<T: Transport + Clone> Shell<T> {
             self.out.begin_paged();
         }
         let mut printer = self.settings.mode.printer();
+        let mut ended = false;
         while let Some(part) = results.next().await.map_err(from_client)? {
+            ended |= matches!(part, Part::End(_));
             self.write_part(&mut printer, part)?;
         }
-        Ok(())
+        if ended { Ok(()) } else { Err(ShellError::Invalid(NO_RESULT.to_owned())) }
     }
 
     /// Sends a statement with the parameters and settings of the user.

@@ -1,34 +1,36 @@
 //! Transfers whole databases.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use sqlhttp_rqlite::client::{
-    BodySource, Changes, Client, ClientError, HttpRequest, Method, ResponseBody as _, StatementResult, Transport,
-    decode_reply,
+    BodySource, Changes, Client, ClientError, HttpRequest, HttpResponse, Method, ResponseBody as _, StatementResult,
+    Transport, decode_reply,
 };
 use sqlhttp_rqlite::{BackupFormat, Params};
 
 use super::{Shell, ShellError, succeeded};
 use crate::database_file;
-use crate::partial_file::{PartialFile, at};
+use crate::partial_file::{PartialFile, at, with_suffix};
 use crate::progress::{self, Counted};
 
 impl<T: Transport + Clone> Shell<T> {
     /// Writes a backup to a file. Checks that all pages have arrived and, if `check` is set, the content.
     pub(super) async fn backup(&mut self, file: &Path, check: bool) -> Result<(), ShellError> {
         let received = download(&self.client, file, Params::default()).await?;
-        let partial = received.partial().to_owned();
-        // Checking the content can take long. Ctrl-C does not wait for it.
-        let checked = tokio::task::spawn_blocking(move || {
-            database_file::check_length(&partial)?;
-            if check { database_file::check_content(&partial) } else { Ok(()) }
-        });
-        let checked = checked.await.unwrap_or_else(|error| Err(error.to_string()));
-        checked.map_err(|why| ShellError::Invalid(format!("{}: {why}", file.display())))?;
+        // What is written directly, for example to a pipe, cannot be read again.
+        if let Some(partial) = received.partial().map(Path::to_owned) {
+            // Checking the content can take long. Ctrl-C does not wait for it.
+            let checked = tokio::task::spawn_blocking(move || {
+                database_file::check_length(&partial)?;
+                if check { database_file::check_content(&partial) } else { Ok(()) }
+            });
+            let checked = checked.await.unwrap_or_else(|error| Err(error.to_string()));
+            checked.map_err(|why| ShellError::Invalid(format!("{}: {why}", file.display())))?;
+        }
         received.commit()?;
         Ok(writeln!(self.out, "backup file written successfully")?)
     }
@@ -36,13 +38,24 @@ impl<T: Transport + Clone> Shell<T> {
     /// Writes the SQL text of the database to a file. If no tables are given, it contains all.
     pub(super) async fn dump(&mut self, file: &Path, tables: Vec<String>) -> Result<(), ShellError> {
         let params = Params { backup_format: BackupFormat::Sql, tables, ..Params::default() };
-        download(&self.client, file, params).await?.commit()?;
+        let received = download(&self.client, file, params).await?;
+        if let Some(partial) = received.partial() {
+            let complete = ends_with_commit(partial).map_err(at(file))?;
+            if !complete {
+                let why = "what arrived does not end with COMMIT, so it is no complete SQL text";
+                return Err(ShellError::Invalid(format!("{}: {why}", file.display())));
+            }
+        }
+        received.commit()?;
         Ok(writeln!(self.out, "SQL text file written successfully")?)
     }
 
     /// Replaces the content of the database with that of a database file, or executes the statements of an SQL file.
     pub(super) async fn restore(&mut self, file: &Path) -> Result<(), ShellError> {
         let is_database = is_database(file)?;
+        if is_database {
+            refuse_wal(file)?;
+        }
         let media_type = if is_database { "application/octet-stream" } else { "text/plain" };
         let (status, body) = self.upload(file, "db/load", media_type).await?;
         succeeded(status, &body)?;
@@ -69,6 +82,7 @@ impl<T: Transport + Clone> Shell<T> {
         if !is_database(file)? {
             return Err(ShellError::Invalid(format!("{} is not a valid SQLite file", file.display())));
         }
+        refuse_wal(file)?;
         let (status, body) = self.upload(file, "boot", "application/octet-stream").await?;
         succeeded(status, &body)?;
         self.schema_changed = true;
@@ -88,7 +102,48 @@ impl<T: Transport + Clone> Shell<T> {
         let target = self.client.target(resource, &Params::default());
         let request = HttpRequest::new(Method::Post, target).with_body(media_type, source).without_time_limit();
         let response = self.client.send_whole(request).await?;
+        if response.status == 200 {
+            check_server(&response)?;
+        }
         Ok((response.status, response.body))
+    }
+}
+
+/// The header field that each server of rqlite's API sends.
+const VERSION_FIELD: &str = "x-rqlite-version";
+
+/// Checks that a response comes from a server of rqlite's API, and not for example from a proxy.
+fn check_server<B>(response: &HttpResponse<B>) -> Result<(), ShellError> {
+    match response.header(VERSION_FIELD) {
+        Some(_) => Ok(()),
+        None => {
+            let why = format!("the response lacks the header field {VERSION_FIELD}: another program has sent it");
+            Err(ShellError::Invalid(why))
+        }
+    }
+}
+
+/// Whether a file ends with the statement that ends a dump.
+fn ends_with_commit(file: &Path) -> io::Result<bool> {
+    const END_BYTES: u64 = 64;
+    let mut file = File::open(file)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(END_BYTES)))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    Ok(end.trim_ascii_end().ends_with(b"COMMIT;"))
+}
+
+/// Refuses a database file with changes that are only in its WAL: they would be lost.
+fn refuse_wal(file: &Path) -> Result<(), ShellError> {
+    let wal = with_suffix(file, "-wal");
+    match std::fs::metadata(&wal) {
+        Ok(metadata) if metadata.len() > 0 => {
+            let why = "contains changes that are not in the database file; close the programs that use the database, \
+                       or copy it with VACUUM INTO";
+            Err(ShellError::Invalid(format!("{} {why}", wal.display())))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -107,6 +162,7 @@ pub(crate) async fn download<T: Transport>(
         let text = response.body.chunk().await.ok().flatten().unwrap_or_default();
         succeeded(response.status, &text)?;
     }
+    check_server(&response)?;
     let length = response.header("content-length").and_then(|length| length.parse().ok());
     let bar = progress::bytes(file.display().to_string(), length);
     let mut partial = PartialFile::create(file)?;
@@ -117,7 +173,7 @@ pub(crate) async fn download<T: Transport>(
                 bar.inc(chunk.len() as u64);
             }
             Ok(None) => return Ok(partial),
-            Err(error) => return Err(ClientError::Lost { host, reason: error.to_string() }.into()),
+            Err(error) => return Err(ClientError::Lost { host, reason: error.reason().to_owned() }.into()),
         }
     }
 }

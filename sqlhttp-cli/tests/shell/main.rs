@@ -6,4 +6,5 @@ mod basics;
 mod golden;
 mod rqlite;
 mod support;
+mod terminal;
 mod transfer;

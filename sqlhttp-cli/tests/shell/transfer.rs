@@ -30,7 +30,8 @@ fn server_that_sends(response: Vec<u8>) -> u16 {
 }
 
 fn response(length: usize, body: &[u8]) -> Vec<u8> {
-    let mut response = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+    let mut response =
+        format!("HTTP/1.1 200 OK\r\nx-rqlite-version: 10\r\ncontent-length: {length}\r\n\r\n").into_bytes();
     response.extend_from_slice(body);
     response
 }
@@ -54,12 +55,76 @@ fn a_backup_that_is_not_complete_replaces_no_file() {
         ("a connection that is closed", response(8192, &page), "the connection failed"),
         ("a missing page", response(4096, &page), "4096 of 8192 bytes have arrived"),
         ("no database", response(5, b"hello"), "what arrived is no SQLite database"),
+        ("nothing", response(0, b""), "what arrived is no SQLite database"),
+        ("another server", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec(), "another program has sent it"),
         ("an error", b"HTTP/1.1 503 No\r\ncontent-length: 4\r\n\r\nbusy".to_vec(), "server responded with 503: busy"),
     ] {
         let exit = run(server_that_sends(sent), &[&format!(".backup {}", file.display())], "");
         assert!(exit.status == 1 && exit.out.is_empty() && exit.err.contains(message), "{what}: {exit:?}");
         assert_eq!(std::fs::read(&file).unwrap(), b"kept", "{what}");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_dump_that_is_not_complete_replaces_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kept.sql");
+    std::fs::write(&file, "kept").unwrap();
+    // Without a length, the end of the connection is the end of the body.
+    let cut =
+        b"HTTP/1.1 200 OK\r\nx-rqlite-version: 10\r\n\r\nPRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCRE".to_vec();
+    let exit = run(server_that_sends(cut), &[&format!(".dump {}", file.display())], "");
+    assert!(exit.status == 1 && exit.err.contains("does not end with COMMIT"), "{exit:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+}
+
+#[test]
+fn a_reply_without_a_result_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let port = server_that_sends(response(14, b"{\"results\":[]}"));
+    let file = directory.path().join("t.csv");
+    for sql in ["SELECT 1".to_owned(), format!(".export {} t", file.display())] {
+        let exit = run(port, &[&sql], "");
+        assert_eq!((exit.status, exit.err.as_str()), (1, "ERR! the reply contains no result\n"), "{sql}");
+    }
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_database_with_changes_in_its_wal_is_not_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("wal.db");
+    let database = rusqlite::Connection::open(&file).unwrap();
+    database.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE in_wal(a)").unwrap();
+    for command in [".restore", ".boot"] {
+        let exit = run(node(), &[&format!("{command} {}", file.display())], "");
+        assert!(exit.status == 1 && exit.err.contains("wal.db-wal contains changes"), "{exit:?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_ends_a_script_and_removes_its_incomplete_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sender, received) = std::sync::mpsc::channel();
+    let port = server(move |mut stream, _| {
+        stream.get_mut().write_all(&response(8192, &first_page())).unwrap();
+        sender.send(stream).unwrap();
+    });
+    for signal in ["-INT", "-TERM"] {
+        let command = format!(".backup {}", directory.path().join("copy.db").display());
+        let child = shell(port, &[&command]).spawn().unwrap();
+        let stream = received.recv_timeout(Duration::from_secs(20)).unwrap();
+        let partial = || std::fs::read_dir(directory.path()).unwrap().count();
+        while partial() == 0 {
+            std::thread::yield_now();
+        }
+        let status = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+        assert_eq!(partial(), 0);
+        drop(stream);
     }
 }
 
@@ -85,7 +150,8 @@ fn the_time_limit_does_not_apply_to_transfers() {
         let mut body = vec![0; length];
         stream.read_exact(&mut body).unwrap();
         std::thread::sleep(Duration::from_millis(300));
-        let _ = stream.get_mut().write_all(&response(14, b"{\"results\":[]}"));
+        let body: &[u8] = if header.starts_with("GET") { b"COMMIT;\n" } else { b"{\"results\":[]}" };
+        let _ = stream.get_mut().write_all(&response(body.len(), body));
     });
     let limited = run(port, &["-t", "100ms", "SELECT 1"], "");
     assert!(limited.status == 1 && limited.err.contains("no response within 100ms"), "{limited:?}");

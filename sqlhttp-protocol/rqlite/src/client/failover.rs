@@ -16,6 +16,8 @@ use crate::params::Params;
 
 /// The maximum number of redirects that the client follows for one request.
 const REDIRECTS_MAX: usize = 21;
+/// The maximum length of the body of a response with an error status, in bytes. The rest is not received.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// The default of the maximum length of a response that is held in memory, in bytes.
 const RESPONSE_BYTES_MAX: usize = 1 << 30;
 
@@ -57,7 +59,7 @@ pub enum ClientError {
     #[error("no host can be reached: {}", shown(.0))]
     Unreachable(Vec<(Host, String)>),
     /// The connection failed before the response was complete. The server may have carried out the request.
-    #[error("{host}: the connection failed, the request may have been carried out: {reason}")]
+    #[error("{host}: the connection failed, and the request may have been carried out: {reason}")]
     Lost {
         /// The server.
         host: Host,
@@ -240,6 +242,11 @@ impl<T: Transport> Client<T> {
     ) -> Result<HttpResponse<Vec<u8>>, ClientError> {
         let mut whole = Vec::new();
         while let Some(chunk) = response.body.chunk().await.map_err(|error| lost(host, &error))? {
+            if response.status >= 400 && whole.len() + chunk.len() > ERROR_BYTES_MAX {
+                // The text is for people, and its beginning tells them enough.
+                whole.extend_from_slice(&chunk[..ERROR_BYTES_MAX - whole.len()]);
+                break;
+            }
             if whole.len() + chunk.len() > self.response_bytes_max {
                 return Err(ClientError::TooLong(self.response_bytes_max));
             }
@@ -317,5 +324,5 @@ fn redirect<B>(response: &HttpResponse<B>) -> Option<&str> {
 }
 
 pub(super) fn lost(host: &Host, error: &TransportError) -> ClientError {
-    ClientError::Lost { host: host.clone(), reason: error.to_string() }
+    ClientError::Lost { host: host.clone(), reason: error.reason().to_owned() }
 }

@@ -81,6 +81,15 @@ pub enum TransportError {
     Lost(String),
 }
 
+impl TransportError {
+    /// The reason, without the words that tell what it means for the request.
+    pub fn reason(&self) -> &str {
+        match self {
+            TransportError::NotSent(reason) | TransportError::Body(reason) | TransportError::Lost(reason) => reason,
+        }
+    }
+}
+
 /// The body of a response.
 pub trait ResponseBody: Send {
     /// Receives the next chunk; `None` at the end of the body.
