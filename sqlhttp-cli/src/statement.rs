@@ -25,6 +25,12 @@ impl Item {
         }
     }
 
+    /// Whether the item begins a transaction.
+    pub(crate) fn begins_transaction(&self) -> bool {
+        let Item::Statement(text) = self else { return false };
+        sql::words(text).first().is_some_and(|word| word.is("BEGIN") || word.is("SAVEPOINT"))
+    }
+
     /// Whether the item is one of the words that end rqlite's shell without a dot.
     pub(crate) fn is_quit(&self) -> bool {
         let Item::Statement(text) = self else { return false };

@@ -119,8 +119,8 @@ fn text(value: &JsonText, null: &str) -> String {
     }
 }
 
-/// Returns a text with control characters as `^[`, so that a value cannot control the terminal. Line feeds and tabs stay
-/// as they are.
+/// Returns a text with control characters as `^[`, so that a value cannot control the terminal. Line feeds and tabs
+/// stay as they are.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let is_control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if !text.contains(is_control) {

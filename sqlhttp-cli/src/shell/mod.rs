@@ -200,7 +200,15 @@ impl<T: Transport + Clone> Shell<T> {
                     self.report(&ShellError::File { file, source })
                 }
             },
-            Err(error) => self.report(&error),
+            Err(error) => {
+                let flow = self.report(&error)?;
+                if self.session == Session::Script && item.begins_transaction() {
+                    // Otherwise, each of them would be committed on its own.
+                    warn("the statements after it are not executed, because they are not in a transaction");
+                    return Ok(Flow::Quit);
+                }
+                Ok(flow)
+            }
         }
     }
 

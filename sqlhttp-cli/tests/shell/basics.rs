@@ -53,6 +53,15 @@ fn errors_have_their_exit_status_and_do_not_end_a_script() {
 }
 
 #[test]
+fn a_transaction_that_is_refused_ends_a_script() {
+    run(node(), &["CREATE TABLE refused(a)"], "");
+    let script = "begin;\nINSERT INTO refused VALUES(1);\nROLLBACK;\n";
+    let exit = run(node(), &[], script);
+    assert!(exit.status == 1 && exit.err.starts_with("Error: BEGIN is not allowed"), "{exit:?}");
+    assert_eq!(run(node(), &["--format", "csv", "SELECT count(*) AS n FROM refused"], ""), success("n\n0\n"));
+}
+
+#[test]
 fn a_comment_may_begin_sql_on_the_command_line() {
     assert_eq!(run(node(), &["--format", "csv", "-e", "-- a comment\nSELECT 1 AS a"], ""), success("a\n1\n"));
     assert_eq!(run(node(), &["--format", "csv", "--", "-- a comment\nSELECT 1 AS a"], ""), success("a\n1\n"));
