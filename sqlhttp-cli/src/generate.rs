@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::args::Args;
 
-/// What is printed.
+/// The text that `--generate` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// A man page

@@ -89,7 +89,7 @@ fn run(args: &Args) -> Result<u8, String> {
             () = stopped(), if session != Session::Interactive => None,
         }
     });
-    // What is dropped removes its incomplete files.
+    // The script has been dropped, and with it each incomplete file.
     let Some(executed) = executed else { return Ok(INTERRUPTED) };
     // A thread may still read a file.
     runtime.shutdown_background();

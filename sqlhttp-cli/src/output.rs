@@ -106,7 +106,7 @@ impl Write for Output {
     }
 }
 
-/// Writes a line to standard error. It is lost if nobody can receive it.
+/// Writes a line to standard error. If standard error cannot be written, the line is lost.
 pub(crate) fn warn(message: &str) {
     let _ = writeln!(io::stderr(), "sqlhttp: {message}");
 }

@@ -9,7 +9,8 @@ use tempfile::NamedTempFile;
 use crate::shell::ShellError;
 
 /// A file that is written under another name, in the same directory. It is removed if it is dropped before
-/// [`PartialFile::commit`]. What is no regular file, such as a pipe or `/dev/stdout`, is written directly.
+/// [`PartialFile::commit`]. A target that is not a regular file, such as a pipe or
+/// `/dev/stdout`, is written directly.
 pub(crate) struct PartialFile {
     path: PathBuf,
     target: Target,

@@ -8,7 +8,7 @@ use sqlhttp_text::spelling;
 use super::ws4sqlite::Feature;
 use crate::sql::{Kind, Token, words};
 
-/// What a companion file contains.
+/// The content of a companion file, as far as the report needs it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Companion {
     /// The keys whose features behave differently.

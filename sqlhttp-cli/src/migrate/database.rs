@@ -80,7 +80,7 @@ fn writable(mut permissions: fs::Permissions) -> fs::Permissions {
     permissions
 }
 
-/// What shows that a process has written to a database file.
+/// The state of a database file. It changes when a process writes to the file.
 #[derive(PartialEq, Eq)]
 struct FileState {
     size: u64,

@@ -57,7 +57,7 @@ struct Finding {
     shown: String,
     /// The likely original of the expression.
     original: String,
-    /// What the value does.
+    /// The effect of the value on new rows.
     effect: String,
     /// The position of the text that is replaced, in bytes.
     span: std::ops::Range<usize>,
@@ -237,7 +237,7 @@ struct Constant {
     shown: std::ops::Range<usize>,
 }
 
-/// What a constant was.
+/// The kind of expression that a constant has replaced.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum What {
     /// `'now'`; contains the Julian day.
@@ -434,7 +434,7 @@ mod tests {
         object("table", "t", "t", sql)
     }
 
-    /// What is shown, and its likely original, for each finding.
+    /// Returns the text shown for each finding, and its likely original.
     fn pairs(object: &SchemaObject) -> Vec<(String, String)> {
         findings(object).into_iter().map(|finding| (finding.shown, finding.original)).collect()
     }

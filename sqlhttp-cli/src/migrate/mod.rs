@@ -63,7 +63,7 @@ enum Source {
     },
 }
 
-/// What is done besides the report.
+/// The options for copying the databases.
 #[derive(Debug, Clone, clap::Args)]
 struct Action {
     /// Copy the databases into the directory of --to, and check the copies

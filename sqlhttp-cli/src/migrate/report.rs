@@ -15,11 +15,11 @@ pub(crate) struct Report {
     pub(crate) differences: Vec<Difference>,
     /// The document that lists all differences.
     pub(crate) document: &'static str,
-    /// What was found about each file.
+    /// The description of each file.
     pub(crate) files: Vec<String>,
     /// The objects of the schema with values that rqlite's rewriting has left; `None` if the schema was not examined.
     pub(crate) frozen: Option<Vec<FrozenObject>>,
-    /// What prevents the move, or needs a decision.
+    /// The problems that prevent the move or need a decision.
     pub(crate) problems: Vec<Problem>,
     /// The steps of the move, in their order.
     pub(crate) steps: Vec<Step>,
@@ -28,7 +28,7 @@ pub(crate) struct Report {
 /// The command line of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CommandLine {
-    /// What the command line starts.
+    /// The description of the server that the command line starts.
     pub(crate) label: String,
     /// The name of the program and its arguments.
     pub(crate) words: Vec<String>,
@@ -37,7 +37,7 @@ pub(crate) struct CommandLine {
 /// A documented difference that concerns something that the old server uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// What the old server uses: a flag, or a file and a key.
+    /// The flag, or the file and the key, that the old server uses.
     pub(crate) used: String,
     /// The beginning of the first cell of the row in the document.
     pub(crate) topic: &'static str,
@@ -52,16 +52,16 @@ pub(crate) struct Problem {
     pub(crate) file: String,
     /// The key or flag; empty if the problem concerns the whole file.
     pub(crate) key: String,
-    /// What is wrong.
+    /// The description of the problem.
     pub(crate) message: String,
-    /// What the user can do.
+    /// The remedy.
     pub(crate) remedy: String,
 }
 
 /// A step of the move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// What the user does.
+    /// The instruction.
     pub(crate) text: String,
     /// The commands of the step, as lines for a shell.
     pub(crate) commands: Vec<String>,

@@ -57,7 +57,7 @@ pub(crate) enum ReadError {
     Download(#[from] ShellError),
 }
 
-/// What makes a difference matter.
+/// The condition under which a difference is reported.
 #[derive(Debug, Clone, Copy)]
 enum Used {
     Always,

@@ -16,7 +16,7 @@ use crate::partial_file::with_suffix;
 /// The document with the differences.
 const DOCUMENT: &str = "docs/differences.md";
 const PROGRAM: &str = "sqlhttp-standalone";
-/// What a message about the command line names as its file.
+/// The name that messages about the command line have in place of a file name.
 const COMMAND_LINE: &str = "command line";
 
 /// The flags of ws4sqlite 0.16. All of them are flags of `sqlhttp-standalone` with the same meaning.
@@ -52,7 +52,7 @@ pub(crate) struct Database {
     pub(crate) companion: Option<String>,
 }
 
-/// What is known about the files of a command line.
+/// The state of the files that a command line names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// The facts about the databases, in their order.
@@ -61,7 +61,7 @@ pub(crate) struct Facts {
     pub(crate) serve_dir_exists: bool,
 }
 
-/// What is known about the files of a database.
+/// The state of a database file and of its companion file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DatabaseFacts {
     pub(crate) file: FileFacts,
@@ -69,7 +69,7 @@ pub(crate) struct DatabaseFacts {
     pub(crate) companion: Option<(String, CompanionText)>,
 }
 
-/// What is known about a database file.
+/// The state of a database file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FileFacts {
     /// The database is in memory.

@@ -113,7 +113,7 @@ pub(crate) struct Shell<T> {
     read_depth: usize,
     failed: bool,
     unreachable: bool,
-    /// What a command has done until now, for the message after an interruption.
+    /// The number of rows that a running import has inserted, for the message after an interruption.
     unfinished: Option<String>,
     /// Whether the tables or their columns may have changed since [`Shell::schema_names`].
     schema_changed: bool,

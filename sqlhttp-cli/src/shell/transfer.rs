@@ -21,7 +21,7 @@ impl<T: Transport + Clone> Shell<T> {
     /// Writes a backup to a file. Checks that all pages have arrived and, if `check` is set, the content.
     pub(super) async fn backup(&mut self, file: &Path, check: bool) -> Result<(), ShellError> {
         let received = download(&self.client, file, Params::default()).await?;
-        // What is written directly, for example to a pipe, cannot be read again.
+        // A pipe or a device has no file that can be checked.
         if let Some(partial) = received.partial().map(Path::to_owned) {
             // Checking the content can take long. Ctrl-C does not wait for it.
             let checked = tokio::task::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! What the program reads and writes, its exit status, and its settings.
+//! Input, output, exit status and settings of the program.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What rqlite's shell has printed for scripts, compared with what ours prints for the same input under the name
+//! Transcripts of rqlite's shell, compared with the output of ours for the same input under the name
 //! `rqlite`. `rqlite_shell/*.in` and `*.out` were recorded with the shell and a node of rqlite 10.2. `differences.diff`
 //! contains all differences; the section "The shell" of `docs/differences-rqlite.md` gives the reasons.
 

@@ -124,7 +124,7 @@ pub(crate) fn assert_golden(file: &std::path::Path, text: &str) {
     let expected = std::fs::read_to_string(file).unwrap_or_default();
     if expected != text {
         let diff = similar::TextDiff::from_lines(expected.as_str(), text).unified_diff().to_string();
-        panic!("{} differs; UPDATE_GOLDENFILES=1 writes it anew:\n{diff}", file.display());
+        panic!("{} differs; UPDATE_GOLDENFILES=1 updates it:\n{diff}", file.display());
     }
 }
 

@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 struct Terminal {
     keys: File,
     shown: Receiver<Vec<u8>>,
-    /// What has been shown since the last text that was expected.
+    /// The output since the last text that was expected.
     rest: String,
     shell: Child,
 }

@@ -80,6 +80,26 @@ fn a_dump_that_is_not_complete_replaces_no_file() {
 }
 
 #[test]
+fn the_text_of_an_error_is_cut_off() {
+    let text = "x".repeat(10_000_000);
+    let head = format!("HTTP/1.1 500 No\r\ncontent-length: {}\r\n\r\n", text.len());
+    let exit = run(server_that_sends([head.as_bytes(), text.as_bytes()].concat()), &["SELECT 1"], "");
+    let expected = format!("ERR! server responded with 500: {}\n", "x".repeat(64 * 1024));
+    assert!(exit.status == 1 && exit.err == expected, "{} bytes", exit.err.len());
+}
+
+#[test]
+fn a_byte_order_mark_is_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in [("bom.csv", "\u{feff}a\n1\n"), ("bom.jsonl", "\u{feff}{\"a\":1}\n")] {
+        let table = name.replace('.', "_");
+        let import = command_for(directory.path(), &format!(".import FILE {table}"), name, content.as_bytes());
+        assert_eq!(run(node(), &[&import], "").err, "", "{name}");
+        assert_eq!(csv(&format!("SELECT a FROM {table}")), "a\n1\n", "{name}");
+    }
+}
+
+#[test]
 fn a_reply_without_a_result_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let port = server_that_sends(response(14, b"{\"results\":[]}"));
