@@ -48,7 +48,7 @@ async fn cluster(size: usize) -> Vec<Running> {
     eventually("n1 leads", || nodes[0].node.is_ready_leader()).await;
     for number in 2..=size {
         let joining = start(&format!("n{number}"), Formation::Await).await;
-        let joined = joining.node.join(&[nodes[0].address.clone()], None).await.unwrap();
+        let joined = join(&joining.node, &nodes[0].address).await;
         assert_eq!(joined, Joined::Added);
         nodes.push(joining);
     }
@@ -56,11 +56,36 @@ async fn cluster(size: usize) -> Vec<Running> {
     nodes
 }
 
+/// Joins the cluster of the node at `address`. Repeats the request while there is no leader: a busy machine can delay
+/// heartbeats until an election starts.
+async fn join(node: &Node, address: &str) -> Joined {
+    let begun = Instant::now();
+    loop {
+        match node.join(&[address.to_owned()], None).await {
+            Err(ClusterError::NoLeader) if begun.elapsed() < Duration::from_secs(30) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            joined => return joined.unwrap(),
+        }
+    }
+}
+
 async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < Duration::from_secs(30), "{what}: not within 30 seconds");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Takes a snapshot on each node, and purges the whole Raft log. A leader purges no entry while it sends entries to a
+/// follower, so the function waits until the entries are gone.
+async fn purge_logs(nodes: &[Running]) {
+    for Running { node, .. } in nodes {
+        let last = node.status().applied_index;
+        node.snapshot(Some(0)).await.unwrap();
+        // An empty log has the first index 0.
+        eventually("the log is purged", || !(1..=last).contains(&node.status().log.first_index)).await;
     }
 }
 
@@ -182,7 +207,7 @@ async fn a_node_that_cannot_write_does_not_become_leader() {
     for (name, timeout) in [("n2", 1000), ("n3", 500)] {
         let slow = |options| NodeOptions { heartbeat_timeout: Duration::from_millis(timeout), ..options };
         let joining = start_with(name, Formation::Await, slow).await;
-        joining.node.join(&[nodes[0].address.clone()], None).await.unwrap();
+        join(&joining.node, &nodes[0].address).await;
         nodes.push(joining);
     }
     eventually("all nodes vote", || nodes.iter().all(|running| running.node.status().voter)).await;
@@ -286,8 +311,8 @@ async fn a_restarted_node_catches_up_and_rejoins_with_another_address() {
     let address = listener.local_addr().unwrap().to_string();
     let restarted = options(directory.path(), "n3", Formation::Await, listener);
     let node = Node::start(restarted).await.unwrap();
-    assert_eq!(node.join(&[nodes[1].address.clone()], None).await.unwrap(), Joined::Added);
-    assert_eq!(node.join(&[nodes[0].address.clone()], None).await.unwrap(), Joined::Unchanged);
+    assert_eq!(join(&node, &nodes[1].address).await, Joined::Added);
+    assert_eq!(join(&node, &nodes[0].address).await, Joined::Unchanged);
     assert_eq!(count(&node, ReadLevel::Linearizable).await.unwrap(), 20);
     let known = nodes[0].node.status().members.into_iter().find(|member| member.name == "n3").unwrap();
     assert_eq!((known.raft_address, known.voter), (address, true));
@@ -301,7 +326,7 @@ async fn a_node_with_an_empty_disk_replaces_its_former_self() {
     write(&nodes[0].node, "CREATE TABLE t(a)").await;
     nodes.pop().unwrap().node.close().await.unwrap();
     let fresh = start("n3", Formation::Await).await;
-    assert_eq!(fresh.node.join(&[nodes[0].address.clone()], None).await.unwrap(), Joined::Added);
+    assert_eq!(join(&fresh.node, &nodes[0].address).await, Joined::Added);
     eventually("the new n3 votes", || fresh.node.status().voter).await;
     let members = nodes[0].node.status().members;
     assert_eq!(members.iter().filter(|member| member.name == "n3").count(), 1);
@@ -315,7 +340,7 @@ async fn a_read_replica_never_votes_and_reads_locally() {
     let mut nodes = cluster(1).await;
     write(&nodes[0].node, "CREATE TABLE t(a)").await;
     let replica = start_with("r1", Formation::Await, |options| NodeOptions { non_voter: true, ..options }).await;
-    replica.node.join(&[nodes[0].address.clone()], None).await.unwrap();
+    join(&replica.node, &nodes[0].address).await;
     eventually("the replica has the table", || replica.node.status().applied_index > 0).await;
     write(&replica.node, "INSERT INTO t VALUES (1)").await;
     assert_eq!(count(&replica.node, ReadLevel::Weak).await.unwrap(), 1);
@@ -440,7 +465,7 @@ async fn strangers_do_not_keep_a_node_from_joining() {
     });
     let strangers = strangers.await.unwrap();
     let joining = start("n2", Formation::Await).await;
-    assert_eq!(joining.node.join(&[nodes[0].address.clone()], None).await.unwrap(), Joined::Added);
+    assert_eq!(join(&joining.node, &nodes[0].address).await, Joined::Added);
     eventually("the node votes", || joining.node.status().voter).await;
     drop(strangers);
     close(nodes.into_iter().chain([joining]).collect()).await;
@@ -457,11 +482,9 @@ async fn a_node_that_needs_purged_entries_receives_a_snapshot() {
         );
         write(&nodes[0].node, &insert).await;
     }
-    for running in &nodes {
-        running.node.snapshot(Some(0)).await.unwrap();
-    }
+    purge_logs(&nodes).await;
     let late = start("n3", Formation::Await).await;
-    late.node.join(&[nodes[1].address.clone()], None).await.unwrap();
+    join(&late.node, &nodes[1].address).await;
     eventually("n3 votes", || late.node.status().voter).await;
     assert_eq!(late.node.status().totals.snapshots_installed, 1);
     for number in 0..10 {
@@ -475,7 +498,7 @@ async fn a_node_that_needs_purged_entries_receives_a_snapshot() {
     write(&nodes[0].node, "INSERT INTO t VALUES (0, 'y')").await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let node = Node::start(options(directory.path(), "n3", Formation::Await, listener)).await.unwrap();
-    node.join(&[nodes[0].address.clone()], None).await.unwrap();
+    join(&node, &nodes[0].address).await;
     assert_eq!(count(&node, ReadLevel::Linearizable).await.unwrap(), 1011);
     assert_eq!(node.status().totals.snapshots_installed, 0);
     node.close().await.unwrap();
@@ -535,12 +558,10 @@ async fn a_follower_that_was_away_for_long_receives_a_snapshot() {
     for number in 0..50 {
         write(&nodes[0].node, &format!("INSERT INTO t VALUES ({number}, 'x')")).await;
     }
-    for running in &nodes {
-        running.node.snapshot(Some(0)).await.unwrap();
-    }
+    purge_logs(&nodes).await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let node = Node::start(options(directory.path(), "n3", Formation::Await, listener)).await.unwrap();
-    node.join(&[nodes[0].address.clone()], None).await.unwrap();
+    join(&node, &nodes[0].address).await;
     assert_eq!(count(&node, ReadLevel::Linearizable).await.unwrap(), 50);
     // The leader may have run the read, because the node lagged behind.
     eventually("n3 has installed the snapshot", || node.status().totals.snapshots_installed == 1).await;
