@@ -77,8 +77,9 @@ pub mod model;
 pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss, StatementObserver, observe_statements};
 #[cfg(feature = "engine")]
 pub use engine::{
-    CheckOptions, Classified, Conditions, Database, Feature, IntegrityReport, JournalMode, Location, LogEntry, LogWork,
-    NamedZone, OnApplied, Options, Progress, STACK_BYTES, Status, TimeZone, UnknownTimeZone, Writes, install_allocator,
-    missing_features, new_stamp, sqlite_version,
+    Bucket, CheckOptions, Classified, Conditions, ContentDigest, Database, Feature, IntegrityReport, JournalMode,
+    Location, LogEntry, LogWork, NamedZone, OnApplied, Options, PinnedContent, Progress, RowDigest, RowKey,
+    STACK_BYTES, Status, TableDigest, TimeZone, UnknownTimeZone, Writes, install_allocator, missing_features,
+    new_stamp, sqlite_version,
 };
 pub use model::*;

@@ -24,6 +24,7 @@
 //! | `sinks`, `parts` | collect results, or stream them in parts |
 //! | `inline`, `read`, `readers` | reads on the caller's thread; a read transaction; the reader threads |
 //! | `writer` | the write queue, the groups of batches that share a transaction, the writer thread |
+//! | `content` | digests of the logical content, to compare nodes |
 //! | `replicated` | a database that applies the entries of a Raft log |
 //! | `read_lock_holder` | keeps SQLite's read lock while no write runs, which saves short reads two system calls |
 //! | `background` | starts threads |
@@ -42,6 +43,7 @@ mod classify;
 mod column_names;
 mod connection_config;
 mod connection_gate;
+mod content;
 mod database;
 mod dump;
 mod error;
@@ -76,6 +78,8 @@ mod work_limits;
 mod writer;
 
 pub use background::STACK_BYTES;
+pub use content::pinned::PinnedContent;
+pub use content::{Bucket, ContentDigest, RowDigest, RowKey, TableDigest};
 pub use database::{Classified, Database, Status, sqlite_version};
 pub use integrity::report::{CheckOptions, IntegrityReport};
 pub use options::{JournalMode, Location, Options, Writes};

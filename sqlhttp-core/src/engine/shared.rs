@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::connection_config::{ConnectionConfig, Role};
+use super::content::pinned::Pins;
+use super::content::requests::PinRequests;
 use super::error::{engine_error, sql_error};
 use super::file_watch::{FileWatch, wal_of};
 use super::integrity::report::Checks;
@@ -38,6 +40,10 @@ pub(crate) struct SharedState {
     /// statement that fails for a reason that only this node has (a full disk, a damaged page) may then have this
     /// failure as its result: see [`super::replicated::node_failure`].
     sole: Mutex<bool>,
+    /// The contents that are kept open for reading.
+    pub(crate) pins: Pins,
+    /// The requests for the content directly after an entry of the log.
+    pub(crate) pin_requests: PinRequests,
     /// The last report of an integrity check, and whether a check is running.
     pub(crate) checks: Checks,
     /// The identities of the database's files when it was opened.
@@ -67,6 +73,8 @@ impl SharedState {
             progress: Mutex::default(),
             waits_for: Mutex::default(),
             sole: Mutex::default(),
+            pins: Pins::default(),
+            pin_requests: PinRequests::default(),
             checks: Checks::default(),
             files: FileWatch::default(),
         }

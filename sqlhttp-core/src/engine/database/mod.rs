@@ -1,10 +1,12 @@
 //! The handle of an open database, [`Database`], and its operations.
 //!
 //! * [`handle`]: opens a database, and passes each batch to the thread where it must run.
+//! * [`content`]: digests of the content.
 //! * [`maintenance`]: the operations of the database's owner.
 //! * [`replication`]: the operations of a database that applies the entries of a log.
 //! * [`status`]: counters and sizes.
 
+mod content;
 mod handle;
 mod maintenance;
 mod replication;

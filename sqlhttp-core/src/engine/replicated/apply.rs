@@ -23,6 +23,7 @@ use super::progress::Progress;
 use super::work_item::{Results, WorkItem};
 use super::{replace, sync};
 use crate::engine::classify::runs_outside_transaction;
+use crate::engine::content::pinned::PinnedContent;
 use crate::engine::options::Writes;
 use crate::engine::run::{Mode, RunError};
 use crate::engine::script::Script;
@@ -99,7 +100,10 @@ impl Writer<'_> {
             }
             let applied = self.renew_session().map_err(ApplyError::during("open connection"));
             match applied.and_then(|()| self.apply_some(&mut items, &mut results)) {
-                Ok(()) if items.len() < left => attempts = Attempts::default(),
+                Ok(()) if items.len() < left => {
+                    attempts = Attempts::default();
+                    self.answer_pin_requests();
+                }
                 Ok(()) => {}
                 Err(failure) => self.handle_failure(&mut attempts, failure, index, &mut items)?,
             }
@@ -107,6 +111,14 @@ impl Writer<'_> {
         self.shared.set_waits_for(None);
         self.try_renew_session();
         Ok(results.outcomes)
+    }
+
+    /// Answers the requests for the content after the last applied entry.
+    fn answer_pin_requests(&self) {
+        let (applied, operations, steps) = self.shared.applied_position();
+        if applied >= self.shared.pin_requests.next_index() && (operations, steps) == (0, 0) {
+            self.shared.pin_requests.answer(applied, || PinnedContent::open(self.shared));
+        }
     }
 
     /// Applies one or more operations from the front of `items`, in one transaction if possible, and removes them from
@@ -175,6 +187,7 @@ impl Writer<'_> {
             }
             item.advance(&mut next);
             let ends = item.exclusive || self.session.must_commit_each_batch();
+            let ends = ends || next.index == self.shared.pin_requests.next_index();
             if ends || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
                 break;
             }

@@ -141,6 +141,7 @@ fn close_others(shared: &SharedState, sessions: &Sessions) -> Result<(), Error> 
     loop {
         // A session may have been put back after the previous round.
         sessions.clear();
+        shared.pins.give_up();
         if gate.wait_for_others(EVICT_EVERY) {
             return Ok(());
         }
@@ -200,6 +201,8 @@ fn open_new(shared: &SharedState) -> Result<(Session, Progress), SqlError> {
     session.commit()?;
     probe::sync_journal(session.connection())?;
     shared.set_progress(progress.clone());
+    // The content after the last entry could be pinned here, but the caller then has to be ready for a missing one anyway.
+    shared.pin_requests.answer(progress.index, || Err(Error::Unavailable("the file was replaced".into())));
     shared.watch_files();
     Ok((session, progress))
 }

@@ -1,0 +1,75 @@
+//! Reads the logical content of a database, to compare it with that of other nodes.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::handle::Database;
+use crate::engine::background::spawn_low_priority;
+use crate::engine::content::ContentDigest;
+use crate::engine::content::pinned::PinnedContent;
+use crate::engine::options::Writes;
+use crate::engine::shared::SharedState;
+use crate::engine::watch::{Cancel, CancelOnDrop};
+use crate::model::Error;
+
+impl Database {
+    /// Computes the digest of the current content, on a low-priority thread. Writes continue meanwhile, except in a
+    /// database with a rollback journal, where they wait. Dropping the future ends the computation.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the content cannot be read; [`Error::Unavailable`] if the write-ahead log has grown by 1 GiB
+    /// meanwhile, or the database file was replaced.
+    pub async fn content_digest(&self) -> Result<ContentDigest, Error> {
+        if self.inner.sessions.is_closed() {
+            return Err(Error::Closed);
+        }
+        let (reply, answer) = oneshot::channel();
+        let cancel = Cancel::default();
+        let mut guard = CancelOnDrop(Some(cancel.clone()));
+        let shared = self.inner.shared.clone();
+        // The send fails if the caller has dropped the future. That is no error.
+        spawn_low_priority("sqlhttp-digest", move || drop(reply.send(digest(&shared, &cancel))))?;
+        let result = answer.await.map_err(|_| self.inner.shared.closed_error())?;
+        guard.disarm();
+        result
+    }
+
+    /// Waits until the entry of the log at `index` has been applied, and returns the content directly after it. Returns
+    /// `None` if that content no longer exists, because later entries have been applied.
+    ///
+    /// The writer ends its transaction after the entry and opens a read transaction, which takes less than a millisecond.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the database applies no log; [`Error::Sqlite`] if a connection cannot be opened.
+    pub async fn pin_at(&self, index: u64) -> Result<Option<PinnedContent>, Error> {
+        let shared = &self.inner.shared;
+        if shared.config.options.writes != Writes::Log {
+            return Err(Error::Unsupported("this database applies no log".into()));
+        }
+        let answer = shared.pin_requests.add(index);
+        // The writer may have applied the entry before it could see the request.
+        let (applied, ..) = shared.applied_position();
+        if applied >= index {
+            shared.pin_requests.answer(applied, || Err(Error::Unavailable("the entry was applied earlier".into())));
+        }
+        match answer.await {
+            Ok(Err(Error::Unavailable(_))) => Ok(None),
+            Ok(pinned) => pinned,
+            Err(_) => Err(shared.closed_error()),
+        }
+    }
+
+    /// Returns whether a call of [`Database::pin_at`] waits for its entry.
+    pub fn waits_for_pin(&self) -> bool {
+        self.inner.shared.pin_requests.next_index() != u64::MAX
+    }
+}
+
+fn digest(shared: &Arc<SharedState>, cancel: &Cancel) -> Result<ContentDigest, Error> {
+    let rollback_lock =
+        (!shared.config.snapshots()).then(|| shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
+    let digest = PinnedContent::open(shared)?.digest_blocking(cancel);
+    drop(rollback_lock);
+    digest
+}

@@ -1,0 +1,236 @@
+//! Digests of the logical content of a database.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use sqlhttp_core::{
+    Batch, Bucket, ContentDigest, Database, LogEntry, LogWork, Options, PinnedContent, RowKey, Step, Writes,
+};
+
+async fn digest_of(script: &str) -> ContentDigest {
+    let db = Database::open(":memory:", Options::default()).unwrap();
+    db.run_script(script).await.unwrap().unwrap();
+    let digest = db.content_digest().await.unwrap();
+    db.close().await.unwrap();
+    digest
+}
+
+/// The tables in which two digests differ.
+fn differing(a: &ContentDigest, b: &ContentDigest) -> Vec<String> {
+    assert_eq!(a.digest == b.digest, a.tables == b.tables);
+    let names = |digest: &ContentDigest| -> Vec<_> { digest.tables.iter().map(|table| table.name.clone()).collect() };
+    assert_eq!(names(a), names(b));
+    a.tables.iter().zip(&b.tables).filter(|(a, b)| a != b).map(|(a, _)| a.name.clone()).collect()
+}
+
+#[tokio::test]
+async fn digests_differ_in_what_a_table_stores() {
+    let table = "CREATE TABLE t(a); CREATE TABLE u(a);";
+    let stored = [
+        "1",
+        "1.0",
+        "'1'",
+        "x'31'",
+        "NULL",
+        "0.0",
+        "-0.0",
+        "''",
+        "x''",
+        "'a'",
+        "CAST(x'610062' AS TEXT)",
+        "CAST(x'610063' AS TEXT)",
+        "CAST(x'ff' AS TEXT)",
+        "9007199254740993",
+        "9007199254740992.0",
+    ];
+    let mut digests = Vec::new();
+    for value in stored {
+        digests.push((value, digest_of(&format!("{table} INSERT INTO t VALUES ({value})")).await));
+    }
+    for (number, (a, digest)) in digests.iter().enumerate() {
+        for (b, other) in &digests[..number] {
+            assert_eq!(differing(digest, other), ["t"], "{a} and {b}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn digests_differ_in_rowids_rows_schema_and_settings() {
+    let base = "CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'x'), (2, 'y')";
+    let digest = digest_of(base).await;
+    for (other, tables) in [
+        ("CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'x'), (3, 'y')", vec!["t"]),
+        ("CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'y'), (2, 'x')", vec!["t"]),
+        ("CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'x')", vec!["t"]),
+        ("CREATE TABLE t(a ); INSERT INTO t(rowid, a) VALUES (1, 'x'), (2, 'y')", vec!["sqlite_schema"]),
+        (
+            "CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'x'), (2, 'y'); CREATE INDEX i ON t(a)",
+            vec!["sqlite_schema"],
+        ),
+        ("CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'x'), (2, 'y'); PRAGMA user_version=7", vec!["PRAGMA"]),
+    ] {
+        assert_eq!(differing(&digest, &digest_of(other).await), tables, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn digests_do_not_depend_on_the_pages() {
+    let direct = digest_of(
+        "CREATE TABLE t(a, b UNIQUE); INSERT INTO t(rowid, a, b) VALUES (1, 'x', 1), (2, 'y', 2); CREATE INDEX i ON t(a)",
+    );
+    let detour = digest_of(
+        "CREATE TABLE t(a, b UNIQUE); INSERT INTO t(rowid, a, b) VALUES (2, 'y', 9), (7, zeroblob(100000), 3); \
+         CREATE INDEX i ON t(a); DELETE FROM t WHERE rowid = 7; UPDATE t SET b = 2; \
+         INSERT INTO t(rowid, a, b) VALUES (1, 'x', 1)",
+    );
+    assert_eq!(direct.await, detour.await);
+}
+
+#[tokio::test]
+async fn every_kind_of_table_is_covered() {
+    let tables = "CREATE TABLE plain(a, v AS (a + 1), s AS (a + 2) STORED); INSERT INTO plain(a) VALUES (1);
+        CREATE TABLE \"we \"\"ird\"(rowid, _rowid_, oid, \"c \"\"d\"); INSERT INTO \"we \"\"ird\" VALUES (1, 2, 3, 4);
+        CREATE TABLE wr(a TEXT, b INTEGER, c, PRIMARY KEY (b, a)) WITHOUT ROWID; INSERT INTO wr VALUES ('k', 1, 'v');
+        CREATE TABLE auto(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO auto DEFAULT VALUES;
+        CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES ('some words');
+        CREATE VIEW w AS SELECT a FROM plain; ANALYZE;";
+    let digest = digest_of(tables).await;
+    let rows = |name: &str| digest.tables.iter().find(|table| table.name == name).map(|table| table.rows);
+    for (name, count) in
+        [("plain", 1), ("we \"ird", 1), ("wr", 1), ("auto", 1), ("sqlite_sequence", 1), ("f_content", 1), ("PRAGMA", 3)]
+    {
+        assert_eq!(rows(name), Some(count), "{name}: {digest:?}");
+    }
+    assert_eq!((rows("f"), rows("w")), (None, None));
+    for (change, table) in [
+        ("UPDATE plain SET a = 5", "plain"),
+        ("UPDATE \"we \"\"ird\" SET oid = 5", "we \"ird"),
+        ("UPDATE wr SET c = 'w'", "wr"),
+        ("UPDATE sqlite_sequence SET seq = 9", "sqlite_sequence"),
+    ] {
+        assert_eq!(differing(&digest, &digest_of(&format!("{tables}{change}")).await), [table], "{change}");
+    }
+}
+
+/// Opens a database that applies a log, in a new directory.
+fn replica() -> (Database, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { writes: Writes::Log, ..Options::default() };
+    (Database::open(directory.path().join("db").to_str().unwrap(), options).unwrap(), directory)
+}
+
+fn entry(index: u64, sql: &[&str]) -> LogEntry {
+    let work = sql.iter().map(|sql| {
+        let mut batch = Batch::one(Step::execute(*sql, ()));
+        batch.stamp = Some(sqlhttp_core::new_stamp());
+        LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 }
+    });
+    LogEntry { term: 1, index, conditions: None, work: work.collect() }
+}
+
+/// Applies `count` entries from `first` on, each of which inserts two rows.
+fn inserts(first: u64, count: u64) -> Vec<LogEntry> {
+    let two = |index: u64| format!("INSERT INTO t VALUES ({index}, 'x')");
+    (first..first + count).map(|index| entry(index, &[&two(index), &two(index)])).collect()
+}
+
+#[tokio::test]
+async fn the_content_after_an_entry_can_be_read_while_later_ones_are_applied() {
+    let (db, _directory) = replica();
+    db.apply(vec![entry(1, &["CREATE TABLE t(a, b)"])]).await.unwrap();
+    let pinned = {
+        let db = db.clone();
+        tokio::spawn(async move { db.pin_at(40).await })
+    };
+    // The request is in the queue before the entries are.
+    while !db.waits_for_pin() {
+        tokio::task::yield_now().await;
+    }
+    db.apply(inserts(2, 100)).await.unwrap();
+    let pinned: PinnedContent = pinned.await.unwrap().unwrap().unwrap();
+    db.apply(inserts(102, 10)).await.unwrap();
+
+    let (reference, _other) = replica();
+    reference.apply(vec![entry(1, &["CREATE TABLE t(a, b)"])]).await.unwrap();
+    reference.apply(inserts(2, 39)).await.unwrap();
+    assert_eq!(pinned.digest().await.unwrap(), reference.content_digest().await.unwrap());
+    assert_eq!(pinned.digest().await.unwrap(), pinned.digest().await.unwrap());
+    assert_ne!(pinned.digest().await.unwrap(), db.content_digest().await.unwrap());
+
+    assert!(db.pin_at(50).await.unwrap().is_none(), "later entries have been applied");
+}
+
+#[tokio::test]
+async fn differing_rows_are_found_by_their_buckets() {
+    let (a, _a_directory) = replica();
+    let (b, _b_directory) = replica();
+    let mut pinned = Vec::new();
+    for (db, name) in [(&a, "one"), (&b, "two")] {
+        let create = "CREATE TABLE t(a); CREATE TABLE w(k TEXT PRIMARY KEY, v) WITHOUT ROWID";
+        let (create_t, create_w) = create.split_once("; ").unwrap();
+        db.apply(vec![entry(1, &[create_t, create_w])]).await.unwrap();
+        let rows = "INSERT INTO t WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT i FROM n";
+        let waiting = {
+            let db = db.clone();
+            tokio::spawn(async move { db.pin_at(2).await })
+        };
+        while !db.waits_for_pin() {
+            tokio::task::yield_now().await;
+        }
+        let update = format!("UPDATE t SET a = '{name}' WHERE rowid IN (17, 900)");
+        let insert = format!("INSERT INTO w VALUES ('it''s', '{name}'), ('same', 1)");
+        db.apply(vec![entry(2, &[rows, &update, &insert])]).await.unwrap();
+        pinned.push(waiting.await.unwrap().unwrap().unwrap());
+    }
+    for (table, keys) in
+        [("t", vec![RowKey::Rowid(17), RowKey::Rowid(900)]), ("w", vec![RowKey::Primary("'it''s'".to_owned())])]
+    {
+        let count = 64;
+        let sums = [
+            pinned[0].buckets(table.to_owned(), count).await.unwrap(),
+            pinned[1].buckets(table.to_owned(), count).await.unwrap(),
+        ];
+        let mut found = Vec::new();
+        for number in (0..count).filter(|number| sums[0][*number as usize] != sums[1][*number as usize]) {
+            let bucket = Bucket { count, number };
+            let rows = pinned[0].rows(table.to_owned(), bucket, 1000).await.unwrap();
+            let others = pinned[1].rows(table.to_owned(), bucket, 1000).await.unwrap();
+            found.extend(rows.into_iter().filter(|row| !others.contains(row)).map(|row| row.key));
+        }
+        found.sort();
+        assert_eq!(found, keys);
+    }
+    assert!(pinned[0].buckets("missing".to_owned(), 4).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn pinned_content_does_not_delay_a_replacement_of_the_file() {
+    let (source, source_directory) = replica();
+    source.apply(vec![entry(1, &["CREATE TABLE t(a, b)"])]).await.unwrap();
+    source.apply(inserts(2, 5)).await.unwrap();
+    let (target, directory) = replica();
+    let waiting = {
+        let db = target.clone();
+        tokio::spawn(async move { db.pin_at(1).await })
+    };
+    while !target.waits_for_pin() {
+        tokio::task::yield_now().await;
+    }
+    target.apply(vec![entry(1, &["CREATE TABLE old(a)"])]).await.unwrap();
+    let pinned = waiting.await.unwrap().unwrap().unwrap();
+    let later = {
+        let db = target.clone();
+        tokio::spawn(async move { db.pin_at(3).await })
+    };
+    while !target.waits_for_pin() {
+        tokio::task::yield_now().await;
+    }
+    let file = directory.path().join("snapshot");
+    source.export(source_directory.path().join("export")).await.unwrap();
+    std::fs::copy(source_directory.path().join("export"), &file).unwrap();
+    target.install(file).await.unwrap();
+    assert!(pinned.digest().await.is_err());
+    assert!(later.await.unwrap().unwrap().is_none());
+    assert_eq!(target.content_digest().await.unwrap(), source.content_digest().await.unwrap());
+}
