@@ -73,6 +73,7 @@
 //! | `bootstrap` | forms a cluster of nodes that know only each other's addresses |
 //! | `loads` | loads of database files through any node |
 //! | `snapshots` | copies of the database for followers that need entries that are no longer in the log |
+//! | `verify` | checks that all nodes have the same content; replaces the content of a node that differs |
 //! | `recovery` | `raft/peers.json`, which recovers a cluster without a quorum |
 //! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for their outcomes |
 //! | `command`, `byte_string` | the contents of a Raft log entry, and their encoding |
@@ -121,6 +122,7 @@ mod start;
 mod status;
 mod timer;
 mod types;
+mod verify;
 mod waiters;
 mod writes;
 
@@ -133,3 +135,4 @@ pub use observer::{Event, NoObserver, Observer};
 pub use options::{Formation, NodeOptions, SnapshotPolicy};
 pub use start::StartError;
 pub use status::{LogStats, Member, NodeStatus, Role, Totals};
+pub use verify::{DIFFERENCES_MAX, Difference, NodeDigest, Verification, VerifyError, VerifyOptions};

@@ -98,6 +98,10 @@ impl Node {
     }
 
     async fn purge_log(&self, upto: u64) -> Result<(), Error> {
+        if self.inner.difference.reason().is_some() && self.inner.log.status().bytes_on_disk <= LOG_BYTES_MAX {
+            // The entries are applied again to the copy that replaces the content of this node.
+            return Ok(());
+        }
         // Entries after a snapshot that is being sent stay in the log, unless the log has become too long.
         let kept = self.inner.exports.purgeable_index();
         let upto = if self.inner.log.status().bytes_on_disk > LOG_BYTES_MAX { upto } else { upto.min(kept) };

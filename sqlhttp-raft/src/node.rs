@@ -25,6 +25,7 @@ use crate::reads::Authorized;
 use crate::runtime::Runtime;
 use crate::snapshots::{Exports, Receiver};
 use crate::types::{Vote, index_of};
+use crate::verify::{DifferenceMark, VerifySessions};
 
 /// A node of a cluster. Clones share the node.
 ///
@@ -48,6 +49,11 @@ pub(crate) struct NodeInner {
     pub(crate) peers: Arc<Peers>,
     pub(crate) exports: Arc<Exports>,
     pub(crate) receiver: Receiver,
+    /// Whether the content of this node differs from that of the majority.
+    pub(crate) difference: Arc<DifferenceMark>,
+    pub(crate) verify_sessions: VerifySessions,
+    /// Held by the verification that this node coordinates.
+    pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Held by the load of a database file that this node replicates as leader.
     pub(crate) loads: tokio::sync::Mutex<()>,
     /// The read indexes for which the leader relies on its lease.

@@ -141,6 +141,17 @@ pub enum Event<'a> {
         /// Why the node could not write.
         reason: &'a str,
     },
+    /// A verification has found that the content of this node differs from that of the majority of the voters. The node
+    /// serves no reads until its content is equal.
+    ContentDiffers {
+        /// The index, the digests and the remedy, as a sentence.
+        reason: &'a str,
+    },
+    /// A verification has found that the content of this node, which differed before, is equal to that of the majority.
+    ContentEqual {
+        /// The index of the Raft log at which the content was compared.
+        index: u64,
+    },
     /// A snapshot of the leader has replaced the database of this node.
     SnapshotInstalled {
         /// The index of the last Raft log entry that the snapshot contains.

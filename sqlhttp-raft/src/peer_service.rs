@@ -19,6 +19,7 @@ use crate::raft::Raft;
 use crate::read_index::{ReadIndexCall, ReadIndexReply};
 use crate::removal::{MembershipAnswer, MembershipCall};
 use crate::snapshots::{BeginCall, ChunkCall, InstallCall};
+use crate::verify::{BucketsCall, EndCall, PinCall, ReseedCall, RowsCall, SeedCall, StateCall};
 
 /// The permission to add a node that votes, and one that does not, as rqlite names them.
 const JOIN: &str = "join";
@@ -141,6 +142,22 @@ impl PeerService {
         run_detached(async move { node.install_received(call.id, call.vote.into()).await.map(WireVote::from) }).await
     }
 
+    async fn end_verification(&self, call: EndCall) -> Result<(), String> {
+        let node = self.node()?;
+        run_detached(async move { node.end_verification(call).await }).await?
+    }
+
+    async fn seed(&self, call: SeedCall) -> Result<<SeedCall as Request>::Response, String> {
+        let node = self.node()?;
+        run_detached(async move { node.seed(call).await }).await
+    }
+
+    async fn reseed(&self, call: ReseedCall) -> Result<<ReseedCall as Request>::Response, String> {
+        let node = self.node()?;
+        // The connection may break; the replacement then goes on.
+        run_detached(async move { node.reseed(call).await }).await
+    }
+
     async fn upload(&self, call: UploadCall) -> Result<<UploadCall as Request>::Response, String> {
         let node = self.node()?;
         if !self.leadership.is_leader() {
@@ -198,6 +215,13 @@ impl Service for PeerService {
             NotifyCall::KIND => answer(&body, |call| self.notify(call)).await,
             PromiseCall::KIND => answer(&body, |call| self.promise(call)).await,
             MembershipCall::KIND => answer(&body, |call| self.membership(call)).await,
+            PinCall::KIND => answer(&body, async |call| Ok(self.node()?.begin_verification(call))).await,
+            StateCall::KIND => answer(&body, async |call| Ok(self.node()?.verification_state(&call))).await,
+            BucketsCall::KIND => answer(&body, async |call| Ok(self.node()?.verification_buckets(call).await)).await,
+            RowsCall::KIND => answer(&body, async |call| Ok(self.node()?.verification_rows(call).await)).await,
+            EndCall::KIND => answer(&body, |call| self.end_verification(call)).await,
+            SeedCall::KIND => answer(&body, |call| self.seed(call)).await,
+            ReseedCall::KIND => answer(&body, |call| self.reseed(call)).await,
             other => Err(format!("this node does not support messages of kind {other}; it may be an older version")),
         }
     }

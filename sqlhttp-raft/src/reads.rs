@@ -61,6 +61,9 @@ impl Node {
         level: ReadLevel,
         deadline: Deadline,
     ) -> Result<Answer, Error> {
+        if self.inner.difference.is_marked() {
+            return Box::pin(self.read_elsewhere(caller, batch, level, deadline)).await;
+        }
         let is_local = match level {
             ReadLevel::None => true,
             ReadLevel::Auto if self.inner.options.non_voter => true,
@@ -79,8 +82,37 @@ impl Node {
         }
     }
 
+    /// The error of a read that would run on this node, whose content differs from that of the majority.
+    fn own_reads_refused(&self) -> Error {
+        Error::Unavailable(self.inner.difference.reason().unwrap_or_default())
+    }
+
+    /// Lets the leader run a read, because the content of this node differs from that of the majority.
+    async fn read_elsewhere(
+        &self,
+        caller: &Caller,
+        batch: Batch,
+        level: ReadLevel,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        if level == ReadLevel::None {
+            return Err(self.own_reads_refused());
+        }
+        let wait = self.leader_wait(deadline);
+        loop {
+            match self.route() {
+                Route::Here => return Err(self.own_reads_refused()),
+                Route::Peer(leader) => return self.forward_read(caller, leader, batch, level, deadline).await,
+                Route::Nowhere => wait.pause().await?,
+            }
+        }
+    }
+
     /// Runs a read on this node, which is leader and ready.
     pub(crate) async fn read_here(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> Result<Answer, Error> {
+        if self.inner.difference.is_marked() {
+            return Err(self.own_reads_refused());
+        }
         let log_index = match level {
             ReadLevel::None | ReadLevel::Weak | ReadLevel::Auto => 0,
             ReadLevel::Linearizable => {
@@ -108,6 +140,12 @@ impl Node {
         // leader are classified with the schema of this node.
         let is_local = level == ReadLevel::None || level == ReadLevel::Auto && self.inner.options.non_voter;
         let mut log_index = 0;
+        if !is_local
+            && self.inner.difference.is_marked()
+            && let Route::Peer(leader) = self.route()
+        {
+            return Box::pin(self.forward_request(caller, leader, batch, level, deadline)).await;
+        }
         if !is_local && !self.inner.leadership.is_ready() {
             match Box::pin(self.prepare_read(caller, level, deadline)).await? {
                 ReadAt::Now(index) => log_index = index,
@@ -150,7 +188,7 @@ impl Node {
     }
 
     /// Like [`Node::barrier`], but the leader appends the entry for this caller, and this node may not have applied it.
-    async fn barrier_for(&self, caller: &Caller, deadline: Deadline) -> Result<u64, Error> {
+    pub(crate) async fn barrier_for(&self, caller: &Caller, deadline: Deadline) -> Result<u64, Error> {
         let wait = self.leader_wait(deadline);
         loop {
             match self.route() {
@@ -251,7 +289,7 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::Timeout`] if the deadline passes; the error that has stopped the node.
-    async fn wait_until_applied(&self, index: u64, deadline: Deadline) -> Result<(), Error> {
+    pub(crate) async fn wait_until_applied(&self, index: u64, deadline: Deadline) -> Result<(), Error> {
         if self.inner.database.progress().index >= index {
             return Ok(());
         }

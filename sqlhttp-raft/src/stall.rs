@@ -1,4 +1,5 @@
-//! Leaves the leadership to other voters while this node cannot write to its disk.
+//! Leaves the leadership to other voters while this node cannot write to its disk, or while its content is known to
+//! differ from that of the majority.
 //!
 //! A leader that cannot apply entries, or cannot append them to its Raft log, acknowledges no writes, although a quorum
 //! of other nodes could. Raft itself does not replace such a leader, because it still sends heartbeats.
@@ -53,7 +54,7 @@ impl StallWatch {
 
     async fn check(&mut self, node: &Node) {
         let leadership = &node.inner.leadership;
-        let reason = node.waits_for().filter(|_| !leadership.is_sole());
+        let reason = node.waits_for().or_else(|| node.inner.difference.reason()).filter(|_| !leadership.is_sole());
         self.stalled = reason.is_some().then(|| self.stalled.unwrap_or_else(Instant::now));
         self.leaderless = leadership.leader().is_none().then(|| self.leaderless.unwrap_or_else(Instant::now));
         leadership.mark_stalled(!self.may_campaign());

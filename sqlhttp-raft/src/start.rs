@@ -34,6 +34,7 @@ use crate::snapshots::{EXPORT_PREFIX, Exports, InstallRecord, LOADED_PREFIX, Rec
 use crate::stall::StallWatch;
 use crate::timer::CoarseTimer;
 use crate::types::id_at;
+use crate::verify::{DifferenceMark, VerifySessions};
 use crate::waiters::Waiters;
 
 /// Why a node could not be started.
@@ -105,7 +106,8 @@ impl Node {
         let timer = runtime.run(async { CoarseTimer::start(REPORT_AFTER) }).await;
         let timer = timer.map_err(|error| StartError::Raft(error.to_string()))?;
         let waiters = Waiters::default();
-        let exports = Arc::new(Exports::new(database.clone(), &options.directory));
+        let difference = Arc::new(read_mark(&options)?);
+        let exports = Arc::new(Exports::new(database.clone(), &options.directory, difference.clone()));
         let machine =
             StateMachine::new(database.clone(), &options, skip, timer, waiters.clone(), log.clone(), exports.clone());
         let addresses = Arc::new(AddressBook::default());
@@ -118,8 +120,18 @@ impl Node {
         });
         let peers =
             Arc::new(Peers::new(dialer, exports.clone(), runtime.handle().clone(), slow_runtime.handle().clone()));
-        let parts =
-            Parts { options: options.clone(), database, log, identity, machine, peers, exports, addresses, waiters };
+        let parts = Parts {
+            options: options.clone(),
+            database,
+            log,
+            identity,
+            machine,
+            peers,
+            exports,
+            difference,
+            addresses,
+            waiters,
+        };
         let started = runtime.run(start_raft(parts)).await;
         let started = started.map_err(|error| StartError::Raft(error.to_string()))??;
         let inner = started.into_inner(options, runtime, slow_runtime);
@@ -128,6 +140,11 @@ impl Node {
         StallWatch::start(&node);
         Ok(node)
     }
+}
+
+/// Reads whether the content of this node differs from that of the majority.
+fn read_mark(options: &NodeOptions) -> Result<DifferenceMark, StartError> {
+    DifferenceMark::open(&options.directory).map_err(|source| io_error("read the mark in", &options.directory, source))
 }
 
 /// Reads `raft/skip.json`. Returns `None` if the file does not exist, and an error if it exists although there are
@@ -153,7 +170,7 @@ fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFi
 async fn recover(options: &NodeOptions) -> Result<(), StartError> {
     let Opened { log, database, identity } = open_files(options).await?;
     let timer = CoarseTimer::start(REPORT_AFTER);
-    let exports = Arc::new(Exports::new(database.clone(), &options.directory));
+    let exports = Arc::new(Exports::new(database.clone(), &options.directory, Arc::new(read_mark(options)?)));
     let skip = read_skip(options, &database)?;
     let waiters = Waiters::default();
     let machine = StateMachine::new(database.clone(), options, skip, timer, waiters, log.clone(), exports);
@@ -287,6 +304,7 @@ struct Parts {
     machine: StateMachine,
     peers: Arc<Peers>,
     exports: Arc<Exports>,
+    difference: Arc<DifferenceMark>,
     addresses: Arc<AddressBook>,
     waiters: Waiters,
 }
@@ -345,7 +363,7 @@ impl Started {
     /// Completes the node, and begins to accept the connections of other nodes.
     fn into_inner(self, options: NodeOptions, runtime: Runtime, slow_runtime: Runtime) -> Arc<NodeInner> {
         let Started { parts, raft, proposer, leadership, members, leased_reads, confirmed_reads, listener } = self;
-        let Parts { database, log, identity, machine, peers, exports, .. } = parts;
+        let Parts { database, log, identity, machine, peers, exports, difference, .. } = parts;
         let receiver = Receiver::new(&options.directory);
         let counters = Counters { started_on_existing: database.progress().index > 0, ..Counters::default() };
         Arc::new_cyclic(|node| {
@@ -380,6 +398,9 @@ impl Started {
                 peers,
                 exports,
                 receiver,
+                difference,
+                verify_sessions: VerifySessions::default(),
+                verifying: tokio::sync::Mutex::default(),
                 loads: tokio::sync::Mutex::default(),
                 leased_reads,
                 confirmed_reads,

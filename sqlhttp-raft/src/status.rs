@@ -92,6 +92,9 @@ pub struct NodeStatus {
     pub log: LogStats,
     /// Counts of this node's operations since it was started.
     pub totals: Totals,
+    /// Why this node serves no reads: a verification has found that its content differs from that of the majority. `None`
+    /// if its content is not known to differ.
+    pub differs: Option<String>,
     /// Why the node has stopped; `None` if it is running.
     pub stopped: Option<String>,
 }
@@ -228,6 +231,7 @@ impl Node {
                 snapshot_bytes_received: inner.receiver.bytes.load(Ordering::Relaxed),
                 ..totals(&inner.counters, &inner.members.counters)
             },
+            differs: inner.difference.reason().map(|reason| reason.to_string()),
             stopped,
         }
     }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, TryStreamExt};
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{EntryResponder, RaftLogReader as _, RaftSnapshotBuilder as _, RaftStateMachine};
-use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome};
+use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome, Progress};
 use tokio::sync::watch;
 
 pub(crate) use loads::NOT_OPEN;
@@ -59,6 +59,8 @@ pub(crate) struct StateMachine {
     load: OpenLoad,
     exports: Arc<Exports>,
     installed: Arc<AtomicU64>,
+    /// Held while entries are applied, or the content is replaced.
+    applying: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl StateMachine {
@@ -87,6 +89,7 @@ impl StateMachine {
             load: OpenLoad::new(progress.load_index),
             exports,
             installed: Arc::default(),
+            applying: Arc::default(),
         }
     }
 
@@ -131,6 +134,33 @@ impl StateMachine {
         self.applied.send_replace(progress.index);
         self.installed.fetch_add(1, Ordering::Relaxed);
         self.observer.event(&Event::SnapshotInstalled { index: progress.index });
+        Ok(())
+    }
+
+    /// Replaces the content of the database by a copy of the leader's at the position `copied`, which this node has passed.
+    /// Then applies the entries after the copy again, up to the former position.
+    ///
+    /// No install record is needed: a crash leaves either the old content or the copy, and the Raft log, which is not
+    /// reset, contains all entries after both.
+    pub(crate) async fn reseed(&self, file: PathBuf, copied: &Progress) -> io::Result<()> {
+        let _applying = self.applying.lock().await;
+        let applied = self.database.progress();
+        if self.log.status().purged_index > copied.index {
+            return Err(io::Error::other("the log of this node no longer contains the entries after the copy"));
+        }
+        if applied.index < copied.index || applied.load_index != 0 {
+            return Err(io::Error::other("a database file is being loaded"));
+        }
+        self.database.install(file).await.map_err(io::Error::other)?;
+        self.forget_load().await?;
+        let mut log = self.log.clone();
+        let entries = log.entries_stream(copied.index..applied.index).await;
+        let mut entries = pin!(entries.map_ok(|entry| (entry, None)));
+        while let Some(chunk) = next_chunk(&mut entries).await? {
+            self.apply_chunk(chunk).await?;
+        }
+        self.installed.fetch_add(1, Ordering::Relaxed);
+        self.observer.event(&Event::SnapshotInstalled { index: copied.index });
         Ok(())
     }
 
@@ -376,6 +406,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             if let Some((last, _)) = chunk.last() {
                 self.log.durable_index().reaches(index_of(&last.log_id())).await?;
             }
+            let _applying = self.applying.lock().await;
             self.apply_chunk(chunk).await?;
             self.applied.send_replace(self.database.progress().index);
         }
@@ -389,7 +420,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Self::SnapshotData) -> io::Result<()> {
         match snapshot {
             DatabaseSnapshot::Live => self.check_applied(meta),
-            DatabaseSnapshot::Received(file) => self.install(meta, file).await,
+            DatabaseSnapshot::Received(file) => {
+                let _applying = self.applying.lock().await;
+                self.install(meta, file).await
+            }
         }
     }
 

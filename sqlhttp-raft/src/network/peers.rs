@@ -25,7 +25,7 @@ use super::dialer::{Dialer, Target};
 use super::hello::Purpose;
 use super::message::{self, APPEND, AppendReply, Request, TransferCall, VoteCall};
 use crate::machine::{DatabaseSnapshot, Snapshot};
-use crate::snapshots::{self, Exports, SendError};
+use crate::snapshots::{self, Exports, InstallCall};
 use crate::types::{MemberInfo, TypeConfig, Vote, index_of};
 
 /// The minimum time within which a node must respond to a vote request, a heartbeat or a transfer of the leadership.
@@ -140,11 +140,9 @@ async fn send_copy(peers: &Peers, node: u64, vote: Vote, index_min: u64) -> Resu
         // This node is no longer leader, and the copy contains entries of the next leader.
         return Err(ReplicationClosed::new("the copy belongs to a later term").into());
     }
-    let sent = snapshots::send(peers, Target::Node(node), &export, vote.into()).await;
-    sent.map(Vote::from).map_err(|error| match error {
-        SendError::Follower(why) => unreachable(why),
-        SendError::Copy(error) => unreachable(error.to_string()),
-    })
+    let install = InstallCall { id: export.id, vote: vote.into() };
+    let sent = snapshots::send(peers, Target::Node(node), &export, &install).await;
+    sent.map(Vote::from).map_err(|error| unreachable(error.to_string()))
 }
 
 fn rpc_error(error: CallError) -> RPCError<TypeConfig> {

@@ -9,6 +9,7 @@ use sqlhttp_core::{Database, Error, Progress};
 
 use super::EXPORT_PREFIX;
 use crate::identity::random_u128;
+use crate::verify::DifferenceMark;
 
 /// The time for which a copy is kept after its last use. A follower that is started again within this time continues
 /// its transfer.
@@ -44,6 +45,7 @@ impl Drop for EndOnDrop<'_> {
 /// Creates copies of the database, and keeps the last one while followers may need it.
 pub(crate) struct Exports {
     database: Database,
+    difference: Arc<DifferenceMark>,
     directory: PathBuf,
     /// Held while a copy is made, so that followers share it.
     making: tokio::sync::Mutex<()>,
@@ -58,9 +60,10 @@ struct Kept {
 }
 
 impl Exports {
-    pub(crate) fn new(database: Database, directory: &Path) -> Exports {
+    pub(crate) fn new(database: Database, directory: &Path, difference: Arc<DifferenceMark>) -> Exports {
         Exports {
             database,
+            difference,
             directory: directory.to_owned(),
             making: Default::default(),
             making_from: AtomicU64::new(u64::MAX),
@@ -75,13 +78,17 @@ impl Exports {
     /// Returns the last copy if it contains the entries up to `index_min`; otherwise makes a new copy.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: a load of a database file is open, whose parts a copy would not contain. The errors of
+    /// [`Error::Unavailable`]: a load of a database file is open, whose parts a copy would not contain; or the content of
+    /// this node differs from that of the majority. The errors of
     /// [`Database::export`]; [`Error::Io`] if the length of the copy cannot be read.
     pub(crate) async fn get(&self, index_min: u64) -> Result<Arc<Export>, Error> {
         let _making = self.making.lock().await;
         if let Some(kept) = self.lock().as_mut().filter(|kept| kept.export.progress.index >= index_min) {
             kept.used_at = Instant::now();
             return Ok(kept.export.clone());
+        }
+        if let Some(reason) = self.difference.reason() {
+            return Err(Error::Unavailable(reason));
         }
         refuse_while_loading(&self.database.progress())?;
         self.lock().take();

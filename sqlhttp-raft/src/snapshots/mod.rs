@@ -16,7 +16,7 @@ mod send;
 pub(crate) use export::Exports;
 pub(crate) use receive::Receiver;
 pub(crate) use record::InstallRecord;
-pub(crate) use send::{BeginCall, ChunkCall, InstallCall, SendError, send};
+pub(crate) use send::{BeginCall, ChunkCall, InstallCall, send};
 
 /// The beginning of the names of files into which snapshots are received.
 pub(crate) const DOWNLOAD_PREFIX: &str = "db.sqlite-download-";

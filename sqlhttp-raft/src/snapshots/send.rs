@@ -70,19 +70,27 @@ pub(crate) enum SendError {
     Copy(io::Error),
 }
 
+impl std::fmt::Display for SendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SendError::Follower(why) => f.write_str(why),
+            SendError::Copy(error) => write!(f, "the copy cannot be read: {error}"),
+        }
+    }
+}
+
 impl From<CallError> for SendError {
     fn from(error: CallError) -> Self {
         SendError::Follower(error.to_string())
     }
 }
 
-/// Sends a snapshot to a follower, and waits until the follower has installed it. Returns the vote of the follower.
-pub(crate) async fn send(
-    peers: &Peers,
-    target: Target,
-    export: &Arc<Export>,
-    vote: WireVote,
-) -> Result<WireVote, SendError> {
+/// Sends a copy of the database to a follower, then `install`, and waits until the follower has installed the copy.
+/// Returns the response to `install`.
+pub(crate) async fn send<T, R>(peers: &Peers, target: Target, export: &Arc<Export>, install: &R) -> Result<T, SendError>
+where
+    R: Request<Response = Result<T, String>>,
+{
     let begin = BeginCall { id: export.id, bytes: export.bytes };
     let mut offset = peers.bulk(target.clone(), &begin, CHUNK_TIMEOUT).await?.map_err(SendError::Follower)?;
     let mut file = File::open(&export.file).await.map_err(SendError::Copy)?;
@@ -102,6 +110,5 @@ pub(crate) async fn send(
         tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
     }
     let gibibytes = u32::try_from(export.bytes >> 30).unwrap_or(u32::MAX).saturating_add(1);
-    let install = InstallCall { id: export.id, vote };
-    peers.bulk(target, &install, INSTALL_TIMEOUT.saturating_mul(gibibytes)).await?.map_err(SendError::Follower)
+    peers.bulk(target, install, INSTALL_TIMEOUT.saturating_mul(gibibytes)).await?.map_err(SendError::Follower)
 }

@@ -22,6 +22,7 @@ use crate::options::NodeOptions;
 use crate::snapshots::Exports;
 use crate::timer::CoarseTimer;
 use crate::types::{Entry, TypeConfig, log_id};
+use crate::verify::DifferenceMark;
 use crate::waiters::Waiters;
 
 fn open(disk: &SimulatedDisk) -> LogStore {
@@ -42,7 +43,8 @@ fn open_database(directory: &Path) -> Database {
 fn machine(directory: &Path, database: &Database, log: &LogStore) -> StateMachine {
     let options = NodeOptions::new(directory, "1", "localhost:1");
     let timer = CoarseTimer::start(Duration::from_secs(1));
-    let exports = Arc::new(Exports::new(database.clone(), &options.directory));
+    let difference = Arc::new(DifferenceMark::open(directory).unwrap());
+    let exports = Arc::new(Exports::new(database.clone(), &options.directory, difference));
     StateMachine::new(database.clone(), &options, None, timer, Waiters::default(), log.clone(), exports)
 }
 

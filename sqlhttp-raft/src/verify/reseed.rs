@@ -1,0 +1,82 @@
+//! Replaces the content of a follower by that of the leader, although the follower has applied all entries.
+//!
+//! Raft's own snapshots cannot do that, because a follower ignores a snapshot that is not newer than its content. The
+//! leader sends a copy of its database ([`crate::snapshots`]). The follower pauses the application of entries, installs the
+//! copy, and applies the entries between the copy and its former position again from its own log. While the content of a
+//! node is known to differ, it purges no entries from its log, so they are there. A crash in between leaves either the old
+//! content or the copy; the next start applies the entries after it.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use sqlhttp_core::{Database, Deadline, Progress};
+
+use super::sessions::IDLE_MAX;
+use crate::network::{Request, Target};
+use crate::node::Node;
+use crate::snapshots;
+
+/// Asks the leader to replace the content of a follower by its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SeedCall {
+    /// The Raft id of the follower.
+    pub(crate) node: u64,
+}
+
+impl Request for SeedCall {
+    const KIND: u8 = 45;
+    type Response = Result<(), String>;
+}
+
+/// Asks a follower to replace its content by a copy that it has received completely.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ReseedCall {
+    pub(crate) id: u128,
+}
+
+impl Request for ReseedCall {
+    const KIND: u8 = 46;
+    type Response = Result<(), String>;
+}
+
+impl Node {
+    /// Sends a copy of the database of this node, which is leader, to a follower, and waits until it is the content of the
+    /// follower.
+    pub(crate) async fn seed(&self, call: SeedCall) -> Result<(), String> {
+        if !self.inner.leadership.is_ready() {
+            return Err("this node is not leader".to_owned());
+        }
+        if call.node == self.inner.leadership.own_id() {
+            return Err("a leader cannot replace its own content".to_owned());
+        }
+        let index_min = self.inner.database.progress().index;
+        let export = self.inner.exports.get(index_min).await.map_err(|error| error.to_string())?;
+        let install = ReseedCall { id: export.id };
+        let sent = snapshots::send(&self.inner.peers, Target::Node(call.node), &export, &install).await;
+        sent.map_err(|error| error.to_string())
+    }
+
+    /// Replaces the content of this node by a copy that it has received completely.
+    pub(crate) async fn reseed(&self, call: ReseedCall) -> Result<(), String> {
+        let node = self.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let file = node.inner.receiver.finish(call.id).map_err(|error| error.to_string())?;
+            let checked = Database::check_snapshot(&file).inspect_err(|_| node.inner.receiver.end(&file));
+            checked.map(|progress| (progress, file)).map_err(|error| format!("the copy is not usable: {error}"))
+        });
+        let (progress, file) = checked.await.map_err(|error| error.to_string())??;
+        let replaced = self.replace_content(file.clone(), progress).await;
+        let node = self.clone();
+        let _ = tokio::task::spawn_blocking(move || node.inner.receiver.end(&file)).await;
+        replaced
+    }
+
+    async fn replace_content(&self, file: PathBuf, progress: Progress) -> Result<(), String> {
+        // The copy may be newer than the content of this node.
+        let applied = self.wait_until_applied(progress.index, Deadline::after(Instant::now(), IDLE_MAX)).await;
+        applied.map_err(|error| error.to_string())?;
+        self.inner.exports.invalidate();
+        self.inner.machine.reseed(file, &progress).await.map_err(|error| error.to_string())
+    }
+}
