@@ -50,6 +50,7 @@ mod reply_shape;
 mod sql_endpoint;
 pub mod status;
 pub mod vars;
+mod verification;
 
 pub use admin::{decode_leader_target, decode_remove, encode_reaped};
 pub use call::{Call, Statement};
@@ -63,3 +64,4 @@ pub use reply::{ContentType, Refusal, Reply};
 pub use reply_shape::{ReplyShape, Trailer};
 pub use sql_endpoint::encode_sql;
 pub use sqlhttp_core::StepInfo;
+pub use verification::{Difference, RowName, Verification, VerifiedNode, decode_verification, encode_verification};

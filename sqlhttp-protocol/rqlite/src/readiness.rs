@@ -25,6 +25,8 @@ pub enum Readiness<'a> {
     },
     /// The client asked for `sync`, but the node did not apply all committed Raft log entries within the time limit.
     NotSynced,
+    /// A verification has found that the content of the node differs from that of the other nodes. The text is the reason.
+    Differs(&'a str),
     /// The database does not respond. The text is the reason.
     DatabaseFails(&'a str),
     /// The node can serve requests.
@@ -48,6 +50,7 @@ pub fn encode_readiness(readiness: Readiness<'_>, sync: bool) -> Reply {
         }
         Readiness::NotSynced => "\n[+]leader ok\n[+]store ok\n[+]sync timeout waiting for commit index".to_owned(),
         Readiness::DatabaseFails(why) => format!("{}\n[+]db not ok: ({why}, [])", serving(sync)),
+        Readiness::Differs(why) => format!("{}\n[+]db differs: {why}", serving(sync)),
         Readiness::Ready => format!("{}\n[+]db ok", serving(sync)),
         Readiness::Damaged(what) => format!("{}\n[+]db damaged: {what}", serving(sync)),
     };

@@ -99,13 +99,13 @@ fn duration() -> impl Strategy<Value = Duration> {
 proptest! {
     #[test]
     fn formatted_parameters_parse_as_themselves(
-        flags in any::<[bool; 16]>(),
+        flags in any::<[bool; 18]>(),
         durations in (duration(), prop::option::of(duration()), prop::option::of(duration()), prop::option::of(duration())),
         texts in (prop::option::of(prop::collection::vec(any::<u8>(), 1..20)), "\\PC{0,8}", prop::collection::vec("[^, ]{1,4}", 0..3)),
         numbers in any::<(u32, u32)>(), level in 0..5_usize, format in 0..3_usize,
     ) {
         let [pretty, timings, transaction, queue, wait, redirect, strict, associative, rest @ ..] = flags;
-        let [blob_array, qualify_columns, raft_index, noleader, vacuum, compress, nonvoters, sync] = rest;
+        let [blob_array, qualify_columns, raft_index, noleader, vacuum, compress, nonvoters, sync, deep, repair] = rest;
         let (timeout, freshness, linearizable_timeout, db_timeout) = durations;
         let (q, key, tables) = texts;
         let levels = [ReadLevel::None, ReadLevel::Weak, ReadLevel::Linearizable, ReadLevel::Strong, ReadLevel::Auto];
@@ -115,7 +115,7 @@ proptest! {
             retries: numbers.0.into(), level: levels[level], freshness_strict: strict && freshness.is_some(),
             associative, blob_array, qualify_columns, raft_index, noleader, backup_format: formats[format], vacuum,
             compress, tables: tables.iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect(),
-            nonvoters, nodes_as_list: sync, sync, key, trailing_logs: numbers.1.into(),
+            nonvoters, nodes_as_list: sync, sync, deep, repair, key, trailing_logs: numbers.1.into(),
         };
         prop_assert_eq!(Params::parse(&params.to_query()), Ok(params));
     }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlhttp_core::{BoxFuture, Error};
+use sqlhttp_core::{BoxFuture, CheckOptions, Database, Error};
 
 use crate::http::basic_auth::BasicCredentials;
 use crate::process::scratch::ScratchFile;
 
-/// Copies a database to a file, and replaces its content with the content of a file. rqlite's `/db/backup` and
-/// `/db/load` use this.
+/// Copies a database to a file, replaces its content with the content of a file, and checks its content. The endpoints
+/// `/db/backup`, `/db/load` and `/verify` use this.
 pub(crate) trait Copies: Send + Sync {
     /// Returns a hint for a database file that is too large for a request body: another way to load the file. Empty if
     /// there is no other way.
@@ -37,9 +37,31 @@ pub(crate) trait Copies: Send + Sync {
     /// leader of a cluster carries out the replacement, it checks the credentials of the client.
     fn load_file(&self, file: PathBuf, credentials: Option<BasicCredentials>) -> BoxFuture<'_, Result<u64, Error>>;
 
+    /// Computes the digest of the content. If `deep` is set, also checks the integrity of the database.
+    fn check_content(&self, deep: bool) -> BoxFuture<'_, Result<CheckedContent, Error>>;
+
     /// Returns an unused path at which a file that is to be loaded can be stored. It is on the same file system as the
     /// database.
     fn scratch_file(&self) -> ScratchFile;
+}
+
+/// The result of [`Copies::check_content`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CheckedContent {
+    /// The digest of the content.
+    pub(crate) digest: u128,
+    /// The damages that the integrity check has found.
+    pub(crate) damages: Vec<String>,
+}
+
+/// Computes the digest of the content of a database. If `deep` is set, also checks its integrity.
+pub(crate) async fn check_content(database: &Database, deep: bool) -> Result<CheckedContent, Error> {
+    let digest = database.content_digest().await?.digest;
+    let damages = match deep {
+        true => database.check_integrity(CheckOptions { pages_per_second: None }).await?.damages,
+        false => Vec::new(),
+    };
+    Ok(CheckedContent { digest, damages })
 }
 
 /// Runs the macros (configured lists of statements) and the backups of a database, as in sqliterg. Dropping a returned

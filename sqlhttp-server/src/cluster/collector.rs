@@ -53,6 +53,12 @@ const SERIES: &[Series] = &[
         MetricType::Counter,
         |s| s.totals.snapshot_resumes,
     ),
+    (
+        "raft_content_differs",
+        "1 if the content of this node differs from that of the majority",
+        MetricType::Gauge,
+        |s| u64::from(s.differs.is_some()),
+    ),
     ("raft_stopped", "1 if this node has stopped because of a failure", MetricType::Gauge, |s| {
         u64::from(s.stopped.is_some())
     }),

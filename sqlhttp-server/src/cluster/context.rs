@@ -12,7 +12,7 @@ use super::config::ClusterConfig;
 use super::formation::discovery::DnsDiscovery;
 use super::slot::{LeaderPermissions, NodeSlot};
 use super::write_queue::WrittenBatches;
-use crate::api::admin::Copies;
+use crate::api::admin::{CheckedContent, Copies, check_content};
 use crate::api::rqlite::counters::Counter;
 use crate::http::basic_auth::BasicCredentials;
 use crate::process::scratch::{Purpose, ScratchFile};
@@ -144,6 +144,10 @@ impl Copies for NodeCopies {
             let user = node.on_behalf_of(credentials.map(to_leader), LeaderPermissions::Load.names());
             user.load(file).await
         })
+    }
+
+    fn check_content(&self, deep: bool) -> BoxFuture<'_, Result<CheckedContent, Error>> {
+        Box::pin(async move { check_content(self.0.node().ok_or(Error::Closed)?.database(), deep).await })
     }
 
     fn scratch_file(&self) -> ScratchFile {

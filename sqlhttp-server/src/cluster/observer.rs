@@ -96,6 +96,10 @@ impl Observer for RqliteLog {
             Event::LeadershipLeft { reason } => {
                 tracing::warn!(target: "store", "this node has handed over the leadership, because it waits: {reason}");
             }
+            Event::ContentDiffers { reason } => tracing::error!(target: "store", "{reason}"),
+            Event::ContentEqual { index } => {
+                tracing::info!(target: "store", "the content of this node is that of the majority again (index {index})");
+            }
             Event::SnapshotInstalled { index } => {
                 tracing::info!(target: "store", "the database was replaced by the leader's snapshot at index {index}");
             }

@@ -58,7 +58,7 @@ impl Route {
     }
 }
 
-const RESOURCES: [(&[u8], Resource); 10] = [
+const RESOURCES: [(&[u8], Resource); 11] = [
     (b"db/execute", Resource::Execute),
     (b"db/query", Resource::Query),
     (b"db/request", Resource::Request),
@@ -69,6 +69,7 @@ const RESOURCES: [(&[u8], Resource); 10] = [
     (b"status", Resource::Status),
     (b"nodes", Resource::Nodes),
     (b"leader", Resource::Leader),
+    (b"verify", Resource::Verify),
 ];
 
 /// The indexes of the databases by id, and by id ignoring case.

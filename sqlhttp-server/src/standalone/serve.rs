@@ -15,7 +15,7 @@ use super::config::{DatabaseConfig, ServerConfig};
 use super::monitor::run_monitor;
 use super::schedule::{self, DirectoryBackupError, MacroError, ReportFailure, SystemClock};
 use super::startup::{self, Console, Invocation, OpenDatabase, StartOutcome, StartedService};
-use crate::api::admin::{AdminError, Copies, Macros};
+use crate::api::admin::{AdminError, CheckedContent, Copies, Macros, check_content};
 use crate::http;
 use crate::http::basic_auth::BasicCredentials;
 use crate::process::logging::RequestLines;
@@ -207,6 +207,10 @@ impl Copies for DatabaseAdmin {
             self.0.database.replace(file).await?;
             Ok(0)
         })
+    }
+
+    fn check_content(&self, deep: bool) -> BoxFuture<'_, Result<CheckedContent, Error>> {
+        Box::pin(check_content(&self.0.database, deep))
     }
 
     fn scratch_file(&self) -> ScratchFile {

@@ -266,6 +266,12 @@ impl Cluster {
 
     /// Starts a further node with these flags, and waits until it is ready. Returns its index.
     pub fn add(&mut self, flags: &[&str]) -> usize {
+        self.add_in(flags, &[])
+    }
+
+    /// Starts a further node with these flags and these variables in its environment, and waits until it is ready.
+    /// Returns its index.
+    pub fn add_in(&mut self, flags: &[&str], environment: &[(&'static str, &str)]) -> usize {
         let index = self.nodes.len();
         let name = format!("n{}", index + 1);
         let node = Node::new(&self.dir.path().join(&name)).named(&name).flags(flags.iter().copied());
@@ -273,6 +279,7 @@ impl Cluster {
             Some(first) => node.flags(["-join", &first.raft_address(), "-join-interval", "250ms"]),
             None => node,
         };
+        let node = environment.iter().fold(node, |node, (name, value)| node.variable(name, value));
         self.servers.push(Some(node.start()));
         self.nodes.push(node);
         index

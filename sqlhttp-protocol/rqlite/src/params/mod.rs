@@ -100,6 +100,10 @@ pub struct Params {
     /// `sync`: whether `/readyz` reports a node as ready only after the node has applied all committed Raft log
     /// entries.
     pub sync: bool,
+    /// `deep`: whether `/verify` also checks the integrity of the databases.
+    pub deep: bool,
+    /// `repair`: whether `/verify` replaces the content of followers that differ from the majority.
+    pub repair: bool,
     /// `key`: the requested part of the document of `/status` or `/debug/vars`. Empty for the whole document.
     pub key: String,
     /// `trailing_logs`: the number of Raft log entries that are kept after a snapshot. 0 for the configured number.
@@ -136,6 +140,8 @@ impl Default for Params {
             nonvoters: false,
             nodes_as_list: false,
             sync: false,
+            deep: false,
+            repair: false,
             key: String::new(),
             trailing_logs: 0,
         }
@@ -205,6 +211,8 @@ impl Params {
             nonvoters: pairs.has("nonvoters"),
             nodes_as_list: pairs.get("ver") == Some(b"2"),
             sync: pairs.has("sync"),
+            deep: pairs.has("deep"),
+            repair: pairs.has("repair"),
             key: pairs.text("key").unwrap_or_default(),
             ..Params::default()
         }
@@ -237,7 +245,7 @@ impl Params {
         query
     }
 
-    fn flags(&self) -> [(&'static str, bool); 16] {
+    fn flags(&self) -> [(&'static str, bool); 18] {
         [
             ("pretty", self.pretty),
             ("timings", self.timings),
@@ -255,6 +263,8 @@ impl Params {
             ("compress", self.compress),
             ("nonvoters", self.nonvoters),
             ("sync", self.sync),
+            ("deep", self.deep),
+            ("repair", self.repair),
         ]
     }
 

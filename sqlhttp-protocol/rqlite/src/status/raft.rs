@@ -56,6 +56,8 @@ pub struct Raft {
     pub members: Vec<RaftMember>,
     /// Whether this node was removed from its cluster.
     pub removed: bool,
+    /// Why this node serves no reads: its content differs from that of the majority. `None` if it is not known to differ.
+    pub differs: Option<String>,
     /// The Raft settings of this node.
     pub settings: RaftSettings,
 }
@@ -124,6 +126,9 @@ impl Raft {
         raft["voter"] = json!(is_voter);
         if self.removed {
             raft["removed"] = json!(true);
+        }
+        if let Some(why) = &self.differs {
+            raft["differs"] = json!(why);
         }
         raft
     }

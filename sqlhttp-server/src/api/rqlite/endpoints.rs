@@ -4,7 +4,7 @@ use hyper::body::Incoming;
 use sqlhttp_rqlite::{Endpoint, Params};
 
 use super::resource::Resource;
-use super::{backup, members, queue, readyz, statements, status};
+use super::{backup, members, queue, readyz, statements, status, verify};
 use crate::api::exchange::Exchange;
 use crate::http::reply::{EarlyResponse, HttpResponse};
 
@@ -26,6 +26,7 @@ pub(crate) async fn run(
         Resource::Readyz => Ok(readyz::answer(exchange, &params).await),
         Resource::Status => Ok(status::answer(exchange, &params).await),
         Resource::Nodes => Ok(members::nodes(exchange, &params)),
+        Resource::Verify => verify::answer(exchange, &params).await,
         Resource::Leader => Ok(members::leader(exchange, &params)),
     }
 }

@@ -18,6 +18,7 @@
 //!   authorization.
 //! * `statements`: the endpoints whose request body is SQL.
 //! * `status`: `/status` on the standalone server, and the data that a cluster node also shows.
+//! * `verify`: `/verify` on the standalone server.
 //!
 //! # Decisions
 //!
@@ -43,3 +44,4 @@ pub(crate) mod resource;
 pub(crate) mod service;
 pub(crate) mod statements;
 pub(crate) mod status;
+pub(crate) mod verify;

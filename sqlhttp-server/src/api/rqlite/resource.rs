@@ -28,6 +28,8 @@ pub(crate) enum Resource {
     Nodes,
     /// `leader`: returns the leader of the cluster.
     Leader,
+    /// `verify`: returns a digest of the content.
+    Verify,
 }
 
 impl Resource {
@@ -36,7 +38,7 @@ impl Resource {
         match self {
             Resource::Execute | Resource::Request | Resource::Load => method == Method::POST,
             Resource::Query | Resource::Sql => matches!(*method, Method::GET | Method::POST),
-            Resource::Backup => method == Method::GET,
+            Resource::Backup | Resource::Verify => method == Method::GET,
             Resource::Readyz | Resource::Status | Resource::Nodes | Resource::Leader => {
                 matches!(*method, Method::GET | Method::HEAD)
             }
@@ -52,7 +54,8 @@ impl Resource {
             | Resource::Sql
             | Resource::Status
             | Resource::Nodes
-            | Resource::Leader => reply::with_type(status, ContentType::Json.header(), ReplyBody::EMPTY),
+            | Resource::Leader
+            | Resource::Verify => reply::with_type(status, ContentType::Json.header(), ReplyBody::EMPTY),
             Resource::Backup | Resource::Load | Resource::Readyz => reply::empty(status),
         }
     }

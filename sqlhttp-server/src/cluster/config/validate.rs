@@ -185,9 +185,9 @@ fn nothing_is_negative(flags: &FlagValues) -> Result<(), String> {
 
 /// The first segments of the paths of rqlite's API. A database with such a name would be unreachable, because its path
 /// would be that of an endpoint.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     "boot", "console", "db", "debug", "healthz", "leader", "licenses", "metrics", "nodes", "readyz", "reap", "remove",
-    "snapshot", "status",
+    "snapshot", "status", "verify",
 ];
 
 fn own_flags_are_valid(flags: &FlagValues) -> Result<(), String> {

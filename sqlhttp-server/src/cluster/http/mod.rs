@@ -11,6 +11,7 @@
 //! * `snapshots`: the endpoints `/snapshot` and `/reap`.
 //! * `status`: the endpoint `/status`.
 //! * `vars`: the endpoint `/debug/vars`.
+//! * `verify`: the endpoint `/verify`.
 
 pub(crate) mod boot;
 pub(crate) mod console;
@@ -23,3 +24,4 @@ pub(crate) mod service;
 pub(crate) mod snapshots;
 pub(crate) mod status;
 pub(crate) mod vars;
+pub(crate) mod verify;

@@ -48,6 +48,8 @@ enum Problem {
     /// The request contains `?sync`, and the node has not applied all committed entries of the Raft log within the
     /// timeout.
     NotSynced,
+    /// The content of the node differs from that of the majority, for this reason.
+    Differs(String),
     /// The database cannot serve requests, for this reason.
     Database(String),
 }
@@ -61,6 +63,7 @@ impl Problem {
             Problem::NotReady => Readiness::StoreNotReady,
             Problem::Replaying { applied, last } => Readiness::Replaying { applied: *applied, last: *last },
             Problem::NotSynced => Readiness::NotSynced,
+            Problem::Differs(why) => Readiness::Differs(why),
             Problem::Database(why) => Readiness::DatabaseFails(why),
         }
     }
@@ -88,6 +91,9 @@ async fn problem(request: &Request<'_>, params: &Params, node: &Node) -> Option<
         if with_deadline(deadline, replication.catch_up(deadline)).await.is_err() {
             return Some(Problem::NotSynced);
         }
+    }
+    if let Some(why) = node.status().differs {
+        return Some(Problem::Differs(why));
     }
     database_problem(&request.exchange, params).await.map(Problem::Database)
 }

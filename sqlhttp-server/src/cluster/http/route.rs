@@ -35,6 +35,8 @@ pub(crate) enum NodeEndpoint {
     Licenses,
     /// `/debug/vars`: counters, in the JSON format of Go's `expvar`.
     Vars,
+    /// `/verify`: compares the content of the nodes.
+    Verify,
     /// `/metrics`: metrics for Prometheus.
     Metrics,
     /// `/<name of the database>`: runs a transaction in ws4sqlite's protocol.
@@ -47,7 +49,7 @@ pub(crate) enum NodeEndpoint {
     ConsolePage,
 }
 
-const ENDPOINTS: [(&[u8], NodeEndpoint); 17] = [
+const ENDPOINTS: [(&[u8], NodeEndpoint); 18] = [
     (b"db/execute", NodeEndpoint::Data(Resource::Execute)),
     (b"db/query", NodeEndpoint::Data(Resource::Query)),
     (b"db/request", NodeEndpoint::Data(Resource::Request)),
@@ -64,6 +66,7 @@ const ENDPOINTS: [(&[u8], NodeEndpoint); 17] = [
     (b"reap", NodeEndpoint::Reap),
     (b"licenses", NodeEndpoint::Licenses),
     (b"debug/vars", NodeEndpoint::Vars),
+    (b"verify", NodeEndpoint::Verify),
     (b"metrics", NodeEndpoint::Metrics),
 ];
 
@@ -95,7 +98,7 @@ impl NodeEndpoint {
             | NodeEndpoint::Licenses
             | NodeEndpoint::Metrics
             | NodeEndpoint::ConsolePage => reads,
-            NodeEndpoint::Leader => matches!(*method, Method::GET | Method::POST),
+            NodeEndpoint::Leader | NodeEndpoint::Verify => matches!(*method, Method::GET | Method::POST),
             NodeEndpoint::Remove => method == Method::DELETE,
             NodeEndpoint::Boot | NodeEndpoint::Snapshot | NodeEndpoint::Reap | NodeEndpoint::Ws4sqlite => {
                 method == Method::POST
@@ -108,9 +111,11 @@ impl NodeEndpoint {
     pub(crate) fn empty(self, status: StatusCode) -> HttpResponse {
         let media_type = match self {
             NodeEndpoint::Data(resource) => return resource.empty(status),
-            NodeEndpoint::Status | NodeEndpoint::Nodes | NodeEndpoint::Leader | NodeEndpoint::Vars => {
-                ContentType::Json.header()
-            }
+            NodeEndpoint::Status
+            | NodeEndpoint::Nodes
+            | NodeEndpoint::Leader
+            | NodeEndpoint::Vars
+            | NodeEndpoint::Verify => ContentType::Json.header(),
             NodeEndpoint::Licenses => ContentType::Text.header(),
             _ => return reply::empty(status),
         };

@@ -8,7 +8,7 @@ use sqlhttp_rqlite::Params;
 
 use super::request::Request;
 use super::route::NodeEndpoint;
-use super::{boot, console, licenses, members, readyz, snapshots, status, vars};
+use super::{boot, console, licenses, members, readyz, snapshots, status, vars, verify};
 use crate::api::exchange::TOO_MANY_FAILURES;
 use crate::api::login_delay::TooManyFailures;
 use crate::api::rqlite::reply::error;
@@ -45,7 +45,7 @@ impl service::Service for Request<'_> {
     }
 
     async fn authorize(&self, endpoint: NodeEndpoint) -> Result<(), EarlyResponse> {
-        let needed = endpoint.permissions();
+        let needed = endpoint.permissions(&self.head.method);
         if needed.is_empty() {
             return Ok(());
         }
@@ -87,6 +87,7 @@ impl service::Service for Request<'_> {
             NodeEndpoint::Boot => boot::answer(self, body).await,
             NodeEndpoint::Snapshot => Ok(snapshots::take(self, &params).await),
             NodeEndpoint::Reap => Ok(snapshots::reap(self).await),
+            NodeEndpoint::Verify => Ok(verify::answer(self, &params).await),
             NodeEndpoint::Licenses => Ok(licenses::answer()),
             NodeEndpoint::Vars => Ok(vars::answer(self, &params)),
             NodeEndpoint::Metrics => Ok(metrics::answer(self.context)),
@@ -163,8 +164,10 @@ impl Request<'_> {
 /// The permissions that the endpoints require. The `match` is exhaustive, so that code with a new endpoint does not
 /// compile until the endpoint's permissions are given.
 impl NodeEndpoint {
-    fn permissions(self) -> &'static [Permission] {
+    fn permissions(self, method: &Method) -> &'static [Permission] {
         match self {
+            // A repair replaces the content of a node.
+            NodeEndpoint::Verify if method == Method::POST => &[Permission::All],
             NodeEndpoint::Data(Resource::Execute) => &[Permission::Execute],
             NodeEndpoint::Data(Resource::Query | Resource::Sql) => &[Permission::Query],
             NodeEndpoint::Data(Resource::Request) | NodeEndpoint::Ws4sqlite => {
@@ -173,11 +176,12 @@ impl NodeEndpoint {
             NodeEndpoint::Data(Resource::Backup) => &[Permission::Backup],
             NodeEndpoint::Data(Resource::Load) | NodeEndpoint::Boot => &[Permission::Load],
             NodeEndpoint::Data(Resource::Readyz) | NodeEndpoint::Readyz => &[Permission::Ready],
-            NodeEndpoint::Data(Resource::Status | Resource::Nodes | Resource::Leader)
+            NodeEndpoint::Data(Resource::Status | Resource::Nodes | Resource::Leader | Resource::Verify)
             | NodeEndpoint::Status
             | NodeEndpoint::Nodes
             | NodeEndpoint::Licenses
             | NodeEndpoint::Vars
+            | NodeEndpoint::Verify
             | NodeEndpoint::Metrics => &[Permission::Status],
             NodeEndpoint::Snapshot | NodeEndpoint::Reap => &[Permission::Snapshot],
             NodeEndpoint::Remove => &[Permission::Remove],

@@ -78,6 +78,7 @@ fn raft(config: &ClusterConfig, status: &NodeStatus) -> Raft {
         snapshot_term: status.snapshot_term,
         members: status.members.iter().map(member).collect(),
         removed: status.removed,
+        differs: status.differs.clone(),
         settings: raft_settings(config),
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn status() -> NodeStatus {
         proposals_waiting: 0,
         log: LogStats { first_index: 1, last_index: 9, last_term: 2, bytes: 32768, ..LogStats::default() },
         totals: Totals::default(),
+        differs: None,
         stopped: None,
     }
 }

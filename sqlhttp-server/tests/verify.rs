@@ -1,0 +1,236 @@
+//! `/verify`: whether the nodes of a cluster have the same content.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Cluster, Node, Random, Request, Response, Server, eventually, temp_dir};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+/// Sends a request to `/verify` with these parameters. Repeats it while another verification ends.
+fn verify(server: &Server, method: &str, parameters: &str) -> Response {
+    loop {
+        let response = server.send(&Request::new(method, &format!("/verify{parameters}")));
+        if response.status != 409 {
+            return response;
+        }
+    }
+}
+
+fn assert_equal(server: &Server, parameters: &str, nodes: usize) -> Value {
+    let response = verify(server, "GET", parameters);
+    let body = response.json();
+    assert_eq!((response.status, &body["equal"]), (200, &json!(true)), "{body}");
+    let digests: Vec<&Value> = body["nodes"].as_object().unwrap().values().map(|node| &node["digest"]).collect();
+    assert!(digests.len() == nodes && digests.iter().all(|digest| *digest == digests[0]), "{body}");
+    assert_eq!(digests[0].as_str().unwrap().len(), 32);
+    assert_eq!(body["differences"], json!([]));
+    body
+}
+
+#[test]
+fn a_node_that_differs_says_so_and_is_repaired() {
+    let mut cluster = Cluster::start(3, &[]);
+    cluster.server(0).db_execute(json!([
+        "CREATE TABLE t(a)",
+        "CREATE TABLE w(k TEXT PRIMARY KEY, v) WITHOUT ROWID",
+        "INSERT INTO t VALUES ('one'), ('two'), ('three')",
+        "INSERT INTO w VALUES ('it''s', 1)"
+    ]));
+    let body = assert_equal(cluster.server(1), "", 3);
+    assert!(body["index"].as_u64().unwrap() > 4);
+    assert_equal(cluster.server(2), "?deep", 3);
+    assert!(verify(cluster.server(0), "GET", "?pretty").text().contains("\n    \"equal\": true"));
+
+    cluster.lead_by(0);
+    cluster.await_applied(2, 0);
+    cluster.stop(2);
+    let file = Connection::open(cluster.node(2).directory().join("db.sqlite")).unwrap();
+    file.execute_batch("UPDATE t SET a = 'TWO' WHERE rowid = 2; UPDATE w SET v = 2").unwrap();
+    file.close().unwrap();
+    cluster.restart(2);
+
+    let response = verify(cluster.server(1), "GET", "");
+    let body = response.json();
+    assert_eq!((response.status, &body["equal"]), (200, &json!(false)), "{body}");
+    let differences = json!([{"node": "n3", "table": "t", "row": 2}, {"node": "n3", "table": "w", "row": "'it''s'"}]);
+    assert_eq!(body["differences"], differences);
+    assert_ne!(body["nodes"]["n3"]["digest"], body["nodes"]["n1"]["digest"]);
+    assert_eq!(body["nodes"]["n2"]["digest"], body["nodes"]["n1"]["digest"]);
+
+    let ready = cluster.server(2).get("/readyz");
+    assert!(
+        ready.status == 503 && ready.text().contains("[+]db differs: the content of this node"),
+        "{}",
+        ready.text()
+    );
+    assert!(cluster.server(2).get("/status?key=store.raft.differs").text().contains("POST /verify?repair"));
+    assert_eq!(cluster.server(2).metric("sqlhttp_raft_content_differs"), 1.0);
+    assert_eq!(cluster.server(1).metric("sqlhttp_raft_content_differs"), 0.0);
+    assert!(cluster.server(2).stderr().iter().any(|line| line.contains("differs from that of the majority")));
+    let local = cluster.server(2).get("/db/query?level=none&q=SELECT%20a%20FROM%20t");
+    assert!(local.text().contains("differs from that of the majority"), "{}", local.text());
+    for level in ["weak", "linearizable", "strong"] {
+        let rows = cluster.server(2).db_query_at(&format!("/db/query?level={level}"), "SELECT a FROM t");
+        assert_eq!(rows, json!([["one"], ["two"], ["three"]]), "{level}");
+    }
+    assert_eq!(cluster.server(1).get("/readyz").status, 200);
+
+    let refused = verify(cluster.server(0), "GET", "?repair");
+    assert_eq!((refused.status, refused.text().as_str()), (400, "repair requires the method POST\n"));
+    let body = verify(cluster.server(1), "POST", "?repair").json();
+    assert_eq!((&body["equal"], &body["repaired"]), (&json!(true), &json!(["n3"])), "{body}");
+    assert_eq!(cluster.server(2).get("/readyz").status, 200);
+    assert_eq!(cluster.server(2).metric("sqlhttp_raft_content_differs"), 0.0);
+    let rows = cluster.server(2).db_query_at("/db/query?level=none", "SELECT a FROM t");
+    assert_eq!(rows, json!([["one"], ["two"], ["three"]]));
+    assert_equal(cluster.server(0), "?deep", 3);
+}
+
+#[test]
+fn a_verification_without_a_quorum_is_unavailable() {
+    let mut cluster = Cluster::start(3, &["-raft-apply-timeout", "2s"]);
+    cluster.server(0).db_execute(json!(["CREATE TABLE t(a)"]));
+    cluster.kill(2);
+    let body = verify(cluster.server(0), "GET", "").json();
+    assert_eq!((&body["equal"], &body["nodes"]["n3"]["digest"]), (&json!(false), &Value::Null), "{body}");
+    assert!(body["nodes"]["n3"]["error"].is_string(), "{body}");
+    cluster.kill(1);
+    let response = verify(cluster.server(0), "GET", "");
+    assert_eq!(response.status, 503, "{}", response.text());
+}
+
+#[test]
+fn a_verification_needs_permission() {
+    let dir = temp_dir();
+    let auth = dir.path().join("auth.json");
+    let users = json!([
+        {"username": "all", "password": "p", "perms": ["all"]},
+        {"username": "status", "password": "p", "perms": ["status"]},
+        {"username": "query", "password": "p", "perms": ["query", "execute"]},
+    ]);
+    std::fs::write(&auth, users.to_string()).unwrap();
+    let server = Node::new(&dir.path().join("data")).flags(["-auth", auth.to_str().unwrap()]).start();
+    eventually("the node leads", || server.send(&Request::new("GET", "/readyz").basic("all:p")).status == 200);
+    for (user, get, post) in [("all:p", 200, 200), ("status:p", 200, 401), ("query:p", 401, 401)] {
+        for (method, status) in [("GET", get), ("POST", post)] {
+            let response = server.send(&Request::new(method, "/verify").basic(user));
+            assert_eq!(response.status, status, "{user} {method}: {}", response.text());
+        }
+    }
+    assert_eq!(server.send(&Request::new("DELETE", "/verify").basic("all:p")).status, 405);
+}
+
+#[test]
+fn the_standalone_server_returns_the_digest_of_a_database() {
+    let digest = |server: &Server, target: &str| {
+        let response = server.get(target);
+        let body = response.json();
+        assert_eq!((response.status, &body["equal"], &body["index"]), (200, &json!(true), &json!(0)), "{body}");
+        body["nodes"]["t"]["digest"].as_str().unwrap().to_owned()
+    };
+    let dir = temp_dir();
+    let (server, memory) = (Server::file(dir.path()), Server::memory());
+    let empty = digest(&server, "/t/verify");
+    assert_eq!(empty, digest(&memory, "/t/verify"));
+    for server in [&server, &memory] {
+        server.post_json("/t/db/execute", json!(["CREATE TABLE t(a)", "INSERT INTO t VALUES (1)"]));
+    }
+    let filled = digest(&server, "/verify?deep");
+    assert_ne!(filled, empty);
+    assert_eq!(filled, digest(&memory, "/verify"));
+    assert_eq!(server.send(&Request::new("POST", "/t/verify?repair")).status, 405);
+}
+
+const SCHEMA: &[&str] = &[
+    "CREATE TABLE a(id INTEGER PRIMARY KEY, at DEFAULT CURRENT_TIMESTAMP, r DEFAULT (random()), b DEFAULT (randomblob(9)), n)",
+    "CREATE TABLE log(what, at DEFAULT (julianday('now')), seen DEFAULT (datetime('now', 'localtime')))",
+    "CREATE TABLE u(k TEXT PRIMARY KEY, v, twice AS (v * 2) STORED, half AS (v / 2.0)) WITHOUT ROWID",
+    "CREATE INDEX u_v ON u(v DESC) WHERE v > 10",
+    "CREATE TRIGGER a_insert AFTER INSERT ON a BEGIN INSERT INTO log(what) VALUES (hex(randomblob(4))); END",
+    "CREATE VIEW moment AS SELECT unixepoch('now', 'subsec') AS t, random() AS r",
+    "CREATE TRIGGER moment_insert INSTEAD OF INSERT ON moment BEGIN INSERT INTO log(what, seen) VALUES (new.t, random()); END",
+    "CREATE VIRTUAL TABLE words USING fts5(body)",
+];
+
+/// Statements to choose from; `?` is replaced by a number.
+const STATEMENTS: &[&str] = &[
+    "INSERT INTO a(n) VALUES (?)",
+    "INSERT INTO a(n) SELECT r FROM moment",
+    "INSERT INTO moment VALUES (?, 1)",
+    "INSERT INTO u(k, v) VALUES ('k' || (? % 40), abs(random() % 1000)) ON CONFLICT(k) DO UPDATE SET v = excluded.v + 1",
+    "INSERT OR REPLACE INTO u(k, v) SELECT 'k' || id, n FROM a ORDER BY random() LIMIT 5",
+    "DELETE FROM a WHERE id IN (SELECT id FROM a ORDER BY random() LIMIT 2)",
+    "UPDATE a SET n = sin(?) + pow(2, 0.5) + log(? + 1) + exp(1), b = randomblob(? % 50) WHERE id % 7 = ? % 7",
+    "INSERT INTO log(what, seen) VALUES (time('now', 'localtime'), datetime('2024-07-15 12:00', 'utc'))",
+    "INSERT INTO log(what, seen) VALUES (strftime('%Y-%W %j', 'now', '-? days'), date('now', 'weekday 0'))",
+    "INSERT INTO log(what) VALUES (json_insert('{\"a\":[1,?]}', '$.a[#]', random()))",
+    "INSERT INTO log(what) SELECT json_group_array(k) FROM (SELECT k FROM u ORDER BY random() LIMIT 3)",
+    "INSERT INTO words SELECT group_concat(what || ' w' || (? % 90), ' ') FROM (SELECT what FROM log LIMIT 9)",
+    "DELETE FROM words WHERE rowid % 5 = ? % 5",
+    "INSERT INTO log(what, at) SELECT rowid, rank FROM words WHERE words MATCH 'w*' ORDER BY rank LIMIT 3",
+    "INSERT INTO log(what) SELECT printf('%.3f %s %,d', n, upper(k), ?) FROM a, u ORDER BY random() LIMIT 2",
+    "DELETE FROM log WHERE rowid % 13 = ? % 13",
+    "UPDATE u SET v = v + 1 WHERE v > ? AND k LIKE 'k1%'",
+    "INSERT OR FAIL INTO u(k, v) VALUES ('n' || random(), 1), ('k1', 2), ('k1', 3)",
+    "INSERT OR ROLLBACK INTO u(k, v) VALUES ('k1', ?), ('k1', ?)",
+    "SAVEPOINT s; INSERT INTO a(n) VALUES (?); ROLLBACK TO s; RELEASE s",
+    "INSERT INTO nowhere VALUES (?)",
+    "ANALYZE",
+    "VACUUM",
+    "REINDEX",
+    "PRAGMA user_version = ?",
+    "PRAGMA optimize",
+    "CREATE TABLE IF NOT EXISTS late? (x, y DEFAULT (random()))",
+    "DROP TABLE IF EXISTS late?",
+];
+
+/// Sends requests with random statements to random nodes.
+fn random_writes(cluster: &Cluster, random: &mut Random, count: usize) {
+    let running = cluster.running();
+    for _ in 0..count {
+        let statements: Vec<String> = (0..=random.below(5))
+            .map(|_| {
+                let number = random.below(100).to_string();
+                random.choose(STATEMENTS).replace('?', &number)
+            })
+            .collect();
+        let target = *random.choose(&["/db/execute", "/db/execute?transaction", "/db/request"]);
+        let response = cluster.server(*random.choose(&running)).post_json(target, json!(statements));
+        assert_eq!(response.status, 200, "{statements:?}: {}", response.text());
+    }
+}
+
+/// The nodes have different time zones, languages and environments. They are restarted, install snapshots, and change the
+/// leader between the writes.
+#[test]
+fn random_statements_give_the_same_content_on_all_nodes() {
+    let mut random = Random::from_environment();
+    let flags = ["-raft-snap-int", "100ms"];
+    let mut cluster = Cluster::empty(None);
+    cluster.add_in(&flags, &[("TZ", "Asia/Tokyo"), ("LC_ALL", "C")]);
+    cluster.add_in(&flags, &[("TZ", "America/New_York"), ("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE.UTF-8")]);
+    cluster.add_in(&flags, &[("TZ", "Pacific/Chatham"), ("LC_ALL", "tr_TR.UTF-8"), ("HOME", "/")]);
+    eventually("all nodes vote", || {
+        (0..3).all(|index| cluster.server(index).get("/status?key=store.raft.voter").json() == json!(true))
+    });
+    cluster.server(0).db_execute(json!(SCHEMA));
+    for round in 0..3 {
+        random_writes(&cluster, &mut random, 60);
+        assert_equal(cluster.server(round), "", 3);
+        cluster.kill(round);
+        cluster.leader();
+        random_writes(&cluster, &mut random, 20);
+        // The node then needs a snapshot, if the leader has purged its log by the time that the node is back.
+        for index in cluster.running() {
+            cluster.server(index).send(&Request::new("POST", "/snapshot?trailing_logs=1"));
+        }
+        cluster.restart(round);
+        cluster.lead_by((round + 1) % 3);
+        random_writes(&cluster, &mut random, 20);
+    }
+    assert_equal(cluster.server(0), "?deep", 3);
+    let installed: f64 =
+        (0..3).map(|index| cluster.server(index).metric("sqlhttp_raft_snapshots_installed_total")).sum();
+    assert!(installed > 0.0, "no node has installed a snapshot");
+}
