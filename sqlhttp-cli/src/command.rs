@@ -53,6 +53,13 @@ pub(crate) enum Command {
     Tables,
     /// The id of a database of a standalone server, or the path of the API.
     Use(Option<String>),
+    /// Compares the content of the nodes.
+    Verify {
+        /// Whether each node also checks the integrity of its database.
+        deep: bool,
+        /// Whether the content of followers that differ is replaced.
+        repair: bool,
+    },
 }
 
 /// `.import`: inserts the records of a file into a table.
@@ -102,7 +109,7 @@ pub(crate) enum Switch {
 
 /// The commands and their descriptions, in alphabetical order.
 #[rustfmt::skip]
-pub(crate) const HELP: [(&str, &str); 37] = [
+pub(crate) const HELP: [(&str, &str); 38] = [
     (".backup [--check] FILE", "Write database backup to FILE, and check it with SQLite"),
     (".blobarray [on|off]", "Show setting, or set BLOB data display as byte arrays"),
     (".boot FILE", "Boot the node using a SQLite file read from FILE"),
@@ -140,6 +147,7 @@ pub(crate) const HELP: [(&str, &str); 37] = [
     (".tables", "List names of tables"),
     (".timer [on|off]", "Show setting, or set query timings on or off"),
     (".use [ID]", "Show or select the database of a standalone server; / for a node"),
+    (".verify [--deep] [--repair]", "Compare the content of the nodes; check indexes; repair followers"),
 ];
 
 impl Switch {
@@ -204,6 +212,7 @@ impl Command {
             ".table" | ".tables" => Command::Tables,
             ".timer" => Command::Set(Switch::Timer, switch(argument)?),
             ".use" => Command::Use(text()),
+            ".verify" => verify(argument.unwrap_or_default())?,
             _ => return Err(format!("unknown command '{name}'. Enter \".help\" for usage hints.")),
         })
     }
@@ -269,6 +278,18 @@ fn backup(argument: Option<&str>) -> Result<Command, String> {
         option if option.starts_with("--") => Err(format!("unknown option '{option}'. Use .backup [--check] FILE")),
         file => Ok(Command::Backup { file: file_name(file)?, check: after_check.is_some() }),
     }
+}
+
+fn verify(arguments: &str) -> Result<Command, String> {
+    let (mut deep, mut repair) = (false, false);
+    for word in arguments.split_whitespace() {
+        match word {
+            "--deep" => deep = true,
+            "--repair" => repair = true,
+            other => return Err(format!("unknown option '{other}'. Use .verify [--deep] [--repair]")),
+        }
+    }
+    Ok(Command::Verify { deep, repair })
 }
 
 /// Returns the name of a file. A name without quotes may contain blanks.

@@ -326,6 +326,7 @@ impl<T: Transport + Clone> Shell<T> {
                 self.ask(Method::Post, "snapshot", &params, None).await?;
             }
             Command::Reap => self.reap().await?,
+            Command::Verify { deep, repair } => self.verify(deep, repair).await?,
             Command::Stepdown(id) => {
                 let params = Params { wait: true, ..Params::default() };
                 self.ask(Method::Post, "leader", &params, id.as_deref()).await?;

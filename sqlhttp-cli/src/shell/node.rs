@@ -1,12 +1,12 @@
 //! Asks a node for its state, and changes the cluster.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
-use sqlhttp_rqlite::Params;
 use sqlhttp_rqlite::client::{Host, HttpRequest, Method, Scheme, Transport};
+use sqlhttp_rqlite::{Difference, Params, RowName, Verification, decode_verification};
 
-use super::{Shell, ShellError};
+use super::{Shell, ShellError, succeeded};
 use crate::partial_file::PartialFile;
 use crate::tree;
 
@@ -78,6 +78,25 @@ impl<T: Transport + Clone> Shell<T> {
         Ok(writeln!(self.out, "snapshots reaped: {snapshots}, WALs checkpointed: {wals}")?)
     }
 
+    /// Compares the content of the nodes, and writes the differences. The statement counts as failed if there are any.
+    pub(super) async fn verify(&mut self, deep: bool, repair: bool) -> Result<(), ShellError> {
+        let method = if repair { Method::Post } else { Method::Get };
+        let params = Params { deep, repair, ..Params::default() };
+        // The time that the nodes need depends on the size of their databases.
+        let request = HttpRequest::new(method, self.client.target("verify", &params)).without_time_limit();
+        let response = self.client.send_whole(request).await?;
+        match response.status {
+            401 => return Err(ShellError::Unauthorized),
+            404 => return Err(ShellError::Invalid("this server does not compare the content of nodes".to_owned())),
+            _ => {}
+        }
+        let Ok(verification) = decode_verification(&response.body) else {
+            return succeeded(response.status, &response.body);
+        };
+        self.failed |= !verification.equal;
+        Ok(write_verification(&mut self.out, &verification)?)
+    }
+
     /// Writes the documents of all nodes to a file. For a node that cannot be reached, the file contains the error.
     /// Credentials are not sent without encryption to other nodes if the connection to this one is encrypted.
     pub(super) async fn sysdump(&mut self, file: &Path) -> Result<(), ShellError> {
@@ -113,4 +132,25 @@ impl<T: Transport + Clone> Shell<T> {
         };
         format!("\n{RULE}\nURL: {host}{target}\nStatus: {status}\n\n{body}\n")
     }
+}
+
+fn write_verification(out: &mut impl io::Write, verification: &Verification) -> io::Result<()> {
+    let Verification { index, equal, nodes, differences, repaired } = verification;
+    for (name, node) in nodes {
+        match &node.error {
+            Some(error) => writeln!(out, "{name}: {} {error}", node.digest.as_deref().unwrap_or("no digest:"))?,
+            None => writeln!(out, "{name}: {}", node.digest.as_deref().unwrap_or_default())?,
+        }
+    }
+    for Difference { node, table, row } in differences {
+        match row {
+            Some(RowName::Rowid(rowid)) => writeln!(out, "{node} differs in the table {table}, row {rowid}")?,
+            Some(RowName::Key(key)) => writeln!(out, "{node} differs in the table {table}, row ({key})")?,
+            None => writeln!(out, "{node} differs in the table {table}")?,
+        }
+    }
+    for name in repaired {
+        writeln!(out, "{name} was repaired")?;
+    }
+    writeln!(out, "{} at index {index}", if *equal { "equal" } else { "not equal" })
 }
