@@ -122,7 +122,8 @@ fn replica() -> (Database, tempfile::TempDir) {
 
 fn entry(index: u64, sql: &[&str]) -> LogEntry {
     let work = sql.iter().map(|sql| {
-        let mut batch = Batch::one(Step::execute(*sql, ()));
+        let has_rows = sql.contains("RETURNING") || sql.starts_with("PRAGMA");
+        let mut batch = Batch::one(if has_rows { Step::query(*sql, ()) } else { Step::execute(*sql, ()) });
         batch.stamp = Some(sqlhttp_core::new_stamp());
         LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 }
     });
@@ -233,4 +234,67 @@ async fn pinned_content_does_not_delay_a_replacement_of_the_file() {
     assert!(pinned.digest().await.is_err());
     assert!(later.await.unwrap().unwrap().is_none());
     assert_eq!(target.content_digest().await.unwrap(), source.content_digest().await.unwrap());
+}
+
+#[tokio::test]
+async fn the_chain_of_outcomes_names_the_first_entry_with_another_outcome() {
+    let (a, _a_directory) = replica();
+    let (b, _b_directory) = replica();
+    for db in [&a, &b] {
+        db.apply(vec![entry(1, &["CREATE TABLE t(a, b)"])]).await.unwrap();
+        db.apply(inserts(2, 50)).await.unwrap();
+    }
+    let link = a.last_outcome_link().unwrap();
+    assert_eq!(link.index, 51);
+    assert_eq!(a.last_outcome_link(), b.last_outcome_link());
+    // The grouping of the entries makes no difference, and neither does a statement that only reads.
+    a.apply(inserts(52, 4)).await.unwrap();
+    for entries in inserts(52, 4) {
+        b.apply(vec![entries]).await.unwrap();
+    }
+    a.apply(vec![entry(56, &["PRAGMA page_count"])]).await.unwrap();
+    b.apply(vec![entry(56, &["PRAGMA page_size"])]).await.unwrap();
+    assert_eq!(a.last_outcome_link(), b.last_outcome_link());
+    // The rows that a write returns, the number of changes, the rowid and the code of an error count.
+    let pairs = [
+        ("UPDATE t SET b = 1 WHERE rowid = 1 RETURNING a", "UPDATE t SET b = 1 WHERE rowid = 1 RETURNING a + 1"),
+        ("DELETE FROM t WHERE rowid = 2", "DELETE FROM t WHERE rowid > 2 AND rowid < 5"),
+        ("INSERT INTO t(rowid) VALUES (1000)", "INSERT INTO t(rowid) VALUES (1001)"),
+        ("INSERT INTO none VALUES (1)", "INSERT INTO t(rowid) VALUES (1)"),
+    ];
+    for (number, (left, right)) in (57..).zip(pairs) {
+        let before = (a.last_outcome_link(), b.last_outcome_link());
+        a.apply(vec![entry(number, &[left])]).await.unwrap();
+        b.apply(vec![entry(number, &[right])]).await.unwrap();
+        assert_ne!(a.last_outcome_link(), b.last_outcome_link(), "{left} and {right}");
+        assert_ne!((a.last_outcome_link(), b.last_outcome_link()), before);
+    }
+    let (a_links, b_links) = (a.outcome_links_up_to(60), b.outcome_links_up_to(60));
+    assert_eq!((a_links.len(), b_links.len()), (60, 60));
+    let first = a_links.iter().zip(&b_links).find(|(a, b)| a != b).unwrap();
+    assert_eq!(first.0.index, 57);
+    // The chain begins again with each 1024 entries.
+    for (db, first) in [(&a, "UPDATE t SET a = 1"), (&b, "DELETE FROM t WHERE rowid = 5")] {
+        db.apply(vec![entry(61, &[first])]).await.unwrap();
+        db.apply((62..1030).map(|index| entry(index, &["INSERT INTO t(a) VALUES (1) RETURNING 1"])).collect())
+            .await
+            .unwrap();
+    }
+    assert_eq!(a.outcome_links_up_to(1025).len(), 1);
+}
+
+#[tokio::test]
+async fn the_chain_of_outcomes_begins_again_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || Options { writes: Writes::Log, ..Options::default() };
+    let file = directory.path().join("db");
+    let db = Database::open(file.to_str().unwrap(), options()).unwrap();
+    db.apply(vec![entry(1, &["CREATE TABLE t(a, b)"])]).await.unwrap();
+    db.apply(inserts(2, 9)).await.unwrap();
+    db.close().await.unwrap();
+    let db = Database::open(file.to_str().unwrap(), options()).unwrap();
+    db.apply(inserts(11, 1014)).await.unwrap();
+    assert_eq!(db.last_outcome_link(), None);
+    db.apply(inserts(1025, 1)).await.unwrap();
+    assert_eq!(db.last_outcome_link().unwrap().index, 1025);
 }

@@ -141,6 +141,14 @@ pub enum Event<'a> {
         /// Why the node could not write.
         reason: &'a str,
     },
+    /// A member has computed another outcome for an entry of the Raft log than this node, which is leader. The content of
+    /// all nodes is verified next.
+    OutcomesDiffer {
+        /// The name of the member.
+        name: &'a str,
+        /// The index of the first such entry, counted from 1.
+        index: u64,
+    },
     /// A verification has found that the content of this node differs from that of the majority of the voters. The node
     /// serves no reads until its content is equal.
     ContentDiffers {

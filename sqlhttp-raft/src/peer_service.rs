@@ -19,7 +19,9 @@ use crate::raft::Raft;
 use crate::read_index::{ReadIndexCall, ReadIndexReply};
 use crate::removal::{MembershipAnswer, MembershipCall};
 use crate::snapshots::{BeginCall, ChunkCall, InstallCall};
-use crate::verify::{BucketsCall, EndCall, PinCall, ReseedCall, RowsCall, SeedCall, StateCall};
+use crate::verify::{
+    BucketsCall, EndCall, OutcomeCall, OutcomesCall, PinCall, ReseedCall, RowsCall, SeedCall, StateCall,
+};
 
 /// The permission to add a node that votes, and one that does not, as rqlite names them.
 const JOIN: &str = "join";
@@ -220,6 +222,8 @@ impl Service for PeerService {
             BucketsCall::KIND => answer(&body, async |call| Ok(self.node()?.verification_buckets(call).await)).await,
             RowsCall::KIND => answer(&body, async |call| Ok(self.node()?.verification_rows(call).await)).await,
             EndCall::KIND => answer(&body, |call| self.end_verification(call)).await,
+            OutcomeCall::KIND => answer(&body, async |OutcomeCall| Ok(self.node()?.last_outcome())).await,
+            OutcomesCall::KIND => answer(&body, async |call| Ok(self.node()?.outcomes_up_to(&call))).await,
             SeedCall::KIND => answer(&body, |call| self.seed(call)).await,
             ReseedCall::KIND => answer(&body, |call| self.reseed(call)).await,
             other => Err(format!("this node does not support messages of kind {other}; it may be an older version")),

@@ -34,7 +34,7 @@ use crate::snapshots::{EXPORT_PREFIX, Exports, InstallRecord, LOADED_PREFIX, Rec
 use crate::stall::StallWatch;
 use crate::timer::CoarseTimer;
 use crate::types::id_at;
-use crate::verify::{DifferenceMark, VerifySessions};
+use crate::verify::{DifferenceMark, OutcomeWatch, VerifySessions};
 use crate::waiters::Waiters;
 
 /// Why a node could not be started.
@@ -138,6 +138,7 @@ impl Node {
         let node = Node { inner };
         Maintenance::start(&node);
         StallWatch::start(&node);
+        OutcomeWatch::start(&node);
         Ok(node)
     }
 }

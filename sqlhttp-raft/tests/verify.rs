@@ -7,11 +7,14 @@ mod cluster_support;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cluster_support::*;
 use rusqlite::Connection;
 use sqlhttp_core::{Error, ReadLevel, RowKey};
-use sqlhttp_raft::{Difference, Formation, Node, Verification, VerifyError, VerifyOptions};
+use sqlhttp_raft::{
+    Difference, Event, Formation, Node, NodeOptions, Observer, Verification, VerifyError, VerifyOptions,
+};
 
 const PLAIN: VerifyOptions = VerifyOptions { deep: false, repair: false };
 const DEEP: VerifyOptions = VerifyOptions { deep: true, repair: false };
@@ -46,6 +49,20 @@ async fn tamper(nodes: &mut Vec<Running>, number: usize, change: impl FnOnce(&Co
 
 /// Stops a node, and starts it again at another address. Waits until all nodes have applied the same entries.
 async fn restart_after(nodes: &mut Vec<Running>, number: usize, change: impl FnOnce(&Path)) {
+    restart(nodes, number, change, |options| options).await;
+}
+
+/// Starts a node again with other options.
+async fn restart_with(nodes: &mut Vec<Running>, number: usize, set: impl FnOnce(NodeOptions) -> NodeOptions) {
+    restart(nodes, number, |_| {}, set).await;
+}
+
+async fn restart(
+    nodes: &mut Vec<Running>,
+    number: usize,
+    change: impl FnOnce(&Path),
+    set: impl FnOnce(NodeOptions) -> NodeOptions,
+) {
     let Running { node, directory, .. } = nodes.remove(number);
     node.close().await.unwrap();
     drop(node);
@@ -53,7 +70,7 @@ async fn restart_after(nodes: &mut Vec<Running>, number: usize, change: impl FnO
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let options = options(directory.path(), &format!("n{}", number + 1), Formation::Await, listener);
-    let node = Node::start(options).await.unwrap();
+    let node = Node::start(set(options)).await.unwrap();
     join(&node, &nodes[0].address).await;
     nodes.insert(number, Running { node, directory, address });
     let applied = |running: &Running| running.node.status().applied_index;
@@ -77,7 +94,7 @@ fn digests(verification: &Verification) -> Vec<u128> {
 #[tokio::test]
 async fn nodes_that_apply_the_same_log_are_equal_while_writes_continue() {
     let nodes = filled_cluster(3, 1000).await;
-    let ended = std::sync::Arc::new(AtomicBool::new(false));
+    let ended = Arc::new(AtomicBool::new(false));
     let writer = tokio::spawn({
         let (node, ended) = (nodes[1].node.clone(), ended.clone());
         async move {
@@ -220,6 +237,41 @@ async fn nodes_that_do_not_respond_are_reported() {
     nodes.pop().unwrap().node.close().await.unwrap();
     let refused = nodes[0].node.verify(PLAIN).await;
     assert!(matches!(refused, Err(VerifyError::Log(Error::NoLeader | Error::Timeout))), "{refused:?}");
+    close(nodes).await;
+}
+
+/// Remembers the entries for which a member has computed another outcome.
+#[derive(Default)]
+struct Outcomes(Mutex<Vec<(String, u64)>>);
+
+impl Observer for Outcomes {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::OutcomesDiffer { name, index } = event {
+            self.0.lock().unwrap().push(((*name).to_owned(), *index));
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_outcome_of_an_entry_is_noticed_without_a_request() {
+    let mut nodes = filled_cluster(3, 10).await;
+    tamper(&mut nodes, 2, |file| file.execute_batch("DELETE FROM t WHERE rowid = 7").unwrap()).await;
+    let outcomes = Arc::new(Outcomes::default());
+    // The hashes of a node that was restarted begin with the next window of 1024 entries.
+    while nodes[0].node.status().applied_index < 1030 {
+        write(&nodes[0].node, "INSERT INTO t VALUES (0, 'x')").await;
+    }
+    let observer = outcomes.clone();
+    restart_with(&mut nodes, 0, |options| NodeOptions { observer, ..options }).await;
+    while nodes[0].node.status().applied_index < 2060 {
+        write(&nodes[0].node, "INSERT INTO t VALUES (0, 'x')").await;
+    }
+    nodes[1].node.transfer_leadership(Some("n1"), None).await.ok();
+    eventually("n1 leads", || nodes[0].node.is_ready_leader()).await;
+    let outcome = execute(&nodes[0].node, "UPDATE t SET b = 'y' WHERE a < 8").await.unwrap();
+    eventually("n3 is marked", || nodes[2].node.status().differs.is_some()).await;
+    assert_eq!(*outcomes.0.lock().unwrap(), [("n3".to_owned(), outcome.log_index)]);
+    assert_eq!(nodes[1].node.status().differs, None);
     close(nodes).await;
 }
 

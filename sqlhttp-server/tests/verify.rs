@@ -201,6 +201,14 @@ fn random_writes(cluster: &Cluster, random: &mut Random, count: usize) {
     }
 }
 
+/// Asserts that no leader has reported another outcome of a member.
+fn assert_same_outcomes(cluster: &Cluster) {
+    for index in cluster.running() {
+        let lines = cluster.server(index).stderr();
+        assert!(!lines.iter().any(|line| line.contains("has computed another outcome")), "{lines:#?}");
+    }
+}
+
 /// The nodes have different time zones, languages and environments. They are restarted, install snapshots, and change the
 /// leader between the writes.
 #[test]
@@ -216,6 +224,7 @@ fn random_statements_give_the_same_content_on_all_nodes() {
     });
     cluster.server(0).db_execute(json!(SCHEMA));
     for round in 0..3 {
+        assert_same_outcomes(&cluster);
         random_writes(&cluster, &mut random, 60);
         assert_equal(cluster.server(round), "", 3);
         cluster.kill(round);
@@ -230,6 +239,7 @@ fn random_statements_give_the_same_content_on_all_nodes() {
         random_writes(&cluster, &mut random, 20);
     }
     assert_equal(cluster.server(0), "?deep", 3);
+    assert_same_outcomes(&cluster);
     let installed: f64 =
         (0..3).map(|index| cluster.server(index).metric("sqlhttp_raft_snapshots_installed_total")).sum();
     assert!(installed > 0.0, "no node has installed a snapshot");

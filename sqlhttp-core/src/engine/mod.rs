@@ -83,6 +83,7 @@ pub use content::{Bucket, ContentDigest, RowDigest, RowKey, TableDigest};
 pub use database::{Classified, Database, Status, sqlite_version};
 pub use integrity::report::{CheckOptions, IntegrityReport};
 pub use options::{JournalMode, Location, Options, Writes};
+pub use replicated::chain::OutcomeLink;
 pub use replicated::entry::{Conditions, LogEntry, LogWork, OnApplied};
 pub use replicated::progress::Progress;
 pub use sqlite::compiled::{Feature, missing_features};

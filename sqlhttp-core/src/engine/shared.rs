@@ -11,6 +11,7 @@ use super::file_watch::{FileWatch, wal_of};
 use super::integrity::report::Checks;
 use super::options::{JournalMode, Writes};
 use super::read_lock_holder::ReadLockHolder;
+use super::replicated::chain::OutcomeChain;
 use super::replicated::progress::Progress;
 use super::session::Session;
 use super::watch::Cancel;
@@ -40,6 +41,8 @@ pub(crate) struct SharedState {
     /// statement that fails for a reason that only this node has (a full disk, a damaged page) may then have this
     /// failure as its result: see [`super::replicated::node_failure`].
     sole: Mutex<bool>,
+    /// The running hash of the outcomes of log entries.
+    pub(crate) chain: OutcomeChain,
     /// The contents that are kept open for reading.
     pub(crate) pins: Pins,
     /// The requests for the content directly after an entry of the log.
@@ -73,6 +76,7 @@ impl SharedState {
             progress: Mutex::default(),
             waits_for: Mutex::default(),
             sole: Mutex::default(),
+            chain: OutcomeChain::default(),
             pins: Pins::default(),
             pin_requests: PinRequests::default(),
             checks: Checks::default(),

@@ -13,12 +13,15 @@
 //! 5. The coordinator sends each member the verdict. A node whose content is not that of a majority of the voters records
 //!    that durably ([`mark`]).
 //!
+//! Beside that, the leader compares a running hash of the outcomes of all nodes ([`outcomes`]), and verifies when they differ.
+//!
 //! On request, the leader then sends its content to each follower that differs ([`reseed`]).
 
 mod compare;
 mod coordinator;
 mod mark;
 mod messages;
+mod outcomes;
 mod reseed;
 mod sessions;
 
@@ -28,6 +31,7 @@ use sqlhttp_core::{Error, RowKey};
 
 pub(crate) use mark::DifferenceMark;
 pub(crate) use messages::{BucketsCall, EndCall, PinCall, RowsCall, StateCall};
+pub(crate) use outcomes::{OutcomeCall, OutcomeWatch, OutcomesCall};
 pub(crate) use reseed::{ReseedCall, SeedCall};
 pub(crate) use sessions::VerifySessions;
 

@@ -96,6 +96,11 @@ impl Observer for RqliteLog {
             Event::LeadershipLeft { reason } => {
                 tracing::warn!(target: "store", "this node has handed over the leadership, because it waits: {reason}");
             }
+            Event::OutcomesDiffer { name, index } => tracing::error!(
+                target: "store",
+                "node {name} has computed another outcome for entry {index} of the log than this node; \
+                 the content of all nodes is compared now"
+            ),
             Event::ContentDiffers { reason } => tracing::error!(target: "store", "{reason}"),
             Event::ContentEqual { index } => {
                 tracing::info!(target: "store", "the content of this node is that of the majority again (index {index})");

@@ -9,6 +9,7 @@ use crate::engine::background::spawn_low_priority;
 use crate::engine::content::ContentDigest;
 use crate::engine::content::pinned::PinnedContent;
 use crate::engine::options::Writes;
+use crate::engine::replicated::chain::OutcomeLink;
 use crate::engine::shared::SharedState;
 use crate::engine::watch::{Cancel, CancelOnDrop};
 use crate::model::Error;
@@ -58,6 +59,19 @@ impl Database {
             Ok(pinned) => pinned,
             Err(_) => Err(shared.closed_error()),
         }
+    }
+
+    /// The running hash of the outcomes of the log entries that this database has applied; `None` if there was a gap since
+    /// it began, for example because the database was just opened. Two databases that apply the same log have the same
+    /// hash at the same index.
+    pub fn last_outcome_link(&self) -> Option<OutcomeLink> {
+        self.inner.shared.chain.last()
+    }
+
+    /// The hashes of the entries before the one at `index`, in order, since the chain last began, and that of the entry
+    /// itself; empty if they are no longer kept.
+    pub fn outcome_links_up_to(&self, index: u64) -> Vec<OutcomeLink> {
+        self.inner.shared.chain.window_up_to(index)
     }
 
     /// Returns whether a call of [`Database::pin_at`] waits for its entry.

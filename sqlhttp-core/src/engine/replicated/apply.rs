@@ -83,7 +83,8 @@ impl Writer<'_> {
     /// Applies all entries and returns their outcomes. After a failure that cannot be retried, the database is poisoned
     /// and an error is returned.
     fn apply(&mut self, entries: &[LogEntry], on_applied: Vec<Option<OnApplied>>) -> Result<Vec<Vec<Outcome>>, Error> {
-        let mut results = Results { outcomes: vec![Vec::new(); entries.len()], on_applied };
+        let chain = &self.shared.chain;
+        let mut results = Results { chain, outcomes: vec![Vec::new(); entries.len()], on_applied };
         if let Some(gap) = self.gap(entries) {
             return Err(self.give_up(&gap));
         }
@@ -123,7 +124,7 @@ impl Writer<'_> {
 
     /// Applies one or more operations from the front of `items`, in one transaction if possible, and removes them from
     /// `items`.
-    fn apply_some(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results) -> Result<(), ApplyError> {
+    fn apply_some(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results<'_>) -> Result<(), ApplyError> {
         let Some(first) = items.front_mut() else { return Ok(()) };
         match first.work {
             Some(LogWork::Replace(file)) => {
@@ -168,7 +169,7 @@ impl Writer<'_> {
     }
 
     /// Applies operations from the front of `items` in one transaction, and removes them from `items` after COMMIT.
-    fn apply_group(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results) -> Result<(), ApplyError> {
+    fn apply_group(&mut self, items: &mut VecDeque<WorkItem<'_>>, results: &mut Results<'_>) -> Result<(), ApplyError> {
         self.begin_for_log()?;
         let started = Instant::now();
         let mut next = self.shared.progress();

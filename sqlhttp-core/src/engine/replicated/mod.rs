@@ -3,6 +3,7 @@
 //! * [`entry`]: the entries of the Raft log.
 //! * [`work_item`]: the operations of log entries, each with its position in the Raft log.
 //! * [`apply`]: applies the entries on the writer thread.
+//! * [`chain`]: a running hash of the outcomes, which nodes compare.
 //! * [`node_failure`]: handles failures that depend on this node alone.
 //! * [`progress`]: the position in the Raft log up to which the database has applied entries.
 //! * [`sync`]: makes applied entries durable.
@@ -12,6 +13,7 @@
 //! * [`swap`]: the file operations of that, and how a crash between them is recovered.
 
 mod apply;
+pub(super) mod chain;
 pub(super) mod entry;
 pub(super) mod install;
 pub(super) mod node_failure;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::chain::OutcomeChain;
 use super::entry::{Conditions, LogEntry, LogWork, OnApplied};
 use super::progress::Progress;
 use crate::engine::writer::thread::Writer;
@@ -29,6 +30,8 @@ pub(super) struct WorkItem<'e> {
     pub(super) decided_locally: bool,
     /// The index of the first step of the batch that has not been applied.
     pub(super) first_step: usize,
+    /// Whether an earlier process applied the first steps of the batch.
+    pub(super) is_continued: bool,
     /// The outcome of the steps before `first_step`; empty if an earlier process applied them.
     pub(super) partial: Outcome,
 }
@@ -78,15 +81,17 @@ impl WorkItem<'_> {
 }
 
 /// The outcomes of the entries that are being applied, and the callbacks that receive them.
-pub(super) struct Results {
+pub(super) struct Results<'c> {
+    pub(super) chain: &'c OutcomeChain,
     pub(super) outcomes: Vec<Vec<Outcome>>,
     pub(super) on_applied: Vec<Option<OnApplied>>,
 }
 
-impl Results {
-    /// Passes the outcome of a committed operation to the callback of its entry. If the entry has no callback, stores
+impl Results<'_> {
+    /// Adds the outcome of a committed operation to the chain, and passes it to the callback of its entry. If the entry has no callback, stores
     /// the outcome for the reply.
     pub(super) fn add(&mut self, item: &WorkItem<'_>, outcome: Option<Outcome>) {
+        self.chain.add(item, outcome.as_ref());
         let Some(outcome) = outcome else { return };
         match self.on_applied.get_mut(item.entry) {
             Some(Some(on_applied)) => on_applied(outcome),
@@ -114,6 +119,7 @@ impl Writer<'_> {
             let count = entry.work.len().max(1);
             for number in operations as usize..count {
                 let work = entry.work.get(number);
+                let first_step = if number == operations as usize { steps as usize } else { 0 };
                 items.push_back(WorkItem {
                     entry: position,
                     term: entry.term,
@@ -126,7 +132,8 @@ impl Writer<'_> {
                     known_failures: Vec::new(),
                     decided_locally: false,
                     partial: Outcome::default(),
-                    first_step: if number == operations as usize { steps as usize } else { 0 },
+                    first_step,
+                    is_continued: first_step > 0,
                 });
             }
         }

@@ -115,6 +115,12 @@ impl Block {
         self.tape.len()
     }
 
+    /// The encoded rows.
+    #[cfg(feature = "engine")]
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.tape
+    }
+
     /// Appends a row. Values beyond the block's number of columns are dropped; missing values become NULL. Does nothing
     /// if the block has no columns.
     pub fn push_row<'v>(&mut self, values: impl IntoIterator<Item = ValueRef<'v>>) {
