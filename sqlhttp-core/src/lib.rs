@@ -78,8 +78,8 @@ pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss, StatementObserver, obse
 #[cfg(feature = "engine")]
 pub use engine::{
     Bucket, CheckOptions, Classified, Conditions, ContentDigest, Database, Feature, IntegrityReport, JournalMode,
-    Location, LogEntry, LogWork, NamedZone, OnApplied, Options, OutcomeLink, PinnedContent, Progress, RowDigest,
-    RowKey, STACK_BYTES, Status, TableDigest, TimeZone, UnknownTimeZone, Writes, install_allocator, missing_features,
-    new_stamp, sqlite_version,
+    Location, LogEntry, LogWork, NamedZone, OnApplied, Options, OutcomeLink, PendingContent, PinnedContent, Progress,
+    RowDigest, RowKey, STACK_BYTES, Status, TableDigest, TimeZone, UnknownTimeZone, Writes, install_allocator,
+    missing_features, new_stamp, sqlite_version,
 };
 pub use model::*;

@@ -68,7 +68,10 @@ async fn digests_differ_in_rowids_rows_schema_and_settings() {
             "CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'x'), (2, 'y'); CREATE INDEX i ON t(a)",
             vec!["sqlite_schema"],
         ),
-        ("CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'x'), (2, 'y'); PRAGMA user_version=7", vec!["PRAGMA"]),
+        (
+            "CREATE TABLE t(a); INSERT INTO t(rowid, a) VALUES (1, 'x'), (2, 'y'); PRAGMA user_version=7",
+            vec!["sqlite_settings"],
+        ),
     ] {
         assert_eq!(differing(&digest, &digest_of(other).await), tables, "{other}");
     }
@@ -92,14 +95,21 @@ async fn every_kind_of_table_is_covered() {
     let tables = "CREATE TABLE plain(a, v AS (a + 1), s AS (a + 2) STORED); INSERT INTO plain(a) VALUES (1);
         CREATE TABLE \"we \"\"ird\"(rowid, _rowid_, oid, \"c \"\"d\"); INSERT INTO \"we \"\"ird\" VALUES (1, 2, 3, 4);
         CREATE TABLE wr(a TEXT, b INTEGER, c, PRIMARY KEY (b, a)) WITHOUT ROWID; INSERT INTO wr VALUES ('k', 1, 'v');
+        CREATE TABLE hides(a, rowid AS ('x' || a)); INSERT INTO hides(_rowid_, a) VALUES (4, 1);
         CREATE TABLE auto(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO auto DEFAULT VALUES;
         CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES ('some words');
         CREATE VIEW w AS SELECT a FROM plain; ANALYZE;";
     let digest = digest_of(tables).await;
     let rows = |name: &str| digest.tables.iter().find(|table| table.name == name).map(|table| table.rows);
-    for (name, count) in
-        [("plain", 1), ("we \"ird", 1), ("wr", 1), ("auto", 1), ("sqlite_sequence", 1), ("f_content", 1), ("PRAGMA", 3)]
-    {
+    for (name, count) in [
+        ("plain", 1),
+        ("we \"ird", 1),
+        ("wr", 1),
+        ("auto", 1),
+        ("sqlite_sequence", 1),
+        ("f_content", 1),
+        ("sqlite_settings", 3),
+    ] {
         assert_eq!(rows(name), Some(count), "{name}: {digest:?}");
     }
     assert_eq!((rows("f"), rows("w")), (None, None));
@@ -107,6 +117,7 @@ async fn every_kind_of_table_is_covered() {
         ("UPDATE plain SET a = 5", "plain"),
         ("UPDATE \"we \"\"ird\" SET oid = 5", "we \"ird"),
         ("UPDATE wr SET c = 'w'", "wr"),
+        ("UPDATE hides SET _rowid_ = 5", "hides"),
         ("UPDATE sqlite_sequence SET seq = 9", "sqlite_sequence"),
     ] {
         assert_eq!(differing(&digest, &digest_of(&format!("{tables}{change}")).await), [table], "{change}");
@@ -122,7 +133,7 @@ fn replica() -> (Database, tempfile::TempDir) {
 
 fn entry(index: u64, sql: &[&str]) -> LogEntry {
     let work = sql.iter().map(|sql| {
-        let has_rows = sql.contains("RETURNING") || sql.starts_with("PRAGMA");
+        let has_rows = sql.contains("RETURNING") || sql.starts_with("sqlite_settings");
         let mut batch = Batch::one(if has_rows { Step::query(*sql, ()) } else { Step::execute(*sql, ()) });
         batch.stamp = Some(sqlhttp_core::new_stamp());
         LogWork::Batch { batch: Arc::new(batch), exclusive: false, steps_max: 0 }
@@ -140,16 +151,9 @@ fn inserts(first: u64, count: u64) -> Vec<LogEntry> {
 async fn the_content_after_an_entry_can_be_read_while_later_ones_are_applied() {
     let (db, _directory) = replica();
     db.apply(vec![entry(1, &["CREATE TABLE t(a, b)"])]).await.unwrap();
-    let pinned = {
-        let db = db.clone();
-        tokio::spawn(async move { db.pin_at(40).await })
-    };
-    // The request is in the queue before the entries are.
-    while !db.waits_for_pin() {
-        tokio::task::yield_now().await;
-    }
+    let pinned = db.pin_at(40).await.unwrap();
     db.apply(inserts(2, 100)).await.unwrap();
-    let pinned: PinnedContent = pinned.await.unwrap().unwrap().unwrap();
+    let pinned: PinnedContent = pinned.content().await.unwrap().unwrap();
     db.apply(inserts(102, 10)).await.unwrap();
 
     let (reference, _other) = replica();
@@ -159,7 +163,7 @@ async fn the_content_after_an_entry_can_be_read_while_later_ones_are_applied() {
     assert_eq!(pinned.digest().await.unwrap(), pinned.digest().await.unwrap());
     assert_ne!(pinned.digest().await.unwrap(), db.content_digest().await.unwrap());
 
-    assert!(db.pin_at(50).await.unwrap().is_none(), "later entries have been applied");
+    assert!(db.pin_at(50).await.unwrap().content().await.unwrap().is_none(), "later entries have been applied");
 }
 
 #[tokio::test]
@@ -172,17 +176,11 @@ async fn differing_rows_are_found_by_their_buckets() {
         let (create_t, create_w) = create.split_once("; ").unwrap();
         db.apply(vec![entry(1, &[create_t, create_w])]).await.unwrap();
         let rows = "INSERT INTO t WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT i FROM n";
-        let waiting = {
-            let db = db.clone();
-            tokio::spawn(async move { db.pin_at(2).await })
-        };
-        while !db.waits_for_pin() {
-            tokio::task::yield_now().await;
-        }
+        let waiting = db.pin_at(2).await.unwrap();
         let update = format!("UPDATE t SET a = '{name}' WHERE rowid IN (17, 900)");
         let insert = format!("INSERT INTO w VALUES ('it''s', '{name}'), ('same', 1)");
         db.apply(vec![entry(2, &[rows, &update, &insert])]).await.unwrap();
-        pinned.push(waiting.await.unwrap().unwrap().unwrap());
+        pinned.push(waiting.content().await.unwrap().unwrap());
     }
     for (table, keys) in
         [("t", vec![RowKey::Rowid(17), RowKey::Rowid(900)]), ("w", vec![RowKey::Primary("'it''s'".to_owned())])]
@@ -211,28 +209,16 @@ async fn pinned_content_does_not_delay_a_replacement_of_the_file() {
     source.apply(vec![entry(1, &["CREATE TABLE t(a, b)"])]).await.unwrap();
     source.apply(inserts(2, 5)).await.unwrap();
     let (target, directory) = replica();
-    let waiting = {
-        let db = target.clone();
-        tokio::spawn(async move { db.pin_at(1).await })
-    };
-    while !target.waits_for_pin() {
-        tokio::task::yield_now().await;
-    }
+    let waiting = target.pin_at(1).await.unwrap();
     target.apply(vec![entry(1, &["CREATE TABLE old(a)"])]).await.unwrap();
-    let pinned = waiting.await.unwrap().unwrap().unwrap();
-    let later = {
-        let db = target.clone();
-        tokio::spawn(async move { db.pin_at(3).await })
-    };
-    while !target.waits_for_pin() {
-        tokio::task::yield_now().await;
-    }
+    let pinned = waiting.content().await.unwrap().unwrap();
+    let later = target.pin_at(3).await.unwrap();
     let file = directory.path().join("snapshot");
     source.export(source_directory.path().join("export")).await.unwrap();
     std::fs::copy(source_directory.path().join("export"), &file).unwrap();
     target.install(file).await.unwrap();
     assert!(pinned.digest().await.is_err());
-    assert!(later.await.unwrap().unwrap().is_none());
+    assert!(later.content().await.unwrap().is_none());
     assert_eq!(target.content_digest().await.unwrap(), source.content_digest().await.unwrap());
 }
 

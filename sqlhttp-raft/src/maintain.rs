@@ -98,7 +98,10 @@ impl Node {
     }
 
     async fn purge_log(&self, upto: u64) -> Result<(), Error> {
-        if self.inner.difference.reason().is_some() && self.inner.log.status().bytes_on_disk <= LOG_BYTES_MAX {
+        if self.inner.machine.is_reseeding() {
+            return Ok(());
+        }
+        if self.inner.difference.is_marked() && self.inner.log.status().bytes_on_disk <= LOG_BYTES_MAX {
             // The entries are applied again to the copy that replaces the content of this node.
             return Ok(());
         }

@@ -220,6 +220,7 @@ impl Node {
     /// [`Error::Poisoned`]: the node had already stopped because of an error.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = &self.inner;
+        inner.verify_sessions.end();
         inner.log.stop_retries();
         if let Err(error) = inner.database.sync().await {
             inner.options.observer.event(&Event::CloseNotSynced { error: &error });

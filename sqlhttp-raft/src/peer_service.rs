@@ -20,7 +20,7 @@ use crate::read_index::{ReadIndexCall, ReadIndexReply};
 use crate::removal::{MembershipAnswer, MembershipCall};
 use crate::snapshots::{BeginCall, ChunkCall, InstallCall};
 use crate::verify::{
-    BucketsCall, EndCall, OutcomeCall, OutcomesCall, PinCall, ReseedCall, RowsCall, SeedCall, StateCall,
+    BucketsCall, EndCall, OutcomeCall, OutcomesCall, PinCall, ReseedCall, RowsCall, SeedCall, StateCall, VerdictCall,
 };
 
 /// The permission to add a node that votes, and one that does not, as rqlite names them.
@@ -144,9 +144,14 @@ impl PeerService {
         run_detached(async move { node.install_received(call.id, call.vote.into()).await.map(WireVote::from) }).await
     }
 
-    async fn end_verification(&self, call: EndCall) -> Result<(), String> {
+    async fn record_verdict(&self, call: VerdictCall) -> Result<<VerdictCall as Request>::Response, String> {
         let node = self.node()?;
-        run_detached(async move { node.end_verification(call).await }).await?
+        run_detached(async move { node.record_verdict(call).await }).await
+    }
+
+    async fn end_verification(&self, call: EndCall) -> Result<(), String> {
+        self.node()?.end_verification(&call);
+        Ok(())
     }
 
     async fn seed(&self, call: SeedCall) -> Result<<SeedCall as Request>::Response, String> {
@@ -217,10 +222,11 @@ impl Service for PeerService {
             NotifyCall::KIND => answer(&body, |call| self.notify(call)).await,
             PromiseCall::KIND => answer(&body, |call| self.promise(call)).await,
             MembershipCall::KIND => answer(&body, |call| self.membership(call)).await,
-            PinCall::KIND => answer(&body, async |call| Ok(self.node()?.begin_verification(call))).await,
+            PinCall::KIND => answer(&body, async |call| Ok(self.node()?.begin_verification(call).await)).await,
             StateCall::KIND => answer(&body, async |call| Ok(self.node()?.verification_state(&call))).await,
             BucketsCall::KIND => answer(&body, async |call| Ok(self.node()?.verification_buckets(call).await)).await,
             RowsCall::KIND => answer(&body, async |call| Ok(self.node()?.verification_rows(call).await)).await,
+            VerdictCall::KIND => answer(&body, |call| self.record_verdict(call)).await,
             EndCall::KIND => answer(&body, |call| self.end_verification(call)).await,
             OutcomeCall::KIND => answer(&body, async |OutcomeCall| Ok(self.node()?.last_outcome())).await,
             OutcomesCall::KIND => answer(&body, async |call| Ok(self.node()?.outcomes_up_to(&call))).await,

@@ -75,6 +75,10 @@ impl Node {
         }
         // Boxed, because the future is large, and most reads do not need it.
         match Box::pin(self.prepare_read(caller, level, deadline)).await? {
+            // A verdict may have arrived meanwhile.
+            ReadAt::Now(_) if self.inner.difference.is_marked() => {
+                Box::pin(self.read_elsewhere(caller, batch, level, deadline)).await
+            }
             ReadAt::Now(log_index) => {
                 Ok(with_log_index(self.inner.database.query(batch, level, deadline).await?, log_index))
             }

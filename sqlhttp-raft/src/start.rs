@@ -136,6 +136,9 @@ impl Node {
         let started = started.map_err(|error| StartError::Raft(error.to_string()))??;
         let inner = started.into_inner(options, runtime, slow_runtime);
         let node = Node { inner };
+        if let Some(reason) = node.differs() {
+            node.inner.options.observer.event(&Event::ContentDiffers { reason: &reason });
+        }
         Maintenance::start(&node);
         StallWatch::start(&node);
         OutcomeWatch::start(&node);

@@ -1,5 +1,6 @@
 //! The status of a node.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -234,6 +235,11 @@ impl Node {
             differs: inner.difference.reason().map(|reason| reason.to_string()),
             stopped,
         }
+    }
+
+    /// Why this node serves no reads ([`NodeStatus::differs`]).
+    pub fn differs(&self) -> Option<Arc<str>> {
+        self.inner.difference.reason()
     }
 
     fn stopped_because(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<String> {

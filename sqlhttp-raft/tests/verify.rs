@@ -5,9 +5,11 @@
 mod cluster_support;
 
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use cluster_support::*;
 use rusqlite::Connection;
@@ -34,7 +36,14 @@ async fn filled_cluster(size: usize, rows: usize) -> Vec<Running> {
          SELECT i, 'value ' || i FROM n"
     );
     write(&nodes[0].node, &insert).await;
+    all_applied(&nodes).await;
     nodes
+}
+
+async fn all_applied(nodes: &[Running]) {
+    let applied = |running: &Running| running.node.status().applied_index;
+    eventually("all nodes have applied the log", || nodes.iter().all(|running| applied(running) == applied(&nodes[0])))
+        .await;
 }
 
 /// Stops a node, changes its database file, and starts it again.
@@ -73,13 +82,14 @@ async fn restart(
     let node = Node::start(set(options)).await.unwrap();
     join(&node, &nodes[0].address).await;
     nodes.insert(number, Running { node, directory, address });
-    let applied = |running: &Running| running.node.status().applied_index;
-    eventually("the node has caught up", || nodes.iter().all(|running| applied(running) == applied(&nodes[0]))).await;
+    all_applied(nodes).await;
 }
 
 async fn verify(node: &Node, options: VerifyOptions) -> Verification {
+    let begun = Instant::now();
     loop {
-        match node.verify(options).await {
+        assert!(begun.elapsed() < Duration::from_secs(60), "another verification does not end");
+        match node.verify(options, None).await {
             // A node is still ending the session of the last verification.
             Err(VerifyError::Running) => tokio::task::yield_now().await,
             verification => return verification.unwrap(),
@@ -163,6 +173,55 @@ async fn a_changed_value_is_found_and_repaired() {
     close(nodes).await;
 }
 
+/// The leader copies its content before the last writes, so the follower applies them again from its own log.
+#[tokio::test]
+async fn a_node_is_repaired_while_writes_continue() {
+    let mut nodes = filled_cluster(3, 20_000).await;
+    tamper(&mut nodes, 2, |file| file.execute_batch("DELETE FROM t WHERE rowid % 2 = 0").unwrap()).await;
+    let ended = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (node, ended) = (nodes[1].node.clone(), ended.clone());
+        async move {
+            let mut count = 0;
+            while !ended.load(Ordering::Relaxed) {
+                write(&node, "INSERT INTO t VALUES (random(), randomblob(2000))").await;
+                count += 1;
+            }
+            count
+        }
+    });
+    let verification = verify(&nodes[1].node, REPAIR).await;
+    assert!(verification.equal && verification.repaired == ["n3"], "{verification:?}");
+    ended.store(true, Ordering::Relaxed);
+    let rows = 20_000 + writer.await.unwrap();
+    for level in [ReadLevel::Linearizable, ReadLevel::None] {
+        assert_eq!(count(&nodes[2].node, level).await.unwrap(), rows);
+    }
+    restart_after(&mut nodes, 2, |_| {}).await;
+    assert!(verify(&nodes[0].node, DEEP).await.equal);
+    close(nodes).await;
+}
+
+/// Overwrites the middle of a database file.
+fn destroy(directory: &Path) {
+    let file = std::fs::OpenOptions::new().write(true).open(directory.join("db.sqlite")).unwrap();
+    let bytes = file.metadata().unwrap().len();
+    file.write_all_at(&vec![0xff; 200_000], bytes / 2).unwrap();
+}
+
+#[tokio::test]
+async fn a_node_whose_content_cannot_be_read_is_repaired() {
+    let mut nodes = filled_cluster(3, 50_000).await;
+    restart_after(&mut nodes, 2, destroy).await;
+    let verification = verify(&nodes[0].node, PLAIN).await;
+    assert!(verification.nodes["n3"].error.as_ref().unwrap().contains("malformed"), "{verification:?}");
+    assert!(nodes[2].node.status().differs.unwrap().contains("was damaged"));
+    let verification = verify(&nodes[0].node, REPAIR).await;
+    assert!(verification.equal && verification.repaired == ["n3"], "{verification:?}");
+    assert_eq!(count(&nodes[2].node, ReadLevel::None).await.unwrap(), 50_000);
+    close(nodes).await;
+}
+
 #[tokio::test]
 async fn a_leader_that_differs_hands_over_and_is_repaired() {
     let mut nodes = filled_cluster(3, 10).await;
@@ -187,9 +246,9 @@ async fn without_a_majority_no_node_is_marked() {
     let verification = verify(&nodes[0].node, REPAIR).await;
     assert!(!verification.equal);
     let expected = [
-        difference("n2", "PRAGMA", Some(RowKey::Primary("'user_version'".to_owned()))),
         difference("n2", "other", None),
         difference("n2", "sqlite_schema", Some(RowKey::Primary("'table', 'other'".to_owned()))),
+        difference("n2", "sqlite_settings", Some(RowKey::Primary("'user_version'".to_owned()))),
     ];
     assert_eq!(verification.differences, expected);
     assert!(verification.repaired.is_empty());
@@ -223,6 +282,8 @@ async fn a_row_that_is_missing_in_an_index_is_found_by_the_deep_check() {
     let [(name, error)] = &errors[..] else { panic!("{errors:?}") };
     assert_eq!(name.as_str(), "n2");
     assert!(error.contains("row 5 missing from index i"), "{error}");
+    let verification = verify(&nodes[0].node, VerifyOptions { deep: true, repair: true }).await;
+    assert!(verification.equal && verification.repaired == ["n2"], "{verification:?}");
     close(nodes).await;
 }
 
@@ -235,7 +296,7 @@ async fn nodes_that_do_not_respond_are_reported() {
     assert!(verification.nodes["n3"].error.is_some() && verification.nodes["n3"].digest.is_none());
     assert_eq!(verification.nodes["n1"].digest, verification.nodes["n2"].digest);
     nodes.pop().unwrap().node.close().await.unwrap();
-    let refused = nodes[0].node.verify(PLAIN).await;
+    let refused = nodes[0].node.verify(PLAIN, None).await;
     assert!(matches!(refused, Err(VerifyError::Log(Error::NoLeader | Error::Timeout))), "{refused:?}");
     close(nodes).await;
 }

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 
 /// Sends a request to `/verify` with these parameters. Repeats it while another verification ends.
 fn verify(server: &Server, method: &str, parameters: &str) -> Response {
-    loop {
-        let response = server.send(&Request::new(method, &format!("/verify{parameters}")));
-        if response.status != 409 {
-            return response;
-        }
-    }
+    let mut response = None;
+    eventually("no other verification runs", || {
+        let sent = server.send(&Request::new(method, &format!("/verify{parameters}")));
+        response = (sent.status != 409).then_some(sent);
+        response.is_some()
+    });
+    response.unwrap()
 }
 
 fn assert_equal(server: &Server, parameters: &str, nodes: usize) -> Value {
@@ -214,7 +215,7 @@ fn assert_same_outcomes(cluster: &Cluster) {
 #[test]
 fn random_statements_give_the_same_content_on_all_nodes() {
     let mut random = Random::from_environment();
-    let flags = ["-raft-snap-int", "100ms"];
+    let flags = ["-raft-snap-int", "0s"];
     let mut cluster = Cluster::empty(None);
     cluster.add_in(&flags, &[("TZ", "Asia/Tokyo"), ("LC_ALL", "C")]);
     cluster.add_in(&flags, &[("TZ", "America/New_York"), ("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE.UTF-8")]);
@@ -230,8 +231,9 @@ fn random_statements_give_the_same_content_on_all_nodes() {
         cluster.kill(round);
         cluster.leader();
         random_writes(&cluster, &mut random, 20);
-        // The node then needs a snapshot, if the leader has purged its log by the time that the node is back.
-        for index in cluster.running() {
+        // In the first round, the node applies many entries after its start. Later, it needs a snapshot if the leader has
+        // purged its log by then.
+        for index in cluster.running().into_iter().filter(|_| round > 0) {
             cluster.server(index).send(&Request::new("POST", "/snapshot?trailing_logs=1"));
         }
         cluster.restart(round);

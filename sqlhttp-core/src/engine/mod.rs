@@ -80,7 +80,7 @@ mod writer;
 pub use background::STACK_BYTES;
 pub use content::pinned::PinnedContent;
 pub use content::{Bucket, ContentDigest, RowDigest, RowKey, TableDigest};
-pub use database::{Classified, Database, Status, sqlite_version};
+pub use database::{Classified, Database, PendingContent, Status, sqlite_version};
 pub use integrity::report::{CheckOptions, IntegrityReport};
 pub use options::{JournalMode, Location, Options, Writes};
 pub use replicated::chain::OutcomeLink;

@@ -41,7 +41,7 @@ pub struct Difference {
     pub node: String,
     /// The name of the table.
     pub table: String,
-    /// The row; `None` if only one of the nodes has the table.
+    /// The row; `None` if only one of the nodes has the table, or if the rows could not be compared.
     pub row: Option<RowName>,
 }
 

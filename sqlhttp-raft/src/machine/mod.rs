@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, TryStreamExt};
@@ -61,6 +61,28 @@ pub(crate) struct StateMachine {
     installed: Arc<AtomicU64>,
     /// Held while entries are applied, or the content is replaced.
     applying: Arc<tokio::sync::Mutex<()>>,
+    reseeding: Reseeding,
+}
+
+/// Whether the content of the database is being replaced by that of the leader.
+#[derive(Clone, Default)]
+struct Reseeding(Arc<AtomicBool>);
+
+impl Reseeding {
+    /// Sets the flag until the result is dropped.
+    fn begin(&self) -> Reseeded {
+        self.0.store(true, Ordering::Release);
+        Reseeded(self.0.clone())
+    }
+}
+
+/// Clears the flag when it is dropped.
+struct Reseeded(Arc<AtomicBool>);
+
+impl Drop for Reseeded {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl StateMachine {
@@ -90,6 +112,7 @@ impl StateMachine {
             exports,
             installed: Arc::default(),
             applying: Arc::default(),
+            reseeding: Reseeding::default(),
         }
     }
 
@@ -144,12 +167,15 @@ impl StateMachine {
     /// reset, contains all entries after both.
     pub(crate) async fn reseed(&self, file: PathBuf, copied: &Progress) -> io::Result<()> {
         let _applying = self.applying.lock().await;
-        let applied = self.database.progress();
-        if self.log.status().purged_index > copied.index {
-            return Err(io::Error::other("the log of this node no longer contains the entries after the copy"));
+        let _keeping = self.reseeding.begin();
+        let (applied, log) = (self.database.progress(), self.log.status());
+        if log.purged_index > copied.index || log.last_index < applied.index {
+            return Err(io::Error::other("the log of this node does not contain the entries after the copy"));
         }
-        if applied.index < copied.index || applied.load_index != 0 {
-            return Err(io::Error::other("a database file is being loaded"));
+        if applied.index < copied.index || applied.operations > 0 || applied.load_index != 0 {
+            return Err(io::Error::other(
+                "this node has applied a part of an entry, or a database file is being loaded",
+            ));
         }
         self.database.install(file).await.map_err(io::Error::other)?;
         self.forget_load().await?;
@@ -159,9 +185,19 @@ impl StateMachine {
         while let Some(chunk) = next_chunk(&mut entries).await? {
             self.apply_chunk(chunk).await?;
         }
+        let index = self.database.progress().index;
+        if index != applied.index {
+            return Err(io::Error::other(format!("the log of this node ends at {index}, before {}", applied.index)));
+        }
+        self.database.sync().await.map_err(io::Error::other)?;
         self.installed.fetch_add(1, Ordering::Relaxed);
         self.observer.event(&Event::SnapshotInstalled { index: copied.index });
         Ok(())
+    }
+
+    /// Returns whether the content of the database is being replaced, so that no entry may be purged from the Raft log.
+    pub(crate) fn is_reseeding(&self) -> bool {
+        self.reseeding.0.load(Ordering::Acquire)
     }
 
     /// The number of snapshots of other nodes that this node has installed since it was started.

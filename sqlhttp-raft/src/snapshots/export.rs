@@ -83,12 +83,12 @@ impl Exports {
     /// [`Database::export`]; [`Error::Io`] if the length of the copy cannot be read.
     pub(crate) async fn get(&self, index_min: u64) -> Result<Arc<Export>, Error> {
         let _making = self.making.lock().await;
+        if let Some(reason) = self.difference.reason() {
+            return Err(Error::Unavailable(reason));
+        }
         if let Some(kept) = self.lock().as_mut().filter(|kept| kept.export.progress.index >= index_min) {
             kept.used_at = Instant::now();
             return Ok(kept.export.clone());
-        }
-        if let Some(reason) = self.difference.reason() {
-            return Err(Error::Unavailable(reason));
         }
         refuse_while_loading(&self.database.progress())?;
         self.lock().take();

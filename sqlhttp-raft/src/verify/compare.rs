@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::messages::{WireDigest, WireKey, WireRow};
 
 /// Returns the digest with which the others are compared, and whether a majority of the voters has it. That is the digest
-/// that most voters have; if several are equally frequent, that of the member with the smallest id. `None` if no member
-/// has a digest.
-pub(super) fn reference(digests: &BTreeMap<u64, u128>, voters: &BTreeSet<u64>) -> Option<(u128, bool)> {
-    let mut best: Option<(u128, usize)> = None;
-    for digest in digests.values() {
+/// that most voters have; if several are equally frequent, that of the leader. `None` if no member has a digest.
+pub(super) fn reference(
+    digests: &BTreeMap<u64, u128>,
+    voters: &BTreeSet<u64>,
+    leader: Option<u64>,
+) -> Option<(u128, bool)> {
+    let weight = |digest: &u128| {
         let count = digests.iter().filter(|(id, other)| voters.contains(id) && *other == digest).count();
-        if best.is_none_or(|(_, most)| count > most) {
-            best = Some((*digest, count));
-        }
-    }
-    best.map(|(digest, count)| (digest, count > voters.len() / 2))
+        (count, leader.and_then(|leader| digests.get(&leader)) == Some(digest))
+    };
+    let digest = digests.values().max_by_key(|digest| weight(digest))?;
+    Some((*digest, weight(digest).0 > voters.len() / 2))
 }
 
 /// Returns the names of the tables in which two nodes differ, and whether both nodes have the table.
@@ -59,7 +60,7 @@ mod tests {
     #[test]
     fn the_reference_is_the_digest_of_most_voters() {
         let voters = BTreeSet::from([1, 2, 3]);
-        let of = |digests: &[(u64, u128)]| reference(&digests.iter().copied().collect(), &voters);
+        let of = |digests: &[(u64, u128)]| reference(&digests.iter().copied().collect(), &voters, Some(1));
         assert_eq!(of(&[(1, 7), (2, 7), (3, 7)]), Some((7, true)));
         assert_eq!(of(&[(1, 8), (2, 7), (3, 7)]), Some((7, true)));
         assert_eq!(of(&[(1, 8), (3, 7)]), Some((8, false)));

@@ -16,15 +16,26 @@ use crate::identity::{sync_directory_of, write_durably};
 struct Contents {
     /// The index of the Raft log at which the content was compared.
     index: u64,
-    /// The digest of the node's content, in hexadecimal digits.
-    digest: String,
+    /// The digest of the node's content, in hexadecimal digits; `None` if the database is damaged.
+    digest: Option<String>,
     /// The digest of the majority's content, in hexadecimal digits.
     expected: String,
+}
+
+impl Contents {
+    /// Returns the contents for a node that differs; `None` for a node that does not.
+    fn of(verdict: &Verdict) -> Option<Contents> {
+        let Verdict { index, digest, expected } = *verdict;
+        let text = |digest: u128| format!("{digest:032x}");
+        (digest != Some(expected)).then(|| Contents { index, digest: digest.map(text), expected: text(expected) })
+    }
 }
 
 /// Whether the content of this node differs from that of the majority.
 pub(crate) struct DifferenceMark {
     file: PathBuf,
+    /// Held while a verdict is recorded.
+    recording: Mutex<()>,
     /// Whether there is a reason. Reads check this without a lock.
     marked: AtomicBool,
     reason: Mutex<Option<Arc<str>>>,
@@ -47,7 +58,12 @@ impl DifferenceMark {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(DifferenceMark { file, marked: AtomicBool::new(reason.is_some()), reason: Mutex::new(reason) })
+        Ok(DifferenceMark {
+            file,
+            recording: Mutex::default(),
+            marked: AtomicBool::new(reason.is_some()),
+            reason: Mutex::new(reason),
+        })
     }
 
     /// Returns whether the content of this node is known to differ.
@@ -60,24 +76,18 @@ impl DifferenceMark {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Records the verdict of a verification durably. Returns whether this has changed the record. Blocks.
-    ///
-    /// # Errors
-    /// A file operation failed. If the node differs, it is marked for as long as the process runs.
-    pub(crate) fn record(&self, verdict: &Verdict) -> io::Result<bool> {
-        let contents = (verdict.digest != verdict.expected).then(|| Contents {
-            index: verdict.index,
-            digest: format!("{:032x}", verdict.digest),
-            expected: format!("{:032x}", verdict.expected),
-        });
-        let before = self.set(contents.as_ref().map(reason_of));
-        match &contents {
-            Some(contents) => {
-                write_durably(&self.file, &serde_json::to_vec_pretty(contents).map_err(io::Error::other)?)?
-            }
-            None => self.remove_file()?,
-        }
-        Ok(before != contents.is_some())
+    /// Records the verdict of a verification. Returns whether this has changed the record, and the error of the file
+    /// operation that makes the record durable. If a difference cannot be made durable, the node is marked for as long as
+    /// the process runs; if the end of a difference cannot be made durable, the node stays marked. Blocks.
+    pub(crate) fn record(&self, verdict: &Verdict) -> (bool, io::Result<()>) {
+        let _recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(contents) = Contents::of(verdict) else {
+            let removed = self.remove_file();
+            return (removed.is_ok() && self.set(None), removed);
+        };
+        let changed = !self.set(Some(reason_of(&contents)));
+        let encoded = serde_json::to_vec_pretty(&contents).map_err(io::Error::other);
+        (changed, encoded.and_then(|encoded| write_durably(&self.file, &encoded)))
     }
 
     /// Sets the reason. Returns whether there was one before.
@@ -98,11 +108,12 @@ impl DifferenceMark {
 
 fn reason_of(contents: &Contents) -> Arc<str> {
     let Contents { index, digest, expected } = contents;
-    format!(
-        "the content of this node differs from that of the majority: at index {index} of the Raft log its digest was \
-         {digest}, not {expected}. POST /verify?repair replaces its content"
-    )
-    .into()
+    let found = match digest {
+        Some(digest) => format!("at index {index} of the Raft log its digest was {digest}, not {expected}"),
+        None => format!("at index {index} of the Raft log it was damaged"),
+    };
+    format!("the content of this node differs from that of the majority: {found}. POST /verify?repair replaces it")
+        .into()
 }
 
 #[cfg(test)]
@@ -111,20 +122,28 @@ mod tests {
 
     use super::*;
 
+    fn record(mark: &DifferenceMark, index: u64, digest: Option<u128>, expected: u128) -> bool {
+        let (changed, recorded) = mark.record(&Verdict { index, digest, expected });
+        recorded.unwrap();
+        changed
+    }
+
     #[test]
     fn a_mark_survives_a_restart_until_the_content_is_equal() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("raft")).unwrap();
         let mark = DifferenceMark::open(directory.path()).unwrap();
         assert_eq!(mark.reason(), None);
-        assert!(!mark.record(&Verdict { index: 3, digest: 1, expected: 1 }).unwrap());
-        assert!(mark.record(&Verdict { index: 5, digest: 1, expected: 2 }).unwrap());
-        assert!(!mark.record(&Verdict { index: 6, digest: 1, expected: 2 }).unwrap());
+        assert!(!record(&mark, 3, Some(1), 1));
+        assert!(record(&mark, 5, Some(1), 2));
+        assert!(!record(&mark, 6, Some(1), 2));
         let again = DifferenceMark::open(directory.path()).unwrap();
         assert_eq!(again.reason(), mark.reason());
         assert!(again.reason().unwrap().contains("at index 6"));
-        assert!(again.record(&Verdict { index: 7, digest: 2, expected: 2 }).unwrap());
+        assert!(record(&again, 7, Some(2), 2));
         assert_eq!(DifferenceMark::open(directory.path()).unwrap().reason(), None);
+        assert!(record(&again, 8, None, 2));
+        assert!(DifferenceMark::open(directory.path()).unwrap().reason().unwrap().contains("was damaged"));
         std::fs::write(directory.path().join("raft/differs.json"), "{").unwrap();
         assert!(DifferenceMark::open(directory.path()).is_err());
     }

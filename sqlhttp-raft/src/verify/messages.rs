@@ -24,6 +24,8 @@ pub(crate) enum PinReply {
     Passed,
     /// The node takes part in another verification.
     Busy,
+    /// The node cannot open a connection to its database, for this reason.
+    Failed(String),
 }
 
 impl Request for PinCall {
@@ -52,6 +54,8 @@ pub(crate) enum SessionState {
     Failed(String),
     /// The node does not take part in this verification. It may have been restarted.
     Unknown,
+    /// The node cannot read its content, because the database is damaged. The text is SQLite's message.
+    Damaged(String),
 }
 
 impl Request for StateCall {
@@ -101,7 +105,9 @@ impl Request for BucketsCall {
 pub(crate) struct RowsCall {
     pub(crate) id: u128,
     pub(crate) table: String,
+    /// The number of buckets over which the rows are distributed.
     pub(crate) count: u32,
+    /// The number of the bucket.
     pub(crate) number: u32,
 }
 
@@ -143,13 +149,11 @@ impl From<WireKey> for RowKey {
     }
 }
 
-/// Ends a verification on a node.
+/// Sends a node the verdict of a verification.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct EndCall {
+pub(crate) struct VerdictCall {
     pub(crate) id: u128,
-    /// The verdict on the node; `None` if there is none, because the verification was given up, or because there is no
-    /// majority with the same content.
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) verdict: Verdict,
 }
 
 /// Whether the content of a node is that of a majority of the voters.
@@ -157,13 +161,25 @@ pub(crate) struct EndCall {
 pub(crate) struct Verdict {
     /// The index at which the content was compared.
     pub(crate) index: u64,
-    /// The digest of the node.
-    pub(crate) digest: u128,
+    /// The digest of the node; `None` if its database is damaged.
+    pub(crate) digest: Option<u128>,
     /// The digest of the majority.
     pub(crate) expected: u128,
 }
 
-impl Request for EndCall {
+/// The response is an error if the node does not know the verification, or cannot record the verdict.
+impl Request for VerdictCall {
     const KIND: u8 = 44;
+    type Response = Result<(), String>;
+}
+
+/// Ends a verification on a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EndCall {
+    pub(crate) id: u128,
+}
+
+impl Request for EndCall {
+    const KIND: u8 = 49;
     type Response = ();
 }

@@ -8,21 +8,23 @@
 //!    one.
 //! 2. It appends barriers to the log until the log has reached the index.
 //! 3. Each member computes the digest. The coordinator compares them ([`coordinator`]).
-//! 4. Where digests differ, the coordinator finds the rows: it compares the digests of the tables, of buckets of rows, and
-//!    of the rows of a bucket ([`compare`]).
-//! 5. The coordinator sends each member the verdict. A node whose content is not that of a majority of the voters records
+//! 4. The coordinator sends each member the verdict. A node whose content is not that of a majority of the voters records
 //!    that durably ([`mark`]).
+//! 5. Where digests differ, the coordinator finds the rows: it compares the digests of the tables, of buckets of rows, and
+//!    of the rows of a bucket ([`search`], [`compare`]).
 //!
 //! Beside that, the leader compares a running hash of the outcomes of all nodes ([`outcomes`]), and verifies when they differ.
 //!
-//! On request, the leader then sends its content to each follower that differs ([`reseed`]).
+//! On request ([`repair`]), the leader then sends its content to each follower that differs ([`reseed`]).
 
 mod compare;
 mod coordinator;
 mod mark;
 mod messages;
 mod outcomes;
+mod repair;
 mod reseed;
+mod search;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -30,7 +32,7 @@ use std::collections::BTreeMap;
 use sqlhttp_core::{Error, RowKey};
 
 pub(crate) use mark::DifferenceMark;
-pub(crate) use messages::{BucketsCall, EndCall, PinCall, RowsCall, StateCall};
+pub(crate) use messages::{BucketsCall, EndCall, PinCall, RowsCall, StateCall, VerdictCall};
 pub(crate) use outcomes::{OutcomeCall, OutcomeWatch, OutcomesCall};
 pub(crate) use reseed::{ReseedCall, SeedCall};
 pub(crate) use sessions::VerifySessions;
@@ -82,7 +84,7 @@ pub struct Difference {
     pub node: String,
     /// The name of the table.
     pub table: String,
-    /// The key of the row; `None` if the table as a whole differs, because only one of the nodes has it.
+    /// The key of the row; `None` if only one of the nodes has the table, or if the rows could not be compared.
     pub row: Option<RowKey>,
 }
 

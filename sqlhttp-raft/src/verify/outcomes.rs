@@ -79,7 +79,7 @@ impl OutcomeWatch {
             if node.is_ready_leader() && self.may_verify() && node.finds_other_outcomes().await {
                 self.verified = Some(Instant::now());
                 // The verification records and reports its result. It fails if another one is running.
-                let _ = node.verify(VerifyOptions::default()).await;
+                let _ = node.verify(VerifyOptions::default(), None).await;
             }
         }
     }

@@ -7,21 +7,30 @@
 //! content or the copy; the next start applies the entries after it.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::{Database, Deadline, Progress};
 
-use super::sessions::IDLE_MAX;
+use crate::forward::Authorization;
 use crate::network::{Request, Target};
 use crate::node::Node;
 use crate::snapshots;
+
+/// The error of a node that is asked for its content, but is not leader.
+pub(super) const NOT_LEADER: &str = "this node is not leader";
+/// The time within which a follower must apply the entries that a copy contains.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The permission to replace the content of a node.
+const ALL: &str = "all";
 
 /// Asks the leader to replace the content of a follower by its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SeedCall {
     /// The Raft id of the follower.
     pub(crate) node: u64,
+    /// The user who has requested the repair.
+    pub(crate) authorization: Authorization,
 }
 
 impl Request for SeedCall {
@@ -45,7 +54,10 @@ impl Node {
     /// follower.
     pub(crate) async fn seed(&self, call: SeedCall) -> Result<(), String> {
         if !self.inner.leadership.is_ready() {
-            return Err("this node is not leader".to_owned());
+            return Err(NOT_LEADER.to_owned());
+        }
+        if !self.permits(&call.authorization, Some(ALL)).await {
+            return Err("unauthorized".to_owned());
         }
         if call.node == self.inner.leadership.own_id() {
             return Err("a leader cannot replace its own content".to_owned());
@@ -73,8 +85,12 @@ impl Node {
     }
 
     async fn replace_content(&self, file: PathBuf, progress: Progress) -> Result<(), String> {
+        if !self.inner.difference.is_marked() {
+            // This node serves reads, which must not see the older content of the copy.
+            return Err("the content of this node is not known to differ".to_owned());
+        }
         // The copy may be newer than the content of this node.
-        let applied = self.wait_until_applied(progress.index, Deadline::after(Instant::now(), IDLE_MAX)).await;
+        let applied = self.wait_until_applied(progress.index, Deadline::after(Instant::now(), APPLY_TIMEOUT)).await;
         applied.map_err(|error| error.to_string())?;
         self.inner.exports.invalidate();
         self.inner.machine.reseed(file, &progress).await.map_err(|error| error.to_string())

@@ -3,22 +3,24 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlhttp_core::{Bucket, CheckOptions, Database, Error, PinnedContent};
+use sqlhttp_core::{Bucket, CheckOptions, Database, Error, PendingContent, PinnedContent};
 use tokio::task::AbortHandle;
 
 use super::messages::{
-    BucketsCall, EndCall, PinCall, PinReply, RowsCall, SessionState, StateCall, WireDigest, WireRow,
+    BucketsCall, EndCall, PinCall, PinReply, RowsCall, SessionState, StateCall, VerdictCall, WireDigest, WireRow,
 };
 use crate::node::Node;
 use crate::observer::Event;
 
 /// The time without a question of the coordinator after which a session ends. The write-ahead log grows while a session
 /// keeps content.
-pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(30);
 /// The interval at which idle sessions are looked for.
 const IDLE_CHECK: Duration = Duration::from_secs(5);
+/// The time that an integrity check waits for another one to end.
+const CHECK_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The maximum number of rows that a node reports of one bucket.
-const ROWS_MAX: usize = 10_000;
+pub(super) const ROWS_MAX: usize = 10_000;
 
 /// The session of a node in a verification. A node takes part in one verification at a time.
 #[derive(Default)]
@@ -46,31 +48,37 @@ impl VerifySessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a session, which replaces an idle one.
-    fn begin(&self, database: &Database, call: PinCall) -> PinReply {
-        let mut session = self.lock();
-        if session.as_ref().is_some_and(|other| other.id != call.id && other.asked.elapsed() < IDLE_MAX) {
+    /// Begins a session, which replaces an idle one. Returns when the database knows the index.
+    async fn begin(&self, database: &Database, call: PinCall) -> PinReply {
+        if self.is_busy(call.id) {
             return PinReply::Busy;
         }
         let applied_index = database.progress().index;
         if applied_index >= call.index {
-            *session = None;
             return PinReply::Passed;
         }
-        *session = Some(Session {
-            id: call.id,
-            asked: Instant::now(),
-            state: SessionState::Waits { applied_index },
-            content: None,
-            task: None,
-        });
-        let task = tokio::spawn(run(Arc::downgrade(&self.0), database.clone(), call.clone()));
-        if let Some(session) = session.as_mut() {
+        let pending = match database.pin_at(call.index).await {
+            Ok(pending) => pending,
+            Err(error) => return PinReply::Failed(error.to_string()),
+        };
+        let (id, state) = (call.id, SessionState::Waits { applied_index });
+        *self.lock() = Some(Session { id, asked: Instant::now(), state, content: None, task: None });
+        let task = tokio::spawn(run(Arc::downgrade(&self.0), database.clone(), call, pending));
+        if let Some(session) = self.lock().as_mut().filter(|session| session.id == id) {
             session.task = Some(task.abort_handle());
         }
-        drop(session);
-        tokio::spawn(end_when_idle(Arc::downgrade(&self.0), call.id));
+        tokio::spawn(end_when_idle(Arc::downgrade(&self.0), id));
         PinReply::Waits
+    }
+
+    /// Returns whether the node takes part in a verification other than `id`.
+    fn is_busy(&self, id: u128) -> bool {
+        self.lock().as_ref().is_some_and(|other| other.id != id && other.asked.elapsed() < IDLE_MAX)
+    }
+
+    /// Ends the session, if there is one.
+    pub(crate) fn end(&self) {
+        self.lock().take();
     }
 
     /// Returns the session with this id.
@@ -99,17 +107,23 @@ fn update(session: &WeakSession, id: u128, change: impl FnOnce(&mut Session)) {
 }
 
 /// Waits for the entry, and computes the digest.
-async fn run(session: WeakSession, database: Database, call: PinCall) {
-    let state = match compute(&session, &database, &call).await {
+async fn run(session: WeakSession, database: Database, call: PinCall, pending: PendingContent) {
+    let state = match compute(&session, &database, &call, pending).await {
         Ok(Some(digest)) => SessionState::Done(digest),
         Ok(None) => SessionState::Passed,
+        Err(error) if is_damage(&error) => SessionState::Damaged(error.to_string()),
         Err(error) => SessionState::Failed(error.to_string()),
     };
     update(&session, call.id, |session| session.state = state);
 }
 
-async fn compute(session: &WeakSession, database: &Database, call: &PinCall) -> Result<Option<WireDigest>, Error> {
-    let Some(content) = database.pin_at(call.index).await? else { return Ok(None) };
+async fn compute(
+    session: &WeakSession,
+    database: &Database,
+    call: &PinCall,
+    pending: PendingContent,
+) -> Result<Option<WireDigest>, Error> {
+    let Some(content) = pending.content().await? else { return Ok(None) };
     update(session, call.id, |session| {
         session.state = SessionState::Computes;
         session.content = Some(content.clone());
@@ -119,24 +133,38 @@ async fn compute(session: &WeakSession, database: &Database, call: &PinCall) -> 
     Ok(Some(WireDigest::new(digest, damages)))
 }
 
-/// Runs an integrity check. Waits while another one is running.
+/// Returns whether an error means that the database file is damaged.
+fn is_damage(error: &Error) -> bool {
+    const CORRUPT: i32 = 11;
+    const NOT_A_DATABASE: i32 = 26;
+    matches!(error, Error::Sqlite { source, .. } if [CORRUPT, NOT_A_DATABASE].contains(&source.primary_code()))
+}
+
+/// Runs an integrity check. Waits for some time while another one is running.
 async fn check(database: &Database) -> Result<Vec<String>, Error> {
+    let begun = Instant::now();
     loop {
         match database.check_integrity(CheckOptions { pages_per_second: None }).await {
-            Err(Error::Overloaded(_)) => tokio::time::sleep(IDLE_CHECK).await,
+            Err(Error::Overloaded(_)) if begun.elapsed() < CHECK_WAIT_MAX => tokio::time::sleep(IDLE_CHECK).await,
             report => return report.map(|report| report.damages),
         }
     }
 }
 
-/// Ends the session when the coordinator has asked nothing for [`IDLE_MAX`].
+/// Ends the session when the coordinator has asked nothing for [`IDLE_MAX`]. Gives up its content when the write-ahead log
+/// has grown too much.
 async fn end_when_idle(session: WeakSession, id: u128) {
     loop {
         tokio::time::sleep(IDLE_CHECK).await;
         let Some(session) = session.upgrade() else { return };
         let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
         match session.as_ref() {
-            Some(current) if current.id == id && current.asked.elapsed() < IDLE_MAX => {}
+            Some(current) if current.id == id && current.asked.elapsed() < IDLE_MAX => {
+                // No scan may be running that would notice.
+                if let Some(content) = &current.content {
+                    content.give_up_if_outgrown();
+                }
+            }
             Some(current) if current.id == id => {
                 session.take();
                 return;
@@ -147,8 +175,8 @@ async fn end_when_idle(session: WeakSession, id: u128) {
 }
 
 impl Node {
-    pub(crate) fn begin_verification(&self, call: PinCall) -> PinReply {
-        self.inner.verify_sessions.begin(&self.inner.database, call)
+    pub(crate) async fn begin_verification(&self, call: PinCall) -> PinReply {
+        self.inner.verify_sessions.begin(&self.inner.database, call).await
     }
 
     pub(crate) fn verification_state(&self, call: &StateCall) -> SessionState {
@@ -172,20 +200,29 @@ impl Node {
         Ok(rows.into_iter().map(WireRow::from).collect())
     }
 
-    /// Ends a session, and records the verdict on this node.
-    pub(crate) async fn end_verification(&self, call: EndCall) -> Result<(), String> {
-        let known = self.inner.verify_sessions.lock().take_if(|session| session.id == call.id).is_some();
-        let Some(verdict) = call.verdict.filter(|_| known) else { return Ok(()) };
+    /// Records the verdict on this node.
+    pub(crate) async fn record_verdict(&self, call: VerdictCall) -> Result<(), String> {
+        let VerdictCall { id, verdict } = call;
+        if self.inner.verify_sessions.find(id, |_| ()).is_none() {
+            return Err("this node no longer takes part in this verification".to_owned());
+        }
         let node = self.clone();
         let recorded = tokio::task::spawn_blocking(move || node.inner.difference.record(&verdict)).await;
-        let changed = recorded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let (changed, recorded) = recorded.map_err(|error| error.to_string())?;
         let reason = self.inner.difference.reason();
+        if reason.is_some() {
+            self.inner.exports.invalidate();
+        }
         if changed {
             self.inner.options.observer.event(&match &reason {
                 Some(reason) => Event::ContentDiffers { reason },
                 None => Event::ContentEqual { index: verdict.index },
             });
         }
-        Ok(())
+        recorded.map_err(|error| format!("the verdict cannot be recorded: {error}"))
+    }
+
+    pub(crate) fn end_verification(&self, call: &EndCall) {
+        drop(self.inner.verify_sessions.lock().take_if(|session| session.id == call.id));
     }
 }

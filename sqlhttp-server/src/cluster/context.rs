@@ -120,7 +120,11 @@ impl Copies for NodeCopies {
     fn copy_to<'a>(&'a self, to: &'a Path, vacuumed: bool) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let (to, first) = (to.to_owned(), if vacuumed { beside(to, "-whole") } else { to.to_owned() });
-            self.0.node().ok_or(Error::Closed)?.database().backup(&first).await?;
+            let node = self.0.node().ok_or(Error::Closed)?;
+            if let Some(why) = node.differs() {
+                return Err(Error::Unavailable(why));
+            }
+            node.database().backup(&first).await?;
             // The copy leaves the node, so it must not contain the index up to which this node has applied the Raft
             // log.
             let finished = tokio::task::spawn_blocking(move || {

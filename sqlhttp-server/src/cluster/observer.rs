@@ -94,7 +94,7 @@ impl Observer for RqliteLog {
                 tracing::warn!(target: "store", "the cluster was recovered as {} asks", file.display());
             }
             Event::LeadershipLeft { reason } => {
-                tracing::warn!(target: "store", "this node has handed over the leadership, because it waits: {reason}");
+                tracing::warn!(target: "store", "this node has handed over the leadership, because it cannot serve: {reason}");
             }
             Event::OutcomesDiffer { name, index } => tracing::error!(
                 target: "store",

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -18,10 +19,11 @@ use crate::engine::sqlite::pages;
 use crate::engine::watch::{Cancel, CancelOnDrop, StopReason, stop_error};
 use crate::model::{Error, SqlError};
 
-/// The number of virtual-machine steps between two checks whether a scan must end.
-const STEPS_PER_POLL: i32 = 10_000;
-/// The number of checks between two measurements of the write-ahead log.
-const POLLS_PER_MEASUREMENT: u32 = 64;
+/// The number of virtual-machine steps between two checks whether a scan must end. A step can read a value of many
+/// megabytes.
+const STEPS_PER_POLL: i32 = 1000;
+/// The interval at which a scan measures the write-ahead log.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// The growth of the write-ahead log, in bytes, at which the content is given up. The log cannot be reused while the read
 /// transaction is open.
 const WAL_GROWTH_MAX: u64 = 1 << 30;
@@ -29,8 +31,9 @@ const WAL_GROWTH_MAX: u64 = 1 << 30;
 /// The content of a database at one moment, which stays readable while the database is written. The write-ahead log grows
 /// as long as this value exists.
 ///
-/// The content is given up when the database file is replaced, and when the write-ahead log has grown by 1 GiB. All
-/// methods then return [`Error::Unavailable`].
+/// The content is given up when the database file is replaced, and when a method or
+/// [`PinnedContent::give_up_if_outgrown`] finds that the write-ahead log has grown by 1 GiB. All methods then return
+/// [`Error::Unavailable`].
 #[derive(Debug, Clone)]
 pub struct PinnedContent {
     slot: Arc<Slot>,
@@ -102,15 +105,36 @@ impl Pins {
 impl PinnedContent {
     /// Opens a read transaction on the current content.
     pub(crate) fn open(shared: &SharedState) -> Result<PinnedContent, Error> {
-        let failed = |error: SqlError| engine_error("pin content", error);
-        let mut session = Session::open(&shared.config, Role::Copier).map_err(failed)?;
-        session.begin().map_err(failed)?;
-        // BEGIN alone does not open a snapshot; the first read does.
-        let read = session.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-        read.map_err(|error| failed(sql_error(error)))?;
+        let content = PinnedContent::prepare(shared)?;
+        if content.begin()? { Ok(content) } else { Err(given_up()) }
+    }
+
+    /// Opens a connection for [`PinnedContent::begin`].
+    pub(crate) fn prepare(shared: &SharedState) -> Result<PinnedContent, Error> {
+        let session = Session::open(&shared.config, Role::Copier).map_err(pin_error)?;
         let slot = Arc::new(Slot { session: Mutex::new(Some(session)), limits: KeepLimits::new(shared) });
         shared.pins.add(&slot);
         Ok(PinnedContent { slot })
+    }
+
+    /// Begins the read transaction. Returns `false` if the connection was closed, because the database file is replaced.
+    pub(crate) fn begin(&self) -> Result<bool, Error> {
+        let mut kept = self.slot.lock();
+        let Some(session) = kept.as_mut() else { return Ok(false) };
+        session.begin().map_err(pin_error)?;
+        // BEGIN alone does not open a snapshot; the first read does.
+        let read = session.connection().query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        read.map_err(|error| pin_error(sql_error(error)))?;
+        Ok(true)
+    }
+
+    /// Gives up the content if the write-ahead log has grown by 1 GiB. A scan that runs gives it up by itself.
+    pub fn give_up_if_outgrown(&self) {
+        if self.slot.limits.is_wal_too_long()
+            && let Ok(mut session) = self.slot.session.try_lock()
+        {
+            session.take();
+        }
     }
 
     /// Computes the digest of the whole content, on a low-priority thread. Dropping the future ends the computation.
@@ -191,14 +215,20 @@ fn stop_when(
     cancel: Cancel,
     too_long: Cancel,
 ) -> rusqlite::Result<()> {
-    let mut polls = 0_u32;
+    let mut measured = Instant::now();
     pages::on_progress(connection, STEPS_PER_POLL, move |_| {
-        polls = polls.wrapping_add(1);
-        if polls.is_multiple_of(POLLS_PER_MEASUREMENT) && limits.is_wal_too_long() {
-            too_long.set();
+        if measured.elapsed() >= MEASURE_INTERVAL {
+            measured = Instant::now();
+            if limits.is_wal_too_long() {
+                too_long.set();
+            }
         }
         cancel.is_set() || too_long.is_set() || limits.is_file_replaced()
     })
+}
+
+fn pin_error(error: SqlError) -> Error {
+    engine_error("pin content", error)
 }
 
 fn given_up() -> Error {

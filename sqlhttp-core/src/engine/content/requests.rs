@@ -13,6 +13,8 @@ pub(crate) type Reply = Result<Option<PinnedContent>, Error>;
 
 struct Request {
     index: u64,
+    /// The content, whose read transaction has not begun.
+    content: PinnedContent,
     reply: oneshot::Sender<Reply>,
 }
 
@@ -42,27 +44,28 @@ impl PinRequests {
 
     /// Adds a request for the content directly after the entry at `index`. The writer thread answers it when the entry
     /// has been applied.
-    pub(crate) fn add(&self, index: u64) -> oneshot::Receiver<Reply> {
+    pub(crate) fn add(&self, index: u64, content: PinnedContent) -> oneshot::Receiver<Reply> {
         let (reply, answer) = oneshot::channel();
         let mut waiting = self.lock();
-        waiting.push(Request { index, reply });
+        waiting.push(Request { index, content, reply });
         self.update_next(&waiting);
         answer
     }
 
-    /// Answers the requests up to `index`, the index of the last entry that has been applied: calls `pin` for each request
-    /// for this index. Requests for earlier entries, and those whose callers no longer wait, end without content.
-    pub(crate) fn answer(&self, index: u64, mut pin: impl FnMut() -> Result<PinnedContent, Error>) {
+    /// Answers the requests up to `index`, the index of the last entry that has been applied. If `is_current` is set, the
+    /// database has the content directly after this entry, and the requests for it receive it. All others end without
+    /// content.
+    pub(crate) fn answer(&self, index: u64, is_current: bool) {
         let mut waiting = self.lock();
         let (due, later) = std::mem::take(&mut *waiting).into_iter().partition(|request| request.index <= index);
         *waiting = later;
         self.update_next(&waiting);
         drop(waiting);
         let due: Vec<Request> = due;
-        for Request { index: wanted, reply } in due.into_iter().filter(|request| !request.reply.is_closed()) {
-            let content = if wanted == index { pin().map(Some) } else { Ok(None) };
+        for Request { index: wanted, content, reply } in due.into_iter().filter(|request| !request.reply.is_closed()) {
+            let begun = if is_current && wanted == index { content.begin() } else { Ok(false) };
             // The send fails if the caller has dropped the future. That is no error.
-            let _ = reply.send(content);
+            let _ = reply.send(begun.map(|begun| begun.then_some(content)));
         }
     }
 

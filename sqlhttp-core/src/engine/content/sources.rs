@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::engine::replicated::progress;
 
 /// The name of the table that stands for the settings that the database file stores.
-const SETTINGS: &str = "PRAGMA";
+const SETTINGS: &str = "sqlite_settings";
 /// The maximum number of columns of a result (<https://sqlite.org/limits.html#max_column>).
 const COLUMNS_MAX: usize = 2000;
 
@@ -80,8 +80,9 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>
 /// other rows if it is damaged. A virtual generated column is not read, because it is not stored.
 fn source(connection: &Connection, name: String, without_rowid: bool) -> rusqlite::Result<Source> {
     let mut columns = columns(connection, &name)?;
+    // A virtual generated column with such a name hides the rowid, too.
+    let rowid = rowid_name(&columns).filter(|_| !without_rowid && columns.len() < COLUMNS_MAX);
     columns.retain(|column| column.hidden != 2);
-    let rowid = if without_rowid || columns.len() >= COLUMNS_MAX { None } else { rowid_name(&columns) };
     let key = if rowid.is_some() { KeyColumns::Rowid } else { KeyColumns::Primary(primary_key(&columns)) };
     let selected: Vec<String> =
         rowid.map(str::to_owned).into_iter().chain(columns.iter().map(|column| quote(&column.name))).collect();

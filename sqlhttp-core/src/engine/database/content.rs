@@ -5,9 +5,10 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
 use super::handle::Database;
-use crate::engine::background::spawn_low_priority;
+use crate::engine::background::{spawn, spawn_low_priority};
 use crate::engine::content::ContentDigest;
 use crate::engine::content::pinned::PinnedContent;
+use crate::engine::content::requests::Reply;
 use crate::engine::options::Writes;
 use crate::engine::replicated::chain::OutcomeLink;
 use crate::engine::shared::SharedState;
@@ -36,29 +37,29 @@ impl Database {
         result
     }
 
-    /// Waits until the entry of the log at `index` has been applied, and returns the content directly after it. Returns
-    /// `None` if that content no longer exists, because later entries have been applied.
-    ///
-    /// The writer ends its transaction after the entry and opens a read transaction, which takes less than a millisecond.
+    /// Requests the content directly after the entry of the log at `index`, which has not been applied yet. Returns as soon
+    /// as the writer thread knows the request. The writer then ends its transaction after the entry, and begins a read
+    /// transaction on a connection that is open already.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the database applies no log; [`Error::Sqlite`] if a connection cannot be opened.
-    pub async fn pin_at(&self, index: u64) -> Result<Option<PinnedContent>, Error> {
+    pub async fn pin_at(&self, index: u64) -> Result<PendingContent, Error> {
         let shared = &self.inner.shared;
         if shared.config.options.writes != Writes::Log {
             return Err(Error::Unsupported("this database applies no log".into()));
         }
-        let answer = shared.pin_requests.add(index);
+        let opening = shared.clone();
+        let (opened, content) = oneshot::channel();
+        // The send fails if the caller has dropped the future. That is no error.
+        spawn("sqlhttp-pin", move || drop(opened.send(PinnedContent::prepare(&opening))))?;
+        let content = content.await.map_err(|_| shared.closed_error())??;
+        let answer = shared.pin_requests.add(index, content);
         // The writer may have applied the entry before it could see the request.
         let (applied, ..) = shared.applied_position();
         if applied >= index {
-            shared.pin_requests.answer(applied, || Err(Error::Unavailable("the entry was applied earlier".into())));
+            shared.pin_requests.answer(applied, false);
         }
-        match answer.await {
-            Ok(Err(Error::Unavailable(_))) => Ok(None),
-            Ok(pinned) => pinned,
-            Err(_) => Err(shared.closed_error()),
-        }
+        Ok(PendingContent { answer, database: self.clone() })
     }
 
     /// The running hash of the outcomes of the log entries that this database has applied; `None` if there was a gap since
@@ -73,10 +74,23 @@ impl Database {
     pub fn outcome_links_up_to(&self, index: u64) -> Vec<OutcomeLink> {
         self.inner.shared.chain.window_up_to(index)
     }
+}
 
-    /// Returns whether a call of [`Database::pin_at`] waits for its entry.
-    pub fn waits_for_pin(&self) -> bool {
-        self.inner.shared.pin_requests.next_index() != u64::MAX
+/// A request for the content after an entry of the log ([`Database::pin_at`]). Dropping it withdraws the request.
+#[derive(Debug)]
+pub struct PendingContent {
+    answer: oneshot::Receiver<Reply>,
+    database: Database,
+}
+
+impl PendingContent {
+    /// Waits until the entry has been applied, and returns the content directly after it. Returns `None` if that content
+    /// no longer exists, because later entries have been applied or the content was replaced.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the content cannot be read; [`Error::Closed`] if the database is closed.
+    pub async fn content(self) -> Result<Option<PinnedContent>, Error> {
+        self.answer.await.map_err(|_| self.database.inner.shared.closed_error())?
     }
 }
 

@@ -12,5 +12,6 @@ mod maintenance;
 mod replication;
 mod status;
 
+pub use content::PendingContent;
 pub use handle::{Classified, Database, sqlite_version};
 pub use status::Status;

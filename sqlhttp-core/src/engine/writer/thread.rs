@@ -36,6 +36,7 @@ pub(crate) fn run(session: Session, shared: &SharedState) {
             if result.is_err() {
                 shared.poison("the writer panicked");
             }
+            shared.pin_requests.answer(u64::MAX, false);
             return shared.read_lock_holder.close();
         };
         writer = still_open;
@@ -45,6 +46,7 @@ pub(crate) fn run(session: Session, shared: &SharedState) {
         shared.read_lock_holder.writer_done();
     }
     shared.read_lock_holder.close();
+    shared.pin_requests.answer(u64::MAX, false);
     if shared.poisoned().is_none() {
         writer.checkpoint_at_end();
     }

@@ -92,8 +92,8 @@ async fn problem(request: &Request<'_>, params: &Params, node: &Node) -> Option<
             return Some(Problem::NotSynced);
         }
     }
-    if let Some(why) = node.status().differs {
-        return Some(Problem::Differs(why));
+    if let Some(why) = node.differs() {
+        return Some(Problem::Differs(why.to_string()));
     }
     database_problem(&request.exchange, params).await.map(Problem::Database)
 }

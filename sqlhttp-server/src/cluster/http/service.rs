@@ -28,10 +28,11 @@ impl service::Service for Request<'_> {
         self.head
     }
 
-    /// Refuses requests that pages of other sites have forged. GET and HEAD requests are never refused, because with
-    /// these methods no endpoint of a node has an effect.
+    /// Refuses requests that pages of other sites have forged. GET and HEAD requests are not refused, because with these
+    /// methods no endpoint of a node has an effect, except `/verify`.
     fn refuse_forged(&self) -> Result<(), EarlyResponse> {
-        let reads = matches!(self.head.method, Method::GET | Method::HEAD);
+        let has_effect = self.endpoint == Some(NodeEndpoint::Verify);
+        let reads = matches!(self.head.method, Method::GET | Method::HEAD) && !has_effect;
         if reads || !is_cross_site(self.head, |origin| self.cluster.allows_origin(origin)) {
             return Ok(());
         }

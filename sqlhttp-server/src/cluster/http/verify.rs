@@ -17,9 +17,10 @@ pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpRespon
     let Some(node) = request.cluster.node() else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "store not open");
     };
-    let (node, options) = (node.clone(), VerifyOptions { deep: params.deep, repair: params.repair });
+    let (node, credentials) = (node.clone(), request.credentials());
+    let options = VerifyOptions { deep: params.deep, repair: params.repair };
     // A verification that has begun goes on if the client disconnects, so that every node receives its verdict.
-    let verified = tokio::spawn(async move { node.verify(options).await }).await;
+    let verified = tokio::spawn(async move { node.verify(options, credentials).await }).await;
     match verified {
         Ok(Ok(verification)) => {
             let has_quorum = verification.has_quorum;
