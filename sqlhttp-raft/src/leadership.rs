@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{Instant as _, ReadPolicy};
 use sqlhttp_core::Database;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::log::LogStore;
 use crate::network::AddressBook;
 use crate::observer::Event;
 use crate::options::NodeOptions;
 use crate::raft::Raft;
+use crate::runtime::watch;
 use crate::types::MemberInfo;
 
 /// The times that elections depend on. They are fractions of the heartbeat timeout.
@@ -173,7 +175,7 @@ impl Leadership {
     }
 
     fn holds_lease(&self) -> bool {
-        if self.sole_voter.load(Ordering::Relaxed) {
+        if self.sole_voter.load(Ordering::Relaxed) || mutated!(StaleWeakRead) {
             return true;
         }
         let metrics = self.raft.data_metrics();
@@ -207,6 +209,7 @@ impl Leadership {
                 return;
             }
             let has_stopped = tokio::select! {
+                biased;
                 changed = server.changed() => changed.is_err(),
                 // A leader holds its lease when a quorum has responded.
                 changed = data.changed() => changed.is_err(),
@@ -265,6 +268,7 @@ impl Leadership {
             tokio::time::sleep(REPLACED_GRACE).await;
         };
         tokio::select! {
+            biased;
             () = replaced => {}
             () = silence => {}
         }
@@ -332,13 +336,15 @@ impl LeadershipWatch {
                 // the Raft dissertation, step 1). `ensure_linearizable` also waits until that entry has been applied.
                 // It can wait without end, so this task also waits for the end of the leadership.
                 let confirmed = tokio::select! {
-                    confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex) => confirmed.is_ok(),
+                    biased;
+                    // First: when replication has ended, the confirmation fails at once.
                     changed = metrics.changed() => {
                         if changed.is_err() {
                             break;
                         }
                         continue;
                     }
+                    confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex) => confirmed.is_ok(),
                 };
                 if !confirmed {
                     tokio::time::sleep(Duration::from_millis(1)).await;
