@@ -102,6 +102,8 @@ pub(crate) struct Leadership {
     sole: Arc<AtomicBool>,
     /// Whether this node is the only voter of its cluster. Its leadership then needs no other node.
     sole_voter: Arc<AtomicBool>,
+    /// The last term in which this node has begun to transfer its leadership; 0 if there was none.
+    transferred_term: AtomicU64,
     /// Whether another node has reported that this node was removed from its cluster.
     removed: AtomicBool,
     /// Whether this node leaves elections to the other voters, because it cannot write to its disk.
@@ -140,6 +142,7 @@ impl Leadership {
             ready_term,
             sole,
             sole_voter,
+            transferred_term: AtomicU64::new(0),
             removed,
             stalled: AtomicBool::new(false),
             contact,
@@ -165,7 +168,15 @@ impl Leadership {
     /// confirmed by a quorum within its lease. A leader that is cut off from the quorum therefore stops serving reads
     /// before another leader can acknowledge a write.
     pub(crate) fn is_ready(&self) -> bool {
-        *self.ready_term.borrow() != 0 && self.holds_lease()
+        let term = *self.ready_term.borrow();
+        term != 0 && self.holds_lease() && self.transferred_term.load(Ordering::Acquire) != term
+    }
+
+    /// Records that this node is about to transfer its leadership. Followers vote for the next leader at once, although
+    /// this node holds its lease, so it is not ready any more. It cannot become ready again in the same term: openraft
+    /// has stopped its heartbeats.
+    pub(crate) fn begin_transfer(&self) {
+        self.transferred_term.store(*self.ready_term.borrow(), Ordering::Release);
     }
 
     /// Returns a receiver of the term in which this node leads and has applied every entry that was acknowledged
