@@ -339,7 +339,10 @@ impl LeadershipWatch {
             self.sole_voter.store(sole_voter, Ordering::Relaxed);
             members.nodes().for_each(|(id, member)| self.addresses.set(*id, &member.raft_address));
             let term = now.vote.leader_id.term;
-            if !now.state.is_leader() {
+            // A leader that is being removed leads until the removal is committed. The others may elect the next leader
+            // then, although this node holds its lease.
+            let is_voter = members.voter_ids().any(|id| id == own);
+            if !now.state.is_leader() || !is_voter {
                 self.ready_term.send_replace(0);
             } else if *self.ready_term.borrow() != term {
                 self.ready_term.send_replace(0);

@@ -269,6 +269,11 @@ impl Members {
     }
 
     async fn change(&self, change: Changes) -> Result<(), ChangeFailed> {
+        // A leader that has removed itself leads until its removal is committed (section 4.2.2 of the Raft
+        // dissertation). openraft does not permit it further changes.
+        if !self.current().1.contains(&self.leadership.own_id()) {
+            return Err(ChangeFailed::NotLeader);
+        }
         let changed = tokio::time::timeout(CHANGE_TIMEOUT, self.raft().change_membership(change, false)).await;
         match changed {
             Ok(Ok(_)) => Ok(()),
