@@ -74,6 +74,8 @@ pub mod engine;
 pub mod model;
 
 #[cfg(feature = "fault-injection")]
+pub use engine::simulation;
+#[cfg(feature = "fault-injection")]
 pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss, StatementObserver, observe_statements};
 #[cfg(feature = "engine")]
 pub use engine::{

@@ -2,12 +2,13 @@
 //! other members.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::{BoxFuture, Deadline};
+use tokio::time::Instant;
 
 use crate::forward::{Authorization, Caller, Credentials};
 use crate::members::{JoinCall, MembershipReply, RemoveCall, SharedSettings};
@@ -290,6 +291,7 @@ impl Node {
             }
         };
         let Some(next) = next.filter(|next| voters.contains(next)) else { return refused("cannot find peer") };
+        self.inner.leadership.begin_transfer();
         if let Err(fatal) = self.inner.raft.trigger().transfer_leader(next).await {
             return MembershipReply::Refused(fatal.to_string());
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::{Batch, Deadline, Error, Outcome, ReadLevel, Settings, SqlError};
 
+use crate::clock;
 use crate::network::Request;
 
 /// The name and the password of a client.
@@ -152,7 +153,7 @@ impl WireDeadline {
 
     /// Encodes the limits that apply to reads.
     pub(crate) fn of(deadline: Deadline) -> WireDeadline {
-        let now = Instant::now();
+        let now = clock::now();
         let left =
             |moment: Instant| u64::try_from(moment.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX);
         let (end_ms, turn_ms) = (deadline.moment().map(left), deadline.turn().map(left));
@@ -160,7 +161,7 @@ impl WireDeadline {
     }
 
     pub(crate) fn deadline(self) -> Deadline {
-        let now = Instant::now();
+        let now = clock::now();
         let after = |ms: Option<u64>| ms.map_or(Deadline::NEVER, |ms| Deadline::after(now, Duration::from_millis(ms)));
         let deadline = after(self.end_ms).and(after(self.turn_ms).for_turn_only());
         if self.without_default { deadline.without_default() } else { deadline }
@@ -260,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_deadline_survives_encoding() {
-        let now = Instant::now();
+        let now = clock::now();
         let limits = Deadline::after(now, Duration::from_secs(5))
             .and(Deadline::after(now, Duration::from_secs(2)).for_turn_only())
             .without_default();

@@ -161,7 +161,7 @@ fn check(record: Record, state: DirectoryState, log: u128) -> io::Result<Record>
 
 fn choose(state: DirectoryState, log: u128) -> io::Result<Record> {
     // The bit for the sign stays 0, because SQLite and JSON readers have signed integers.
-    let random_id = || (sqlhttp_core::new_stamp().seed >> 1).max(FIRST_NODE_ID + 1);
+    let random_id = || (crate::clock::new_stamp().seed >> 1).max(FIRST_NODE_ID + 1);
     let (cluster, node) = match state {
         DirectoryState::Older | DirectoryState::Creates => (random_u128(), FIRST_NODE_ID),
         DirectoryState::Awaits => (0, random_id()),
@@ -176,7 +176,7 @@ fn choose(state: DirectoryState, log: u128) -> io::Result<Record> {
 
 /// Returns a random number other than 0.
 pub(crate) fn random_u128() -> u128 {
-    let random = || u128::from(sqlhttp_core::new_stamp().seed);
+    let random = || u128::from(crate::clock::new_stamp().seed);
     (random() << 64 | random()).max(1)
 }
 

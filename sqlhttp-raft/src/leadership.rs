@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{Instant as _, ReadPolicy};
 use sqlhttp_core::Database;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::log::LogStore;
 use crate::network::AddressBook;
 use crate::observer::Event;
 use crate::options::NodeOptions;
 use crate::raft::Raft;
+use crate::runtime::watch;
 use crate::types::MemberInfo;
 
 /// The times that elections depend on. They are fractions of the heartbeat timeout.
@@ -100,6 +102,8 @@ pub(crate) struct Leadership {
     sole: Arc<AtomicBool>,
     /// Whether this node is the only voter of its cluster. Its leadership then needs no other node.
     sole_voter: Arc<AtomicBool>,
+    /// The last term in which this node has begun to transfer its leadership; 0 if there was none.
+    transferred_term: AtomicU64,
     /// Whether another node has reported that this node was removed from its cluster.
     removed: AtomicBool,
     /// Whether this node leaves elections to the other voters, because it cannot write to its disk.
@@ -138,6 +142,7 @@ impl Leadership {
             ready_term,
             sole,
             sole_voter,
+            transferred_term: AtomicU64::new(0),
             removed,
             stalled: AtomicBool::new(false),
             contact,
@@ -163,7 +168,15 @@ impl Leadership {
     /// confirmed by a quorum within its lease. A leader that is cut off from the quorum therefore stops serving reads
     /// before another leader can acknowledge a write.
     pub(crate) fn is_ready(&self) -> bool {
-        *self.ready_term.borrow() != 0 && self.holds_lease()
+        let term = *self.ready_term.borrow();
+        term != 0 && self.holds_lease() && self.transferred_term.load(Ordering::Acquire) != term
+    }
+
+    /// Records that this node is about to transfer its leadership. Followers vote for the next leader at once, although
+    /// this node holds its lease, so it is not ready any more. It cannot become ready again in the same term: openraft
+    /// has stopped its heartbeats.
+    pub(crate) fn begin_transfer(&self) {
+        self.transferred_term.store(*self.ready_term.borrow(), Ordering::Release);
     }
 
     /// Returns a receiver of the term in which this node leads and has applied every entry that was acknowledged
@@ -173,7 +186,7 @@ impl Leadership {
     }
 
     fn holds_lease(&self) -> bool {
-        if self.sole_voter.load(Ordering::Relaxed) {
+        if self.sole_voter.load(Ordering::Relaxed) || mutated!(StaleWeakRead) {
             return true;
         }
         let metrics = self.raft.data_metrics();
@@ -207,6 +220,7 @@ impl Leadership {
                 return;
             }
             let has_stopped = tokio::select! {
+                biased;
                 changed = server.changed() => changed.is_err(),
                 // A leader holds its lease when a quorum has responded.
                 changed = data.changed() => changed.is_err(),
@@ -265,6 +279,7 @@ impl Leadership {
             tokio::time::sleep(REPLACED_GRACE).await;
         };
         tokio::select! {
+            biased;
             () = replaced => {}
             () = silence => {}
         }
@@ -324,7 +339,10 @@ impl LeadershipWatch {
             self.sole_voter.store(sole_voter, Ordering::Relaxed);
             members.nodes().for_each(|(id, member)| self.addresses.set(*id, &member.raft_address));
             let term = now.vote.leader_id.term;
-            if !now.state.is_leader() {
+            // A leader that is being removed leads until the removal is committed. The others may elect the next leader
+            // then, although this node holds its lease.
+            let is_voter = members.voter_ids().any(|id| id == own);
+            if !now.state.is_leader() || !is_voter {
                 self.ready_term.send_replace(0);
             } else if *self.ready_term.borrow() != term {
                 self.ready_term.send_replace(0);
@@ -332,13 +350,15 @@ impl LeadershipWatch {
                 // the Raft dissertation, step 1). `ensure_linearizable` also waits until that entry has been applied.
                 // It can wait without end, so this task also waits for the end of the leadership.
                 let confirmed = tokio::select! {
-                    confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex) => confirmed.is_ok(),
+                    biased;
+                    // First: when replication has ended, the confirmation fails at once.
                     changed = metrics.changed() => {
                         if changed.is_err() {
                             break;
                         }
                         continue;
                     }
+                    confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex) => confirmed.is_ok(),
                 };
                 if !confirmed {
                     tokio::time::sleep(Duration::from_millis(1)).await;

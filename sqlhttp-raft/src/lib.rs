@@ -78,6 +78,7 @@
 //! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for their outcomes |
 //! | `command`, `byte_string` | the contents of a Raft log entry, and their encoding |
 //! | `skip` | `raft/skip.json`, which makes a node skip an entry of the Raft log |
+//! | `clock` | the clocks and the random numbers of a node |
 //! | `log` | the Raft log on disk |
 //! | `machine` | the state machine and its snapshots |
 //! | `membership` | the encoding of the cluster membership |
@@ -85,11 +86,25 @@
 //! | `network`, `peer_service` | connections to other nodes; the responses to their requests |
 //! | [`Observer`] (`observer`) | the events that a node reports |
 //! | `status` | the status of a node |
+//! | `sim` (with the feature `sim`) | a simulation of a whole cluster, driven by one seed |
 //! | `timer` | a timer that all waiting writes share |
 //! | `types`, `raft` | openraft's type parameters; this node's handle to openraft |
 
+/// Returns whether the code that runs has the named fault of `sim::Mutation`. Without the feature `sim`, the value is
+/// `false` at compile time.
+macro_rules! mutated {
+    ($mutation:ident) => {{
+        #[cfg(feature = "sim")]
+        let mutated = crate::sim::is_mutated(crate::sim::Mutation::$mutation);
+        #[cfg(not(feature = "sim"))]
+        let mutated = false;
+        mutated
+    }};
+}
+
 mod bootstrap;
 mod byte_string;
+mod clock;
 mod cluster;
 mod command;
 mod forward;
@@ -115,6 +130,9 @@ mod removal;
 mod runtime;
 #[cfg(test)]
 mod scripts;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 mod skip;
 mod snapshots;
 mod stall;

@@ -15,6 +15,7 @@ use crate::loads;
 use crate::node::{BACKGROUND_TIMEOUT, Counters, Node, NodeInner};
 use crate::observer::Event;
 use crate::raft::stopped;
+use crate::runtime::{blocking, engine};
 use crate::snapshots::InstallRecord;
 use crate::types::index_of;
 use openraft::async_runtime::WatchReceiver as _;
@@ -133,7 +134,7 @@ impl Node {
     /// [`Error::Sqlite`]: the disk failed.
     pub async fn checkpoint(&self) -> Result<bool, Error> {
         let had_wal = self.inner.database.status().wal_bytes > 0;
-        self.inner.database.checkpoint().await?;
+        engine(self.inner.database.checkpoint()).await?;
         Ok(had_wal)
     }
 }
@@ -188,7 +189,7 @@ impl Maintenance {
             let Some(node) = self.node() else { return };
             let purged = node.inner.log.status().purged_index;
             let (directory, observer) = (node.inner.options.directory.clone(), node.inner.options.observer.clone());
-            let removed = tokio::task::spawn_blocking(move || {
+            let removed = blocking(move || {
                 node.inner.exports.clean_up(purged);
                 loads::remove_old_uploads(&directory)?;
                 // The log no longer ends before the installed snapshot.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -15,6 +15,7 @@ use openraft::{ChangeMembers, Instant as _};
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::TimeZone;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::forward::Authorization;
 use crate::leadership::Leadership;
@@ -22,6 +23,7 @@ use crate::network::Request;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
 use crate::raft::Raft;
+use crate::runtime::watch;
 use crate::types::MemberInfo;
 
 /// The time within which a change of the membership must be committed.
@@ -267,6 +269,11 @@ impl Members {
     }
 
     async fn change(&self, change: Changes) -> Result<(), ChangeFailed> {
+        // A leader that has removed itself leads until its removal is committed (section 4.2.2 of the Raft
+        // dissertation). openraft does not permit it further changes.
+        if !self.current().1.contains(&self.leadership.own_id()) {
+            return Err(ChangeFailed::NotLeader);
+        }
         let changed = tokio::time::timeout(CHANGE_TIMEOUT, self.raft().change_membership(change, false)).await;
         match changed {
             Ok(Ok(_)) => Ok(()),
@@ -375,7 +382,7 @@ impl Members {
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Makes the changes that are due while this node is leader, until `members` is dropped.
-async fn maintain(members: std::sync::Weak<Members>, mut ready_term: tokio::sync::watch::Receiver<u64>) {
+async fn maintain(members: std::sync::Weak<Members>, mut ready_term: watch::Receiver<u64>) {
     let (mut led_term, mut led_since) = (0, Instant::now());
     loop {
         let Ok(term) = ready_term.wait_for(|term| *term != 0).await.map(|term| *term) else { return };
@@ -396,6 +403,7 @@ async fn maintain(members: std::sync::Weak<Members>, mut ready_term: tokio::sync
         } else {
             // Nothing is due until the membership changes, or another node becomes leader.
             tokio::select! {
+                biased;
                 changed = metrics.changed() => if changed.is_err() { return },
                 changed = ready_term.changed() => if changed.is_err() { return },
             }

@@ -22,7 +22,7 @@ use crate::propose::Proposer;
 use crate::raft::{Raft, stopped};
 use crate::read_index::ReadIndexes;
 use crate::reads::Authorized;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, blocking, engine};
 use crate::snapshots::{Exports, Receiver};
 use crate::types::{Vote, index_of};
 use crate::verify::{DifferenceMark, VerifySessions};
@@ -118,12 +118,12 @@ impl Node {
         let _no_loads = self.inner.loads.lock().await;
         self.may_boot()?;
         self.abort_open_load().await;
-        self.inner.database.check_image(file.clone()).await?;
+        engine(self.inner.database.check_image(file.clone())).await?;
         // Entries in flight must be applied to the old content, not to the new one.
         self.barrier(Deadline::NEVER).await?;
-        self.inner.database.replace(file.clone()).await?;
+        engine(self.inner.database.replace(file.clone())).await?;
         self.inner.exports.invalidate();
-        let _ = tokio::task::spawn_blocking(move || std::fs::remove_file(file)).await;
+        let _ = blocking(move || std::fs::remove_file(file)).await;
         // Applying the entries up to this barrier would not produce the new content. The snapshot purges them, so that
         // they are never applied again or sent to another node.
         self.barrier(Deadline::NEVER).await?;
@@ -157,7 +157,7 @@ impl Node {
     /// vote of this node.
     pub(crate) async fn install_received(&self, id: u128, vote: Vote) -> Result<Vote, String> {
         let node = self.clone();
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = blocking(move || {
             let file = node.inner.receiver.finish(id).map_err(|error| error.to_string())?;
             let checked = Database::check_snapshot(&file).inspect_err(|_| node.inner.receiver.end(&file));
             checked.map(|progress| (progress, file)).map_err(|error| format!("the snapshot is not usable: {error}"))
@@ -181,7 +181,7 @@ impl Node {
         };
         // An installation has renamed the file.
         let node = self.clone();
-        let _ = tokio::task::spawn_blocking(move || node.inner.receiver.end(&file)).await;
+        let _ = blocking(move || node.inner.receiver.end(&file)).await;
         installed
     }
 
@@ -193,7 +193,7 @@ impl Node {
             return Ok(());
         }
         let database = inner.database.clone();
-        let decided = tokio::task::spawn_blocking(move || {
+        let decided = blocking(move || {
             database.set_sole(false);
             database.status().decision_index
         });
@@ -222,7 +222,7 @@ impl Node {
         let inner = &self.inner;
         inner.verify_sessions.end();
         inner.log.stop_retries();
-        if let Err(error) = inner.database.sync().await {
+        if let Err(error) = engine(inner.database.sync()).await {
             inner.options.observer.event(&Event::CloseNotSynced { error: &error });
         }
         let (database, observer) = (inner.database.clone(), inner.options.observer.clone());
@@ -242,9 +242,9 @@ impl Node {
         if let Err(error) = inner.raft.shutdown().await {
             inner.options.observer.event(&Event::ShutdownFailed { error: &error.to_string() });
         }
-        let closed = inner.database.close().await;
+        let closed = engine(inner.database.close()).await;
         let log = inner.log.clone();
-        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        let _ = blocking(move || log.close()).await;
         inner.slow_runtime.stop();
         inner.runtime.stop();
         closed

@@ -18,6 +18,7 @@ use crate::node::{Node, NodeInner};
 use crate::raft::Raft;
 use crate::read_index::{ReadIndexCall, ReadIndexReply};
 use crate::removal::{MembershipAnswer, MembershipCall};
+use crate::runtime::blocking;
 use crate::snapshots::{BeginCall, ChunkCall, InstallCall};
 use crate::verify::{
     BucketsCall, EndCall, OutcomeCall, OutcomesCall, PinCall, ReseedCall, RowsCall, SeedCall, StateCall, VerdictCall,
@@ -192,7 +193,7 @@ impl PeerService {
 
     async fn promise(&self, call: PromiseCall) -> Result<bool, String> {
         let node = self.node()?;
-        let promised = tokio::task::spawn_blocking(move || node.inner.identity.adopt_cluster(call.cluster)).await;
+        let promised = blocking(move || node.inner.identity.adopt_cluster(call.cluster)).await;
         promised.map_err(to_text)?.map_err(to_text)
     }
 }
@@ -268,7 +269,7 @@ async fn run_detached<T: Send + 'static>(future: impl Future<Output = T> + Send 
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<Result<T, String>, String> {
-    tokio::task::spawn_blocking(work).await.map(|done| done.map_err(to_text)).map_err(to_text)
+    blocking(work).await.map(|done| done.map_err(to_text)).map_err(to_text)
 }
 
 fn to_text(error: impl ToString) -> String {

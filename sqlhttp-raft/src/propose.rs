@@ -8,13 +8,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use sqlhttp_core::{Conditions, Database, Deadline, Error, NamedZone, Outcome, TimeZone};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
+use crate::clock;
 use crate::command::{Command, DATABASE, EncodedOperation};
 use crate::leadership::Leadership;
 use crate::log::LogStore;
@@ -135,12 +137,6 @@ impl EntryClock {
     }
 }
 
-/// Returns the current time of the system clock, in milliseconds since 1970-01-01 00:00 UTC.
-fn now_unix_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Whether a proposal is queued, has been submitted to the Raft log, or has been abandoned by its caller.
 #[derive(Debug, Default)]
 struct ProposalState(AtomicU8);
@@ -246,13 +242,13 @@ impl Proposer {
         let Some(moment) = deadline.moment() else {
             return self.wait_without_deadline(outcome, state, submit_by).await;
         };
-        if let Ok(outcome) = tokio::time::timeout_at(moment.min(submit_by).into(), &mut outcome).await {
+        if let Ok(outcome) = tokio::time::timeout_at(submit_by.min(moment.into()), &mut outcome).await {
             return outcome.unwrap_or(Err(Error::Closed));
         }
         if state.try_abandon() {
             return Err(self.not_submitted(deadline));
         }
-        let latest = tokio::time::Instant::from_std(moment + APPLY_GRACE);
+        let latest = Instant::from_std(moment + APPLY_GRACE);
         let waited = tokio::time::timeout_at(latest, outcome).await;
         waited.map_or(Err(Error::Unknown), |outcome| outcome.unwrap_or(Err(Error::Closed)))
     }
@@ -296,7 +292,7 @@ impl Proposer {
         if let Some(why) = self.waits_for() {
             return Error::Unavailable(why);
         }
-        let cut_off = !deadline.passed(Instant::now()) && self.leadership.leader().is_none();
+        let cut_off = !deadline.passed(clock::now()) && self.leadership.leader().is_none();
         if cut_off { Error::NoLeader } else { Error::Timeout }
     }
 
@@ -333,7 +329,7 @@ impl ProposeContext {
     /// Returns the conditions of an entry that is proposed now: its time, and the settings that apply to its SQL.
     fn conditions(&self) -> Conditions {
         let ProposeSettings { foreign_keys, value_bytes_max, time_zone, .. } = self.settings;
-        Conditions { unix_ms: self.clock.next(now_unix_ms()), foreign_keys, value_bytes_max, time_zone }
+        Conditions { unix_ms: self.clock.next(clock::unix_ms()), foreign_keys, value_bytes_max, time_zone }
     }
 }
 
@@ -388,7 +384,7 @@ fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> (Vec<Pro
 /// submitted.
 fn without_abandoned(gathered: Vec<Proposal>) -> Vec<Proposal> {
     let timed = gathered.iter().any(|proposal| proposal.deadline.moment().is_some());
-    let now = timed.then(Instant::now);
+    let now = timed.then(clock::now);
     let mut kept = Vec::with_capacity(gathered.len());
     for proposal in gathered {
         if now.is_some_and(|now| proposal.deadline.passed(now)) {

@@ -105,6 +105,9 @@ impl RoundContext {
 impl Leadership {
     /// Returns the read index, counted from 1, if this node is leader and ready; otherwise `None`.
     pub(crate) async fn read_index(&self, confirmed: bool) -> Option<u64> {
+        if mutated!(UnconfirmedRead) {
+            return (*self.ready_term().borrow() != 0).then(|| self.applied_index());
+        }
         if !self.is_ready() {
             return None;
         }

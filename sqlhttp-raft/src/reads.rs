@@ -3,15 +3,18 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlhttp_core::{Answer, Backend as _, Batch, BoxFuture, Deadline, Error, Outcome, Part, PartStream, ReadLevel};
+use tokio::time::Instant;
 
+use crate::clock;
 use crate::command::Operation;
 use crate::forward::{Authorization, AuthorizeCall, Caller, ForwardCall, ForwardKind, WireLevel};
 use crate::network::Target;
 use crate::node::Node;
 use crate::read_index::ReadIndexes;
+use crate::runtime::engine;
 use crate::writes::{Forwarded, LeaderWait, Route};
 
 /// How long a read waits until this node has applied the entries up to the read index. If that takes longer, the leader
@@ -71,7 +74,7 @@ impl Node {
             ReadLevel::Linearizable | ReadLevel::Strong => false,
         };
         if is_local {
-            return self.inner.database.query(batch, level, deadline).await;
+            return engine(self.inner.database.query(batch, level, deadline)).await;
         }
         // Boxed, because the future is large, and most reads do not need it.
         match Box::pin(self.prepare_read(caller, level, deadline)).await? {
@@ -80,7 +83,7 @@ impl Node {
                 Box::pin(self.read_elsewhere(caller, batch, level, deadline)).await
             }
             ReadAt::Now(log_index) => {
-                Ok(with_log_index(self.inner.database.query(batch, level, deadline).await?, log_index))
+                Ok(with_log_index(engine(self.inner.database.query(batch, level, deadline)).await?, log_index))
             }
             ReadAt::Leader(leader) => Box::pin(self.forward_read(caller, leader, batch, level, deadline)).await,
         }
@@ -129,7 +132,7 @@ impl Node {
             }
             ReadLevel::Strong => self.propose(Operation::Barrier, deadline).await?.log_index,
         };
-        Ok(with_log_index(self.inner.database.query(batch, level, deadline).await?, log_index))
+        Ok(with_log_index(engine(self.inner.database.query(batch, level, deadline)).await?, log_index))
     }
 
     pub(crate) async fn request_for(
@@ -158,7 +161,7 @@ impl Node {
                 }
             }
         }
-        let classified = self.inner.database.classify(batch).await?;
+        let classified = engine(self.inner.database.classify(batch)).await?;
         if let Some(outcome) = classified.refused {
             return Ok(Answer::Whole(outcome));
         }
@@ -306,7 +309,7 @@ impl Node {
                 // The sender exists as long as this node, so it does not signal that the node has stopped.
                 Err(_) => self.stopped().map_or(Ok(()), Err)?,
             }
-            if deadline.passed(Instant::now()) {
+            if deadline.passed(clock::now()) {
                 return Err(Error::Timeout);
             }
         }

@@ -19,6 +19,7 @@ use crate::identity::{Identity, sync_directory_of};
 use crate::log::LogStore;
 use crate::machine::StateMachine;
 use crate::membership;
+use crate::runtime::engine;
 use crate::snapshots::InstallRecord;
 use crate::types::{MemberInfo, Membership, StoredMembership, id_at};
 
@@ -69,8 +70,8 @@ pub(crate) async fn recover(
         let no_load = LogWork::Load { load_index: 0, refusal: None };
         let work = vec![no_load, LogWork::Membership(membership::encode(&stored)?)];
         let entry = LogEntry { term, index, conditions: None, work };
-        database.apply(vec![entry]).await.map_err(io::Error::other)?;
-        database.sync().await.map_err(io::Error::other)?;
+        engine(database.apply(vec![entry])).await.map_err(io::Error::other)?;
+        engine(database.sync()).await.map_err(io::Error::other)?;
     }
     // The membership contains the last entry, and a random number of each member.
     identity.replace_cluster(hash(&database.progress().membership))?;

@@ -5,7 +5,8 @@
 //! of other nodes could. Raft itself does not replace such a leader, because it still sends heartbeats.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::members::MembershipReply;
 use crate::node::{Node, NodeInner};

@@ -18,7 +18,7 @@ use crate::machine::{REPORT_AFTER, StateMachine};
 use crate::maintain::Maintenance;
 use crate::members::Members;
 use crate::membership;
-use crate::network::{AddressBook, Dialer, Network, PeerServer, Peers};
+use crate::network::{AddressBook, Dialer, Listener, Network, PeerServer, Peers};
 use crate::node::{Counters, Node, NodeInner};
 use crate::observer::Event;
 use crate::options::{Formation, NodeOptions};
@@ -28,7 +28,7 @@ use crate::raft::Raft;
 use crate::read_index::{ReadIndexes, RoundContext};
 use crate::reads::Authorized;
 use crate::recovery;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, blocking, engine};
 use crate::skip::{self, SkipFile};
 use crate::snapshots::{EXPORT_PREFIX, Exports, InstallRecord, LOADED_PREFIX, Receiver};
 use crate::stall::StallWatch;
@@ -181,9 +181,9 @@ async fn recover(options: &NodeOptions) -> Result<(), StartError> {
     let recovered = recovery::recover(&options.directory, &log, &database, &machine, &identity).await;
     let file = recovery::path(&options.directory);
     recovered.map_err(|source| StartError::Recovery { file: file.clone(), source })?;
-    let closed = database.close().await;
+    let closed = engine(database.close()).await;
     closed.map_err(|source| StartError::Database { file: options.directory.join("db.sqlite"), source })?;
-    let closed = tokio::task::spawn_blocking(move || log.close()).await;
+    let closed = blocking(move || log.close()).await;
     closed.map_err(|error| StartError::Raft(error.to_string()))?;
     options.observer.event(&Event::ClusterRecovered { file: &file });
     Ok(())
@@ -191,7 +191,7 @@ async fn recover(options: &NodeOptions) -> Result<(), StartError> {
 
 async fn open_files(options: &NodeOptions) -> Result<Opened, StartError> {
     let options = options.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&options)).await;
+    let opened = blocking(move || open(&options)).await;
     opened.map_err(|error| StartError::Raft(error.to_string()))?
 }
 
@@ -258,7 +258,13 @@ fn finish_install(options: &NodeOptions, database: &Path) -> Result<Option<Insta
     let failed = |source| io_error("install the snapshot in", directory, source);
     let record = InstallRecord::read(directory).map_err(failed)?;
     if let Some(record) = &record {
-        Database::finish_install(database, &record.snapshot_file(directory)).map_err(failed)?;
+        let snapshot = record.snapshot_file(directory);
+        #[cfg(feature = "sim")]
+        if let Some(machine) = crate::sim::machine() {
+            machine.finish_install(database, &snapshot).map_err(failed)?;
+            return Ok(Some(record.clone()));
+        }
+        Database::finish_install(database, &snapshot).map_err(failed)?;
     }
     Ok(record)
 }
@@ -322,7 +328,7 @@ struct Started {
     members: Arc<Members>,
     leased_reads: ReadIndexes,
     confirmed_reads: ReadIndexes,
-    listener: Option<tokio::net::TcpListener>,
+    listener: Option<Listener>,
 }
 
 /// Starts openraft, the proposer and the tracking of leadership, on the current runtime.
@@ -353,14 +359,18 @@ async fn start_raft(parts: Parts) -> Result<Started, StartError> {
         ReadIndexes::start(RoundContext { leadership: leadership.clone(), peers: peers.clone(), confirmed })
     };
     let (leased_reads, confirmed_reads) = (rounds(false), rounds(true));
-    let listener = options.listener.as_ref().map(|listener| {
-        let listener = listener.try_clone()?;
-        listener.set_nonblocking(true)?;
-        tokio::net::TcpListener::from_std(listener)
-    });
     let listener =
-        listener.transpose().map_err(|source| io_error("accept connections for", &options.directory, source))?;
+        listener(options).map_err(|source| io_error("accept connections for", &options.directory, source))?;
     Ok(Started { raft, proposer, leadership, members, leased_reads, confirmed_reads, listener, parts })
+}
+
+/// Returns the socket on which the node accepts the connections of other nodes; `None` if it accepts none.
+fn listener(options: &NodeOptions) -> io::Result<Option<Listener>> {
+    #[cfg(feature = "sim")]
+    if let Some(machine) = crate::sim::machine() {
+        return Ok(Some(Listener::Simulated(machine.listen())));
+    }
+    options.listener.as_deref().map(Listener::new).transpose()
 }
 
 impl Started {
@@ -440,7 +450,7 @@ fn config(options: &NodeOptions) -> Result<Config, openraft::ConfigError> {
         // The commits of the database are not synced, so after a restart the database may be older than what this node
         // has acknowledged. A leader restored without an election could return a linearizable read from that older
         // state.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(mutated!(LeaderRestore)),
         // The module `maintain` takes snapshots and purges the Raft log, not openraft.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,

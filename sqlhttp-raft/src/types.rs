@@ -14,7 +14,7 @@ openraft::declare_raft_types!(
         Node = MemberInfo,
         Term = u64,
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>,
-        AsyncRuntime = openraft_rt_tokio::TokioRuntime,
+        AsyncRuntime = crate::runtime::RaftRuntime,
 );
 
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use sqlhttp_core::{Answer, Atomicity, Batch, Classified, Deadline, Error, Outcome, ReadLevel, Step};
 
+use crate::clock;
 use crate::command::{EncodedOperation, Operation};
 use crate::forward::{Authorization, Caller, ForwardCall, ForwardKind};
 use crate::leadership::Leadership;
 use crate::network::{CallError, Target};
 use crate::node::Node;
+use crate::runtime::{blocking, engine};
 
 /// The minimum of the time that a request waits for a leader if the cluster has several nodes. An election takes about
 /// one heartbeat timeout, but longer on a machine under load.
@@ -52,7 +54,7 @@ impl LeaderWait {
         if self.leadership.is_removed() {
             return Err(Error::Removed);
         }
-        if Instant::now() >= self.until {
+        if clock::now() >= self.until {
             return Err(Error::NoLeader);
         }
         if self.leadership.leader().is_none() {
@@ -86,7 +88,7 @@ impl Node {
         } else {
             options.apply_timeout.min((options.heartbeat_timeout * 3).max(LEADER_WAIT_MIN))
         };
-        let now = Instant::now();
+        let now = clock::now();
         let until = now + limit;
         let until = deadline.moment().map_or(until, |moment| moment.min(until));
         LeaderWait { leadership: self.inner.leadership.clone(), until }
@@ -98,7 +100,7 @@ impl Node {
         loop {
             match self.route() {
                 Route::Here => {
-                    let classified = self.inner.database.classify(batch).await?;
+                    let classified = engine(self.inner.database.classify(batch)).await?;
                     match self.execute_classified(classified, deadline).await {
                         Err((Error::NoLeader, Some(again))) => batch = again,
                         Err((error, _)) => return Err(error),
@@ -135,7 +137,7 @@ impl Node {
         let mut batch = classified.batch;
         // This is the only place that chooses the timestamp and the random seed of a batch. Every node that applies the
         // batch uses these.
-        batch.stamp.get_or_insert_with(sqlhttp_core::new_stamp);
+        batch.stamp.get_or_insert_with(clock::new_stamp);
         let batch = Arc::new(batch);
         match self.write(batch.clone(), classified.exclusive, deadline).await {
             Ok(outcome) => Ok(Answer::Whole(outcome)),
@@ -166,7 +168,7 @@ impl Node {
     /// Runs a maintenance statement, such as VACUUM, on every node, through the Raft log.
     pub(crate) async fn replicate_statement(&self, sql: &str) -> Result<Outcome, Error> {
         let mut batch = Batch { atomicity: Atomicity::Each, ..Batch::one(Step::execute(sql, ())) };
-        batch.stamp.get_or_insert_with(sqlhttp_core::new_stamp);
+        batch.stamp.get_or_insert_with(clock::new_stamp);
         self.write(Arc::new(batch), true, Deadline::NEVER).await
     }
 
@@ -176,7 +178,7 @@ impl Node {
     fn steps_max(&self, deadline: Deadline) -> u64 {
         let most = if deadline.is_without_default() { 0 } else { self.inner.options.write_steps_max };
         let Some(moment) = deadline.moment() else { return most };
-        let left = moment.saturating_duration_since(Instant::now());
+        let left = moment.saturating_duration_since(clock::now());
         let steps = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_mul(STEPS_PER_MILLISECOND);
         let steps = steps.max(STEPS_PER_MILLISECOND);
         if most == 0 { steps } else { steps.min(most) }
@@ -184,7 +186,7 @@ impl Node {
 
     /// Sends a request to the leader. Returns the batch if the leader has not taken the request.
     pub(crate) async fn forward(&self, leader: u64, call: ForwardCall, deadline: Deadline) -> Forwarded {
-        let left = deadline.or_turn().moment().map(|moment| moment.saturating_duration_since(Instant::now()));
+        let left = deadline.or_turn().moment().map(|moment| moment.saturating_duration_since(clock::now()));
         let timeout = left.map_or(FORWARD_TIMEOUT, |left| left + FORWARD_GRACE);
         self.inner.counters.forwarded.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut call = call;
@@ -201,6 +203,7 @@ impl Node {
                 error => Forwarded::Answer(Err(error)),
             },
             Err(CallError::NotSent(_)) => Forwarded::NotTaken(call.take_batch()),
+            Err(CallError::Lost(_)) if mutated!(RetryUnknown) => Forwarded::NotTaken(call.take_batch()),
             // A read has no effect, so it can be repeated.
             Err(CallError::Lost(_)) if matches!(call.kind, ForwardKind::Query(_) | ForwardKind::Barrier) => {
                 Forwarded::NotTaken(call.take_batch())
@@ -220,7 +223,7 @@ impl Node {
         let (deadline, batch) = (call.limits.deadline(), call.take_batch());
         let answer = match call.kind {
             ForwardKind::Execute => {
-                let classified = self.inner.database.classify(batch).await?;
+                let classified = engine(self.inner.database.classify(batch)).await?;
                 self.execute_classified(classified, deadline).await.map_err(|(error, _)| error)?
             }
             ForwardKind::Request(level) => self.request_here(batch, level.into(), deadline).await?,
@@ -240,7 +243,7 @@ impl Node {
         if !self.inner.leadership.is_ready() {
             return Err(Error::NoLeader);
         }
-        let classified = self.inner.database.classify(batch).await?;
+        let classified = engine(self.inner.database.classify(batch)).await?;
         if classified.refused.is_some() || classified.writes {
             return self.execute_classified(classified, deadline).await.map_err(|(error, _)| error);
         }
@@ -258,7 +261,7 @@ impl Node {
             return true;
         }
         let authorizer = self.inner.options.authorizer.clone();
-        let checked = tokio::task::spawn_blocking(move || needed.is_permitted(&*authorizer)).await;
+        let checked = blocking(move || needed.is_permitted(&*authorizer)).await;
         checked.unwrap_or(false)
     }
 }

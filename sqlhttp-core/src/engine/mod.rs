@@ -33,6 +33,7 @@
 //! | `time_zone` | the time zone of `localtime` and `utc` |
 //! | `stamps` | makes the timestamps and random seeds of batches |
 //! | `watch`, `supervisor` | the limits of the run of a batch; the thread that enforces deadlines |
+//! | `simulation` (with the feature `fault-injection`) | switches for simulations of a cluster |
 //! | `error` | converts SQLite's errors |
 //! | `sqlite` | the FFI layer: the only module with `unsafe` |
 
@@ -66,6 +67,8 @@ mod script;
 mod session;
 mod sessions;
 mod shared;
+#[cfg(feature = "fault-injection")]
+pub mod simulation;
 mod sinks;
 mod sqlite;
 mod stamps;

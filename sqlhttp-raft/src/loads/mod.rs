@@ -19,17 +19,20 @@ mod uploads;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlhttp_core::{Deadline, Ending, Error, Failure, Outcome, SqlError};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 
 pub(crate) use self::uploads::{LoadCall, UploadCall, append_upload, remove_old_uploads};
+use tokio::time::Instant;
+
 use crate::command::Operation;
 use crate::forward::Caller;
 use crate::machine::NOT_OPEN;
 use crate::node::{Node, io_error};
+use crate::runtime::engine;
 use crate::snapshots::CHUNK_BYTES;
 use crate::writes::Route;
 
@@ -122,7 +125,7 @@ impl Node {
         let read_failed = |source| io_error("read", file, source);
         // The name of the file may be removed before its content has been read.
         let mut reader = File::open(file).await.map_err(read_failed)?;
-        self.inner.database.check_image(file.to_owned()).await?;
+        engine(self.inner.database.check_image(file.to_owned())).await?;
         let bytes = reader.metadata().await.map_err(read_failed)?.len();
         if self.inner.log.lacks_space_for(bytes.saturating_mul(SPACE_FACTOR)) {
             return Err(Error::Unavailable("the disk of the leader has no space for so large a file".into()));

@@ -42,6 +42,24 @@ pub(super) trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// Returns the disk of this machine: that of the operating system or, in a simulation, the simulated one.
+pub(super) fn current() -> Arc<dyn Disk> {
+    #[cfg(feature = "sim")]
+    if let Some(machine) = crate::sim::machine() {
+        return Arc::new(machine.log_disk());
+    }
+    Arc::new(SystemDisk)
+}
+
+/// Returns the length of a segment of the log, in bytes. Short segments make a simulation fast, and it then uses many.
+pub(super) fn segment_bytes() -> u32 {
+    #[cfg(feature = "sim")]
+    if crate::sim::machine().is_some() {
+        return 16 << 10;
+    }
+    16 << 20
+}
+
 /// The implementation of [`Disk`] with the file system of the operating system.
 pub(super) struct SystemDisk;
 

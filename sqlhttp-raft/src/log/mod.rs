@@ -76,10 +76,12 @@
 //! | `memory` | the part of the log in memory: its state, the location of every entry, and recent entries |
 //! | `durable` | the index of the last durable entry |
 //! | `queue`, `writer` | the queued operations; the log thread, which writes them |
+//! | `task` | the task that takes the place of the log thread in a simulation |
 //! | `retry` | retries file operations while the disk is full |
 //! | `store` | opens and closes the log |
 //! | `raft_storage` | the interface to openraft |
 //! | `disk` | the file operations |
+//! | `simulated` | a disk in memory, for tests and simulations |
 
 mod disk;
 mod durable;
@@ -92,8 +94,13 @@ mod reader;
 mod recovery;
 mod retry;
 mod segment;
+#[cfg(any(test, feature = "sim"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the simulation needs fewer faults than the tests of the log"))]
+pub(crate) mod simulated;
 mod state;
 mod store;
+#[cfg(feature = "sim")]
+mod task;
 mod votes;
 mod writer;
 

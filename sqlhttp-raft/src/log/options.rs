@@ -32,10 +32,10 @@ impl LogOptions {
     pub(crate) fn new(directory: &Path) -> Self {
         LogOptions {
             directory: directory.to_owned(),
-            segment_bytes: 16 << 20,
+            segment_bytes: disk::segment_bytes(),
             cache_bytes: 16 << 20,
             observer: Arc::new(NoObserver),
-            disk: Arc::new(disk::SystemDisk),
+            disk: disk::current(),
         }
     }
 }

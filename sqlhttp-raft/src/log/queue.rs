@@ -69,6 +69,9 @@ pub(super) struct LogShared {
     pub(super) options: LogOptions,
     queue: Mutex<Queue>,
     arrived: Condvar,
+    /// Wakes the task that writes in a simulation.
+    #[cfg(feature = "sim")]
+    pub(super) arrived_in_simulation: tokio::sync::Notify,
     pub(super) memory: Mutex<InMemoryLog>,
     pub(super) durable: Arc<DurableIndex>,
     /// Whether `append` writes and syncs on the calling thread instead of the log thread. True only while the cluster
@@ -99,6 +102,8 @@ impl LogShared {
             options,
             queue: Mutex::default(),
             arrived: Condvar::new(),
+            #[cfg(feature = "sim")]
+            arrived_in_simulation: Default::default(),
             memory: Mutex::new(memory),
             durable,
             inline_append: AtomicBool::default(),
@@ -143,7 +148,7 @@ impl LogShared {
         }
         queue.ops.push_back(op);
         drop(queue);
-        self.arrived.notify_one();
+        self.wake_writer();
     }
 
     pub(super) fn note_committed(&self, id: LogId) {
@@ -152,7 +157,23 @@ impl LogShared {
 
     pub(super) fn close(&self) {
         self.queue().closed = true;
+        self.wake_writer();
+    }
+
+    fn wake_writer(&self) {
         self.arrived.notify_one();
+        #[cfg(feature = "sim")]
+        self.arrived_in_simulation.notify_one();
+    }
+
+    /// Like [`LogShared::next_turn`], but returns `None` instead of waiting.
+    #[cfg(feature = "sim")]
+    pub(super) fn next_turn_now(&self, removal_due: bool) -> Option<Turn> {
+        let is_due = {
+            let queue = self.queue();
+            !queue.busy && (!queue.ops.is_empty() || queue.closed || removal_due)
+        };
+        if is_due { self.next_turn(removal_due) } else { None }
     }
 
     /// Waits until operations are queued, and takes them. If nothing is queued and `removal_due` is set, returns
@@ -195,7 +216,7 @@ impl LogShared {
         let more = !queue.ops.is_empty() || queue.closed || queue.removal_due;
         drop(queue);
         if more {
-            self.arrived.notify_one();
+            self.wake_writer();
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::memory::EntrySource;
 use super::queue::LogOp;
 use super::store::LogStore;
+use crate::runtime::blocking;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// The maximum total length, in bytes, of the entries that are read at a time to be sent to another node or passed to
@@ -55,7 +56,7 @@ async fn read_sources(sources: Vec<EntrySource>) -> io::Result<Vec<Entry>> {
     if all_cached {
         return sources.into_iter().map(resolve).collect();
     }
-    let reading = tokio::task::spawn_blocking(move || sources.into_iter().map(resolve).collect());
+    let reading = blocking(move || sources.into_iter().map(resolve).collect());
     reading.await.map_err(io::Error::other)?
 }
 
@@ -132,7 +133,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.durable(|done| LogOp::Vote(*vote, done)).await?;
+        if mutated!(UnsyncedVote) {
+            self.shared.submit(LogOp::Vote(*vote, oneshot::channel().0));
+        } else {
+            self.durable(|done| LogOp::Vote(*vote, done)).await?;
+        }
         // The vote becomes visible only now that it is durable: a crash must not be able to undo a vote that others
         // have seen (section 3.8 of the Raft dissertation).
         self.shared.memory().state.vote = Some(*vote);

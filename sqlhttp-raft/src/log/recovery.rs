@@ -206,6 +206,6 @@ impl Reader {
 
 /// Returns a random number that identifies a new log.
 pub(super) fn new_identity() -> u128 {
-    let random = || u128::from(sqlhttp_core::new_stamp().seed);
+    let random = || u128::from(crate::clock::new_stamp().seed);
     random() << 64 | random()
 }

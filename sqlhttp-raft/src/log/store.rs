@@ -86,6 +86,11 @@ impl LogStore {
         let Recovered { memory, segment, closed_segments } = recovered;
         let shared = Arc::new(LogShared::new(options, memory, lock));
         let handle = Arc::new(LogHandle::new(LogWriter::new(shared.clone(), segment, closed_segments, votes)));
+        #[cfg(feature = "sim")]
+        if let Some(machine) = crate::sim::machine() {
+            tokio::spawn(super::task::run(shared.clone(), handle.clone(), machine));
+            return Ok(LogStore { shared, handle, thread: Arc::default() });
+        }
         let on_thread = handle.clone();
         let thread = std::thread::Builder::new().name("sqlhttp-log".into());
         let thread = thread.spawn(move || on_thread.run()).map_err(LogError::io("start the thread of", &directory))?;
@@ -105,6 +110,10 @@ impl LogStore {
         if let Some(thread) = thread {
             // If the log thread has panicked, all waiting callers have received an error.
             let _ = thread.join();
+        }
+        #[cfg(feature = "sim")]
+        if crate::sim::machine().is_some() {
+            self.handle.run();
         }
     }
 
@@ -182,5 +191,24 @@ impl LogStore {
     /// with the first entry of its own term (section 3.6.2 of the Raft dissertation).
     pub(crate) fn forget_committed(&self) {
         self.shared.memory().state.committed = None;
+    }
+
+    /// Returns the id of the entry at `index`, counted from 1, if the log contains that entry or it is the last purged
+    /// one.
+    #[cfg(feature = "sim")]
+    pub(crate) fn id_at(&self, index: u64) -> Option<LogId> {
+        index.checked_sub(1).and_then(|index| self.shared.memory().id_at(index))
+    }
+
+    /// Returns the last vote that is visible to others.
+    #[cfg(feature = "sim")]
+    pub(crate) fn vote(&self) -> Option<crate::types::Vote> {
+        self.shared.memory().state.vote
+    }
+
+    /// Writes the queued operations now, on the calling thread.
+    #[cfg(feature = "sim")]
+    pub(crate) fn write_now(&self) {
+        self.handle.run_now(&mut false);
     }
 }

@@ -41,14 +41,27 @@ impl LogHandle {
         // Segments may be left from before the log was closed.
         let mut removal_due = true;
         while let Some(turn) = self.shared.next_turn(removal_due) {
-            let _done = FinishOnDrop(&self.shared);
-            let mut writer = self.lock();
-            match turn {
-                Turn::Write(dequeued) => writer.execute(dequeued),
-                Turn::RemoveSegment => writer.remove_purged_segment(),
-            }
-            removal_due = writer.has_purged_segment();
+            removal_due = self.take_turn(turn);
         }
+    }
+
+    /// Does what the log thread would do without waiting for further operations.
+    #[cfg(feature = "sim")]
+    pub(super) fn run_now(&self, removal_due: &mut bool) {
+        while let Some(turn) = self.shared.next_turn_now(*removal_due) {
+            *removal_due = self.take_turn(turn);
+        }
+    }
+
+    /// Carries out a turn. Returns whether a purged segment can be removed.
+    fn take_turn(&self, turn: Turn) -> bool {
+        let _done = FinishOnDrop(&self.shared);
+        let mut writer = self.lock();
+        match turn {
+            Turn::Write(dequeued) => writer.execute(dequeued),
+            Turn::RemoveSegment => writer.remove_purged_segment(),
+        }
+        writer.has_purged_segment()
     }
 
     /// Writes an operation on the calling thread. If other operations are queued or being written, queues the operation
@@ -219,7 +232,9 @@ impl LogWriter {
         let (segment, buffer) = (&mut self.segment, &self.buffer);
         self.shared.retry.run(|| segment.append(buffer))?;
         let started = Instant::now();
-        self.segment.sync()?;
+        if !mutated!(UnsyncedLog) {
+            self.segment.sync()?;
+        }
         let took = started.elapsed();
         let counters = &self.shared.counters;
         counters.syncs.fetch_add(1, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use openraft::storage::{EntryResponder, RaftLogReader as _};
 use sqlhttp_core::{Database, Error, LogEntry, LogWork, Outcome, Progress, SqlError};
 
 use super::staging::Staging;
-use super::{INSTALL_RETRY_AFTER, StateMachine, run_blocking};
+use super::{INSTALL_RETRY_AFTER, StateMachine, install_file, run_blocking};
 use crate::command::Operation;
 use crate::log::can_pass;
 use crate::observer::Event;
@@ -180,7 +180,7 @@ impl StateMachine {
             record.write(&directory)
         });
         let installed = match prepared.await {
-            Ok(()) => self.database.install(file.to_owned()).await,
+            Ok(()) => install_file(&self.database, file).await,
             Err(error) => Err(Error::Unavailable(error.to_string().into())),
         };
         if let Err(error @ (Error::Poisoned(_) | Error::Closed)) = installed {

@@ -15,25 +15,26 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::storage::{EntryResponder, RaftLogReader as _, RaftSnapshotBuilder as _, RaftStateMachine};
 use sqlhttp_core::{Database, Error, LogEntry, LogWork, OnApplied, Outcome, Progress};
-use tokio::sync::watch;
 
 pub(crate) use loads::NOT_OPEN;
 pub(crate) use snapshot::{DatabaseSnapshot, Snapshot, SnapshotBuilder, snapshot_at};
 
 use self::loads::OpenLoad;
 use self::snapshot::SnapshotMeta;
+use tokio::time::Instant;
 
 use crate::command::{Command, Operation};
 use crate::log::LogStore;
 use crate::membership;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
+use crate::runtime::{blocking, engine, watch};
 use crate::skip::SkipFile;
 use crate::snapshots::{Exports, InstallRecord};
 use crate::timer::CoarseTimer;
@@ -138,14 +139,19 @@ impl StateMachine {
             let (directory, record) = (self.directory.clone(), InstallRecord::new(&file, term, index));
             // The disk may be full, or another process may have opened the database. openraft would stop the node on
             // any error returned here.
-            let delay = match run_blocking(move || record.write(&directory)).await {
-                Err(error) => error.to_string(),
-                Ok(()) => match self.database.install(file.clone()).await {
-                    Ok(progress) => break progress,
-                    Err(error @ (Error::Poisoned(_) | Error::Closed)) => return Err(io::Error::other(error)),
+            let delay =
+                match run_blocking(
+                    move || if mutated!(InstallWithoutRecord) { Ok(()) } else { record.write(&directory) },
+                )
+                .await
+                {
                     Err(error) => error.to_string(),
-                },
-            };
+                    Ok(()) => match install_file(&self.database, &file).await {
+                        Ok(progress) => break progress,
+                        Err(error @ (Error::Poisoned(_) | Error::Closed)) => return Err(io::Error::other(error)),
+                        Err(error) => error.to_string(),
+                    },
+                };
             // The record must not remain: the node may be stopped and continue with its old content.
             let directory = self.directory.clone();
             run_blocking(move || InstallRecord::remove(&directory)).await?;
@@ -177,7 +183,7 @@ impl StateMachine {
                 "this node has applied a part of an entry, or a database file is being loaded",
             ));
         }
-        self.database.install(file).await.map_err(io::Error::other)?;
+        engine(self.database.install(file)).await.map_err(io::Error::other)?;
         self.forget_load().await?;
         let mut log = self.log.clone();
         let entries = log.entries_stream(copied.index..applied.index).await;
@@ -189,7 +195,7 @@ impl StateMachine {
         if index != applied.index {
             return Err(io::Error::other(format!("the log of this node ends at {index}, before {}", applied.index)));
         }
-        self.database.sync().await.map_err(io::Error::other)?;
+        engine(self.database.sync()).await.map_err(io::Error::other)?;
         self.installed.fetch_add(1, Ordering::Relaxed);
         self.observer.event(&Event::SnapshotInstalled { index: copied.index });
         Ok(())
@@ -334,7 +340,7 @@ impl StateMachine {
         entries: &[EntryResponder<TypeConfig>],
         started: Instant,
     ) -> Result<Vec<Vec<Outcome>>, Error> {
-        let mut applying = pin!(self.database.apply_and_notify(log_entries, callbacks));
+        let mut applying = pin!(engine(self.database.apply_and_notify(log_entries, callbacks)));
         let mut reported = started;
         loop {
             if let Some(applied) = self.timer.ready_before_tick(&mut applying).await {
@@ -408,13 +414,22 @@ where
 /// The interval between attempts to install a snapshot while that is not possible for a temporary reason.
 const INSTALL_RETRY_AFTER: Duration = Duration::from_millis(200);
 
+/// Makes the snapshot `file` the content of the database.
+async fn install_file(database: &Database, file: &Path) -> Result<Progress, Error> {
+    #[cfg(feature = "sim")]
+    if let Some(machine) = crate::sim::machine() {
+        machine.move_to_database_disk(file);
+    }
+    engine(database.install(file.to_owned())).await
+}
+
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    blocking(work).await.map_err(io::Error::other)?
 }
 
 async fn write_file(file: &Path, bytes: Arc<[u8]>) -> io::Result<()> {
     let file = file.to_owned();
-    tokio::task::spawn_blocking(move || std::fs::write(file, bytes)).await.map_err(io::Error::other)?
+    blocking(move || std::fs::write(file, bytes)).await.map_err(io::Error::other)?
 }
 
 fn replacement_files(entries: &[LogEntry]) -> Vec<PathBuf> {
@@ -439,7 +454,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some(chunk) = next_chunk(&mut entries).await? {
             // A leader whose disk is slower than its followers' commits entries that it has not synced. If the database
             // applied them, a power cut could leave it ahead of the log.
-            if let Some((last, _)) = chunk.last() {
+            if let Some((last, _)) = chunk.last()
+                && !mutated!(ApplyBeforeDurable)
+            {
                 self.log.durable_index().reaches(index_of(&last.log_id())).await?;
             }
             let _applying = self.applying.lock().await;

@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime};
 use openraft::storage::RaftSnapshotBuilder;
 use sqlhttp_core::{Database, Error, Progress};
 
+use crate::clock;
 use crate::membership;
 use crate::observer::{Event, Observer};
+use crate::runtime::engine;
 use crate::types::{TypeConfig, id_at, index_of};
 
 pub(crate) type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
@@ -63,7 +65,7 @@ impl LatestSnapshot {
     }
 
     pub(super) fn set(&self, snapshot: Snapshot) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((snapshot, SystemTime::now()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((snapshot, clock::system_time()));
     }
 }
 
@@ -85,7 +87,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let progress = loop {
-            match self.database.sync().await {
+            match engine(self.database.sync()).await {
                 Ok(progress) => break progress,
                 // The database attempted nothing, so trying again is safe. openraft would stop the node on any error
                 // returned here.

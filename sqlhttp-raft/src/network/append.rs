@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
@@ -13,6 +13,7 @@ use openraft::errors::{NetworkError, RPCError, Unreachable};
 use openraft::raft::StreamAppendResult;
 use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::client::AbortOnDrop;
 use super::dialer::{BoxedStream, Dialer, Target};
@@ -151,7 +152,7 @@ async fn next_result(
         };
     };
     let reading = frame::read(&mut session.reader, HELLO_BYTES_MAX);
-    let read = tokio::time::timeout_at(request.stalled_at.into(), reading).await;
+    let read = tokio::time::timeout_at(request.stalled_at, reading).await;
     let read = read.unwrap_or_else(|_| {
         Err(io::Error::new(io::ErrorKind::TimedOut, "the follower does not respond to append requests"))
     });

@@ -1,6 +1,6 @@
 //! A connection on which requests to one node are multiplexed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -100,7 +100,7 @@ impl SendState {
 }
 
 /// The requests that have been sent and have no response yet.
-type Pending = Arc<Mutex<HashMap<u32, oneshot::Sender<Frame>>>>;
+type Pending = Arc<Mutex<BTreeMap<u32, oneshot::Sender<Frame>>>>;
 
 impl RpcClient {
     pub(super) fn new(dialer: Arc<Dialer>, target: Target, purpose: Purpose, runtime: Handle) -> RpcClient {
@@ -138,6 +138,7 @@ impl RpcClient {
     ) -> Result<Vec<u8>, CallError> {
         let state = Arc::new(SendState::default());
         let called = tokio::select! {
+            biased;
             answered = self.send(kind, write_body, state.clone()) => Some(answered),
             () = end => None,
         };
@@ -220,6 +221,7 @@ async fn run(
     closed: Arc<AtomicBool>,
 ) {
     tokio::select! {
+        biased;
         _ = write_requests(writer, queue, &pending) => {}
         _ = read_responses(reader, &pending) => {}
     }

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::hello::{self, HELLO_TIMEOUT, PeerIdentity, Purpose};
+use super::socket;
 use crate::identity::Identity;
 
 /// A stream of bytes between two nodes: TCP, or TLS over TCP.
@@ -34,7 +35,7 @@ pub trait PeerSecurity: Send + Sync {
 }
 
 /// The node to which a connection is opened.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// The node with this Raft id, at the address that the address book contains.
     Node(u64),
@@ -88,7 +89,8 @@ impl Dialer {
                 )
             }
         };
-        let connecting = tokio::time::timeout(self.connect_timeout, self.open(&address)).await;
+        let connecting =
+            tokio::time::timeout(self.connect_timeout, socket::connect(&address, self.security.as_ref())).await;
         let timed_out = || io::Error::new(io::ErrorKind::TimedOut, format!("connecting to {address} took too long"));
         let mut stream = connecting.map_err(|_| timed_out())??;
         let greeting = hello::greet(&mut *stream, &self.identity, purpose, to_node);
@@ -98,30 +100,4 @@ impl Dialer {
         }
         Ok((stream, peer))
     }
-
-    async fn open(&self, address: &str) -> io::Result<BoxedStream> {
-        let stream = TcpStream::connect(address).await?;
-        configure(&stream)?;
-        match &self.security {
-            Some(security) => security.connect(address, stream).await,
-            None => Ok(Box::new(stream)),
-        }
-    }
-}
-
-/// The time after which the connection to a machine that no longer acknowledges data is closed.
-const DEAD_AFTER: Duration = Duration::from_secs(5);
-
-/// Configures a connection: small messages are sent at once, and the connection breaks if the machine of the peer has
-/// failed, even if that machine has not closed it.
-pub(super) fn configure(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
-    #[cfg(target_os = "linux")]
-    {
-        rustix::net::sockopt::set_tcp_keepidle(stream, DEAD_AFTER)?;
-        rustix::net::sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
-        rustix::net::sockopt::set_tcp_user_timeout(stream, u32::try_from(DEAD_AFTER.as_millis()).unwrap_or(u32::MAX))?;
-    }
-    Ok(())
 }

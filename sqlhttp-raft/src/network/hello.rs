@@ -30,7 +30,7 @@ pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The purpose of a connection. Each purpose has its own connection, so that a short message never waits behind a long
 /// one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Purpose {
     /// Votes, heartbeats, read indexes, and changes of the membership.
     Control,

@@ -12,6 +12,7 @@
 //! | `dialer` | opens connections |
 //! | `client` | a connection on which requests are multiplexed |
 //! | `append` | the pipelined connection that replicates the Raft log |
+//! | `socket` | the sockets |
 //! | `server`, `requests` | accepts the connections of other nodes; responds to requests |
 //! | `guests`, `budget` | limits of connections of strangers, and of the memory for requests |
 //! | `peers` | the connections of this node to all other nodes, as openraft uses them |
@@ -27,6 +28,7 @@ pub(crate) mod message;
 mod peers;
 mod requests;
 mod server;
+mod socket;
 
 pub(crate) use client::CallError;
 pub(crate) use dialer::{AddressBook, Dialer, Target};
@@ -35,3 +37,6 @@ pub use hello::HTTP_PROBE;
 pub(crate) use message::Request;
 pub(crate) use peers::{Network, Peers};
 pub(crate) use server::{Handled, PeerServer, Service};
+#[cfg(feature = "sim")]
+pub(crate) use socket::DEAD_AFTER;
+pub(crate) use socket::Listener;

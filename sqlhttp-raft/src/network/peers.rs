@@ -1,6 +1,6 @@
 //! The connections of this node to all other nodes, and openraft's interface to them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -40,7 +40,7 @@ pub(crate) struct Peers {
     exports: Arc<Exports>,
     /// The runtime for forwarded requests and snapshots.
     slow_runtime: Handle,
-    clients: Mutex<HashMap<(Target, Purpose), Arc<RpcClient>>>,
+    clients: Mutex<BTreeMap<(Target, Purpose), Arc<RpcClient>>>,
 }
 
 /// The maximum number of connections to other nodes, including those to addresses that belong to no member (the targets
@@ -237,12 +237,13 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let sending = self.peers.slow_runtime.spawn(async move { send_copy(&peers, node, vote, index).await });
         let mut sending = AbortOnDrop(sending);
         tokio::select! {
+            biased;
+            closed = cancel => Err(closed.into()),
             sent = &mut sending => match sent {
                 Ok(Ok(vote)) => Ok(SnapshotResponse::new(vote)),
                 Ok(Err(error)) => Err(error),
                 Err(error) => Err(NetworkError::new(&error).into()),
             },
-            closed = cancel => Err(closed.into()),
         }
     }
 

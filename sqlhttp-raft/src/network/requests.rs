@@ -62,8 +62,9 @@ pub(super) async fn serve(stream: BoxedStream, service: &Arc<impl Service>, limi
         // The semaphore is fair: this waits behind the responses that wait for their bytes.
         drop(responses.take(1).await?);
         let next = tokio::select! {
-            next = read_within(&mut reader, limits) => next?,
+            biased;
             _ = &mut writing => None,
+            next = read_within(&mut reader, limits) => next?,
         };
         let Some((frame, taken)) = next else { return Ok(()) };
         let (service, replies, responses, is_member) =

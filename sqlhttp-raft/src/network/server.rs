@@ -5,24 +5,26 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncWriteExt as _, BufReader, ReadHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::budget::{Budget, Budgets, Taken};
-use super::dialer::{BoxedStream, PeerSecurity, configure};
+use super::dialer::{BoxedStream, PeerSecurity};
 use super::frame::{self, BODY_BYTES_MAX, HELLO_BYTES_MAX};
 use super::guests::{GuestPass, Guests};
 use super::hello::{self, HELLO_TIMEOUT, Hello, NoHello, PROTOCOL, PROTOCOL_MIN, Purpose, Welcome};
 use super::message::{self, APPEND, AppendReply, AppendRequest, RESPONSE};
 use super::requests::{self, Limits, push_refusal, read_within};
+use super::socket::{Listener, Socket};
 use crate::identity::Identity;
 use crate::observer::{Event, Observer};
 use crate::raft::Raft;
+use crate::runtime::blocking;
 
 /// The maximum number of connections of members of the cluster.
 const CONNECTIONS_MAX: usize = 256;
@@ -85,7 +87,7 @@ impl Default for ServerState {
 
 impl<S: Service> PeerServer<S> {
     /// Accepts connections until the task is aborted. Runs on the replication thread.
-    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+    pub(crate) async fn run(self: Arc<Self>, mut listener: Listener) {
         let guests = Guests::new(GUESTS_MAX);
         loop {
             match listener.accept().await {
@@ -108,7 +110,7 @@ impl<S: Service> PeerServer<S> {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, pass: GuestPass) {
+    async fn serve(self: Arc<Self>, stream: Socket, address: SocketAddr, pass: GuestPass) {
         let greeting = tokio::time::timeout(HELLO_TIMEOUT, self.greet(stream)).await;
         let greeted = greeting.unwrap_or_else(|_| Err(io::Error::other("the peer sent no hello in time")));
         let (stream, hello) = match greeted {
@@ -153,12 +155,8 @@ impl<S: Service> PeerServer<S> {
         Limits { is_member, bytes_max, budget, idle_timeout, body_timeout: BODY_TIMEOUT }
     }
 
-    async fn greet(&self, stream: TcpStream) -> io::Result<(BoxedStream, Hello)> {
-        configure(&stream)?;
-        let mut stream: BoxedStream = match &self.security {
-            Some(security) => security.accept(stream).await?,
-            None => Box::new(stream),
-        };
+    async fn greet(&self, stream: Socket) -> io::Result<(BoxedStream, Hello)> {
+        let mut stream = stream.accept(self.security.as_ref()).await?;
         let hello = hello::receive_hello(&mut *stream).await?;
         let (cluster, node, instance) = (self.identity.cluster(), self.identity.node(), self.identity.instance());
         let refusal = match self.refusal(&hello) {
@@ -180,7 +178,7 @@ impl<S: Service> PeerServer<S> {
     /// Makes this node a member of a cluster. Returns the reason if that is not possible.
     async fn adopt(&self, cluster: u128) -> Option<String> {
         let identity = self.identity.clone();
-        match tokio::task::spawn_blocking(move || identity.adopt_cluster(cluster)).await {
+        match blocking(move || identity.adopt_cluster(cluster)).await {
             Ok(Ok(true)) => None,
             Ok(Ok(false)) => Some("this node belongs to another cluster".to_owned()),
             Ok(Err(error)) => Some(format!("node.json cannot be written: {error}")),

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlhttp_core::{Database, Error, Progress};
+use tokio::time::Instant;
 
 use super::EXPORT_PREFIX;
 use crate::identity::random_u128;
+use crate::runtime::engine;
 use crate::verify::DifferenceMark;
 
 /// The time for which a copy is kept after its last use. A follower that is started again within this time continues
@@ -96,7 +98,8 @@ impl Exports {
         let file = self.directory.join(format!("{EXPORT_PREFIX}{id:032x}.sqlite"));
         self.making_from.store(self.database.progress().index, Ordering::Relaxed);
         let _made = EndOnDrop(&self.making_from);
-        let progress = self.database.export(file.clone()).await?;
+        let progress = engine(self.database.export(file.clone())).await?;
+        let progress = if mutated!(SnapshotAhead) { position_before(&file, progress)? } else { progress };
         let mut export = Export { id, file, bytes: 0, progress };
         refuse_while_loading(&export.progress)?;
         let length = std::fs::metadata(&export.file).map(|metadata| metadata.len());
@@ -134,6 +137,21 @@ impl Exports {
             last.take();
         }
     }
+}
+
+/// Makes a copy name the position before its own.
+#[cfg(feature = "sim")]
+fn position_before(file: &Path, progress: Progress) -> Result<Progress, Error> {
+    let index = progress.index.saturating_sub(1);
+    let (command_index, write_index) = (progress.command_index.min(index), progress.write_index.min(index));
+    let before = Progress { index, command_index, write_index, ..progress };
+    Database::make_snapshot(file, &before)?;
+    Ok(before)
+}
+
+#[cfg(not(feature = "sim"))]
+fn position_before(_file: &Path, progress: Progress) -> Result<Progress, Error> {
+    Ok(progress)
 }
 
 /// Returns an error if a load of a database file is open at this position.

@@ -1,17 +1,19 @@
 //! Sends a snapshot to a follower.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::time::Instant;
 
 use super::CHUNK_BYTES;
 use super::export::Export;
 use crate::network::message::WireVote;
 use crate::network::{CallError, Peers, Request, Target};
+use crate::runtime::blocking;
 
 /// The maximum speed of a transfer, in bytes per second. A faster one would slow down the writes of the leader.
 const BYTES_PER_SECOND_MAX: u64 = 64 << 20;
@@ -85,6 +87,13 @@ impl From<CallError> for SendError {
     }
 }
 
+/// Reads `len` bytes of a file.
+async fn read_chunk(file: &Arc<File>, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+    let (file, mut bytes) = (file.clone(), vec![0; usize::try_from(len).map_err(io::Error::other)?]);
+    let read = blocking(move || file.read_exact_at(&mut bytes, offset).map(|()| bytes));
+    read.await.map_err(io::Error::other)?
+}
+
 /// Sends a copy of the database to a follower, then `install`, and waits until the follower has installed the copy.
 /// Returns the response to `install`.
 pub(crate) async fn send<T, R>(peers: &Peers, target: Target, export: &Arc<Export>, install: &R) -> Result<T, SendError>
@@ -93,16 +102,13 @@ where
 {
     let begin = BeginCall { id: export.id, bytes: export.bytes };
     let mut offset = peers.bulk(target.clone(), &begin, CHUNK_TIMEOUT).await?.map_err(SendError::Follower)?;
-    let mut file = File::open(&export.file).await.map_err(SendError::Copy)?;
-    file.seek(io::SeekFrom::Start(offset)).await.map_err(SendError::Copy)?;
+    let path = export.file.clone();
+    let opened = blocking(move || File::open(path)).await.map_err(io::Error::other);
+    let file = Arc::new(opened.and_then(|opened| opened).map_err(SendError::Copy)?);
     let (begun, first) = (Instant::now(), offset);
     while offset < export.bytes {
-        let mut bytes = Vec::with_capacity(CHUNK_BYTES);
-        (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut bytes).await.map_err(SendError::Copy)?;
-        if bytes.is_empty() {
-            return Err(SendError::Copy(io::ErrorKind::UnexpectedEof.into()));
-        }
-        let len = bytes.len() as u64;
+        let len = (export.bytes - offset).min(CHUNK_BYTES as u64);
+        let bytes = read_chunk(&file, offset, len).await.map_err(SendError::Copy)?;
         let chunk = ChunkCall { id: export.id, offset, bytes };
         peers.bulk(target.clone(), &chunk, CHUNK_TIMEOUT).await?.map_err(SendError::Follower)?;
         offset += len;

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use sqlhttp_core::Deadline;
+use tokio::time::Instant;
 
 use super::compare::reference;
 use super::messages::{EndCall, PinCall, PinReply, SessionState, StateCall, Verdict, VerdictCall, WireDigest};
@@ -74,7 +75,7 @@ impl Node {
         for distance in DISTANCES {
             // When this node has applied the entry, it knows the members.
             let last = self.barrier_for(&Caller::default(), Deadline::NEVER).await?;
-            self.wait_until_applied(last, Deadline::after(Instant::now(), APPLY_TIMEOUT)).await?;
+            self.wait_until_applied(last, Deadline::after(Instant::now().into_std(), APPLY_TIMEOUT)).await?;
             let (members, voters) = self.inner.members.current();
             let names = members.into_iter().map(|(id, member)| (id, member.name)).collect();
             let members = Members { names, voters };

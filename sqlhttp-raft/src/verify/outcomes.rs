@@ -5,11 +5,12 @@
 //! and verifies the content of all nodes, which finds out which of them differ from the majority.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::OutcomeLink;
+use tokio::time::Instant;
 
 use super::VerifyOptions;
 use crate::network::{Request, Target};

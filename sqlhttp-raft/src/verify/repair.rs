@@ -1,7 +1,9 @@
 //! Verifies the content of all nodes, and has the content of those that differ replaced.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::coordinator::Finding;
 use super::reseed::{NOT_LEADER, SeedCall};

@@ -7,14 +7,16 @@
 //! content or the copy; the next start applies the entries after it.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::{Database, Deadline, Progress};
+use tokio::time::Instant;
 
 use crate::forward::Authorization;
 use crate::network::{Request, Target};
 use crate::node::Node;
+use crate::runtime::blocking;
 use crate::snapshots;
 
 /// The error of a node that is asked for its content, but is not leader.
@@ -72,7 +74,7 @@ impl Node {
     /// Replaces the content of this node by a copy that it has received completely.
     pub(crate) async fn reseed(&self, call: ReseedCall) -> Result<(), String> {
         let node = self.clone();
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = blocking(move || {
             let file = node.inner.receiver.finish(call.id).map_err(|error| error.to_string())?;
             let checked = Database::check_snapshot(&file).inspect_err(|_| node.inner.receiver.end(&file));
             checked.map(|progress| (progress, file)).map_err(|error| format!("the copy is not usable: {error}"))
@@ -80,7 +82,7 @@ impl Node {
         let (progress, file) = checked.await.map_err(|error| error.to_string())??;
         let replaced = self.replace_content(file.clone(), progress).await;
         let node = self.clone();
-        let _ = tokio::task::spawn_blocking(move || node.inner.receiver.end(&file)).await;
+        let _ = blocking(move || node.inner.receiver.end(&file)).await;
         replaced
     }
 
@@ -90,7 +92,8 @@ impl Node {
             return Err("the content of this node is not known to differ".to_owned());
         }
         // The copy may be newer than the content of this node.
-        let applied = self.wait_until_applied(progress.index, Deadline::after(Instant::now(), APPLY_TIMEOUT)).await;
+        let applied =
+            self.wait_until_applied(progress.index, Deadline::after(Instant::now().into_std(), APPLY_TIMEOUT)).await;
         applied.map_err(|error| error.to_string())?;
         self.inner.exports.invalidate();
         self.inner.machine.reseed(file, &progress).await.map_err(|error| error.to_string())

@@ -1,16 +1,18 @@
 //! The part of a node in a verification: keeps its content at one index, and answers the questions of the coordinator.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlhttp_core::{Bucket, CheckOptions, Database, Error, PendingContent, PinnedContent};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::messages::{
     BucketsCall, EndCall, PinCall, PinReply, RowsCall, SessionState, StateCall, VerdictCall, WireDigest, WireRow,
 };
 use crate::node::Node;
 use crate::observer::Event;
+use crate::runtime::blocking;
 
 /// The time without a question of the coordinator after which a session ends. The write-ahead log grows while a session
 /// keeps content.
@@ -207,7 +209,7 @@ impl Node {
             return Err("this node no longer takes part in this verification".to_owned());
         }
         let node = self.clone();
-        let recorded = tokio::task::spawn_blocking(move || node.inner.difference.record(&verdict)).await;
+        let recorded = blocking(move || node.inner.difference.record(&verdict)).await;
         let (changed, recorded) = recorded.map_err(|error| error.to_string())?;
         let reason = self.inner.difference.reason();
         if reason.is_some() {

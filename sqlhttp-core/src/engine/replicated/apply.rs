@@ -63,6 +63,14 @@ const BLOCK_BYTES: usize = 64 << 10;
 /// results can be sent.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
+/// Returns whether a group that began at `started` must end, because of the time.
+fn is_group_over(started: Instant) -> bool {
+    #[cfg(feature = "fault-injection")]
+    return crate::engine::simulation::is_group_over(started, GROUP_TIME_MAX);
+    #[cfg(not(feature = "fault-injection"))]
+    return started.elapsed() >= GROUP_TIME_MAX;
+}
+
 /// The result of an attempt to apply one operation of a log entry (a work item).
 enum Applied {
     /// The operation was applied. Contains its outcome; `None` if this kind of operation has no outcome.
@@ -188,7 +196,7 @@ impl Writer<'_> {
             item.advance(&mut next);
             let ends = item.exclusive || self.session.must_commit_each_batch();
             let ends = ends || next.index == self.shared.pin_requests.next_index();
-            if ends || started.elapsed() >= GROUP_TIME_MAX || held_bytes >= GROUP_BYTES_MAX {
+            if ends || is_group_over(started) || held_bytes >= GROUP_BYTES_MAX {
                 break;
             }
         }

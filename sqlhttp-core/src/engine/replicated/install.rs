@@ -117,7 +117,7 @@ fn install(
         return reopen_old(shared, io_error("install", file, source));
     }
     // From here on the new content is in place.
-    let opened = match swap.settle() {
+    let opened = match settle(&swap) {
         Ok(()) => open_new(shared).map_err(|error| engine_error("open the snapshot", error)),
         Err(source) => Err(io_error("sync the directory of", file, source)),
     };
@@ -131,6 +131,19 @@ fn rename(swap: &Swap<'_>) -> std::io::Result<()> {
         Err(error) if swap.is_pending().unwrap_or(true) => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Makes the rename durable.
+fn settle(swap: &Swap<'_>) -> std::io::Result<()> {
+    if is_unsynced() { Ok(()) } else { swap.settle() }
+}
+
+/// Returns whether a simulation prevents the syncs of an installation.
+fn is_unsynced() -> bool {
+    #[cfg(feature = "fault-injection")]
+    return crate::engine::simulation::is_mutated(crate::engine::simulation::Mutation::UnsyncedInstall);
+    #[cfg(not(feature = "fault-injection"))]
+    return false;
 }
 
 /// Closes all connections but the writer's.
@@ -199,7 +212,9 @@ fn open_new(shared: &SharedState) -> Result<(Session, Progress), SqlError> {
     session.begin_immediate()?;
     session.write_progress(&progress)?;
     session.commit()?;
-    probe::sync_journal(session.connection())?;
+    if !is_unsynced() {
+        probe::sync_journal(session.connection())?;
+    }
     shared.set_progress(progress.clone());
     shared.chain.clear();
     shared.pin_requests.answer(progress.index, false);

@@ -27,6 +27,8 @@ use super::thread::Writer;
 use crate::engine::error::engine_error;
 use crate::engine::run::{Mode, RunError, run_batch};
 use crate::engine::session::Savepoint;
+#[cfg(feature = "fault-injection")]
+use crate::engine::simulation::{self, Mutation};
 use crate::engine::sinks::BufferedSink;
 use crate::engine::sqlite::probe;
 use crate::engine::watch::{Limits, StopReason, stop_error};
@@ -106,6 +108,8 @@ impl Writer<'_> {
         if lost {
             return member;
         }
+        #[cfg(feature = "fault-injection")]
+        let keep = keep || simulation::is_mutated(Mutation::KeepFailedBatch);
         let ended = if keep { self.session.release(Savepoint::Member) } else { self.session.undo(Savepoint::Member) };
         match ended {
             Ok(()) => member,

@@ -9,8 +9,8 @@ use futures_util::TryStreamExt as _;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 
 use super::super::frame;
+use super::super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::super::{CheckedLog, LogError, LogOptions, LogStatus, LogStore};
-use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{all_entries, append, begin_append, blank, command, members};
 use crate::observer::Observer;
 use crate::types::{Entry, Vote, id_at, log_id};

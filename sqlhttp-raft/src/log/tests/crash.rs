@@ -10,9 +10,9 @@ use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 use super::super::disk::Disk as _;
 use super::super::frame::{self, Frame};
 use super::super::segment::{segment_number, segment_path};
+use super::super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::super::state::HEADER_BYTES;
 use super::super::{CheckedLog, LogError, LogOptions, LogStore};
-use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{Pending, all_entries, append, begin_append, blank, command, members};
 use crate::types::{Entry, LogId, Vote, log_id};
 

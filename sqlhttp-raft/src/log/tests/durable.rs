@@ -14,8 +14,8 @@ use sqlhttp_core::{Database, JournalMode, Options, Writes};
 
 use super::super::disk::Disk as _;
 use super::super::memory::{EntryLocation, InMemoryLog};
+use super::super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::super::{LogOptions, LogStore};
-use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{append, begin_append, blank};
 use crate::machine::StateMachine;
 use crate::options::NodeOptions;

@@ -6,6 +6,5 @@ mod crash;
 mod damage;
 mod durable;
 mod scripts;
-mod simulated;
 mod suite;
 mod support;

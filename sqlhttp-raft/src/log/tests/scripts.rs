@@ -60,10 +60,10 @@ use tokio::runtime::Runtime;
 use super::super::disk::{Disk, DiskFile, Space};
 use super::super::frame::{self, Frame};
 use super::super::segment::{segment_number, segment_path};
+use super::super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::super::state::{HEADER_BYTES, LogState, SegmentHeader, decode_header, encode_header};
 use super::super::votes::{self, Slot, vote_path};
 use super::super::{CheckedLog, LogOptions, LogStore};
-use super::simulated::{Fault, Held, Loss, SimulatedDisk};
 use super::support::{Pending, blank, command, members};
 use crate::types::{Entry, LogId, Vote, id_at, index_of};
 

@@ -182,14 +182,19 @@ impl State {
     /// Chooses the file that has this name after a power cut; `None` if no file has it.
     fn survivor(&mut self, name: &Name, loss: Loss) -> Option<FileId> {
         let (real, durable) = (self.real.get(name).copied(), self.durable.get(name).copied());
-        if real != durable && loss == Loss::Torn && self.random.coin() { real } else { durable }
+        let survives = match loss {
+            Loss::Unsynced => false,
+            Loss::Torn => real != durable && self.random.coin(),
+            Loss::Nothing => true,
+        };
+        if survives { real } else { durable }
     }
 
     /// Chooses the renames that a power cut does not undo. Returns the choice for both names of each rename.
     fn surviving_renames(&mut self, loss: Loss) -> BTreeMap<Name, bool> {
         let mut survives = BTreeMap::new();
         for (from, to) in std::mem::take(&mut self.renames) {
-            let both = loss == Loss::Torn && self.random.coin();
+            let both = loss == Loss::Nothing || loss == Loss::Torn && self.random.coin();
             survives.extend([(from, both), (to, both)]);
         }
         survives

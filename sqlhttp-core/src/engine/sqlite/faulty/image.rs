@@ -15,6 +15,8 @@ pub enum Loss {
     /// earliest changed sectors, or arbitrary changed sectors. If the file has grown, the new sectors that were not
     /// written contain zeros or garbage.
     Torn,
+    /// No change is lost, as if only the process had been killed.
+    Nothing,
 }
 
 /// A random number generator: the same seed yields the same numbers.
@@ -108,8 +110,10 @@ impl Image {
 
     /// Returns the content that the file has after a power cut.
     pub(super) fn after_power_cut(mut self, loss: Loss, random: &mut Random) -> Vec<u8> {
-        if loss == Loss::Torn {
-            apply_some(&mut self.durable, self.unsynced, random);
+        match loss {
+            Loss::Unsynced => {}
+            Loss::Torn => apply_some(&mut self.durable, self.unsynced, random),
+            Loss::Nothing => self.sync(),
         }
         self.durable
     }

@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::super::disk::{Disk, DiskFile, Space};
+use super::disk::{Disk, DiskFile, Space};
 
 const SECTOR_BYTES: usize = 512;
 
 /// The effect of a crash on the changes that have not been synced.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// The power fails, and all changes that have not been synced are lost.
     All,
     /// The power fails, but no change is lost.
@@ -29,7 +29,7 @@ pub(super) enum Loss {
 
 /// The next fault of the disk. Operations that change the disk are numbered from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     None,
     /// The power fails during the operation with this number: it and all later operations fail.
     CutAt(u64),
@@ -41,7 +41,7 @@ pub(super) enum Fault {
 
 /// The operations that [`SimulatedDisk::hold`] blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Held {
+pub(crate) enum Held {
     /// All operations that change the disk.
     All,
     /// Syncs of files.
@@ -52,7 +52,7 @@ pub(super) enum Held {
 
 /// The simulated disk. Clones share it.
 #[derive(Clone)]
-pub(super) struct SimulatedDisk(Arc<Shared>);
+pub(crate) struct SimulatedDisk(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
@@ -108,8 +108,12 @@ impl Content {
     }
 
     fn sync(&mut self) {
-        self.durable.clone_from(&self.now);
-        self.dirty.clear();
+        self.durable.resize(self.now.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            let start = (sector * SECTOR_BYTES).min(self.now.len());
+            let end = (start + SECTOR_BYTES).min(self.now.len());
+            self.durable[start..end].copy_from_slice(&self.now[start..end]);
+        }
     }
 
     /// Copies the changes for which `keep` returns `true` to the medium, and discards the others.
@@ -188,7 +192,7 @@ fn coin(mut seed: u64) -> impl FnMut() -> bool {
 }
 
 impl SimulatedDisk {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = State {
             files: Vec::new(),
             names: BTreeMap::new(),
@@ -206,7 +210,7 @@ impl SimulatedDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap()
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until an operation of this kind is not blocked by [`SimulatedDisk::hold`], and returns the state. `kind`
@@ -216,56 +220,56 @@ impl SimulatedDisk {
         state.waiting += 1;
         self.0.changed.notify_all();
         while state.held.is_some_and(|held| held == Held::All || held == kind) && !state.dead {
-            state = self.0.changed.wait(state).unwrap();
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting -= 1;
         state
     }
 
     /// Sets the next fault of the disk, and numbers operations from 0 again.
-    pub(super) fn set_fault(&self, fault: Fault) {
+    pub(crate) fn set_fault(&self, fault: Fault) {
         let mut state = self.state();
         state.operations = 0;
         state.fault = fault;
     }
 
     /// Returns the number of operations since the last fault was set.
-    pub(super) fn operations(&self) -> u64 {
+    pub(crate) fn operations(&self) -> u64 {
         self.state().operations
     }
 
     /// Makes all removals of files succeed without an effect, as if the power had failed before them.
-    pub(super) fn ignore_removals(&self) {
+    pub(crate) fn ignore_removals(&self) {
         self.state().ignores_removals = true;
     }
 
     /// Returns whether the power has failed.
-    pub(super) fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.state().dead
     }
 
     /// Blocks further operations until [`SimulatedDisk::release`] is called.
-    pub(super) fn hold(&self, held: Held) {
+    pub(crate) fn hold(&self, held: Held) {
         self.state().held = Some(held);
     }
 
     /// Waits until an operation is blocked or the power has failed.
-    pub(super) fn wait_until_one_is_held(&self) {
+    pub(crate) fn wait_until_one_is_held(&self) {
         let mut state = self.state();
         while state.waiting == 0 && !state.dead {
-            state = self.0.changed.wait(state).unwrap();
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Ends the blocking of operations that [`SimulatedDisk::hold`] has begun.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.state().held = None;
         self.0.changed.notify_all();
     }
 
     /// Simulates a crash: keeps or discards the changes that have not been synced, according to `loss`; closes all
     /// files; and makes the disk work again.
-    pub(super) fn crash(&self, loss: Loss) {
+    pub(crate) fn crash(&self, loss: Loss) {
         let mut state = self.state();
         match loss {
             Loss::All => state.settle(|| false),
