@@ -14,6 +14,8 @@ use super::run::Run;
 
 /// The time limit of requests to change or to maintain the cluster.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How often the nodes are asked to purge their logs.
+const PURGES: usize = 4;
 /// The time within which a node must end after its disk has failed.
 const END_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -301,11 +303,15 @@ impl Nemesis<'_> {
         self.nodes.start(node);
     }
 
-    /// Purges the logs of all nodes but one, which then needs a snapshot.
+    /// Purges the logs of all nodes but one, which then needs a snapshot. Raft keeps entries that are being replicated
+    /// to the node that is down, so that one request may not be enough.
     fn purge_logs(&self, except: usize) {
-        for node in self.nodes.all().into_iter().filter(|node| *node != except) {
-            let request = Request::new("POST", "/snapshot?trailing_logs=1");
-            let _ = self.nodes.ask(node, &request, PATIENCE);
+        for _ in 0..PURGES {
+            for node in self.nodes.all().into_iter().filter(|node| *node != except) {
+                let request = Request::new("POST", "/snapshot?trailing_logs=1");
+                let _ = self.nodes.ask(node, &request, PATIENCE);
+            }
+            std::thread::sleep(Duration::from_millis(300));
         }
     }
 
