@@ -136,14 +136,14 @@ pub enum Event<'a> {
         /// The former path of the file.
         file: &'a Path,
     },
-    /// This node was leader, could not write to its disk or has differing content, and has transferred the leadership to
-    /// another node.
+    /// This node was leader, could not write to its disk or has differing content, and has transferred the leadership
+    /// to another node.
     LeadershipLeft {
         /// Why the node has left the leadership.
         reason: &'a str,
     },
-    /// A member has computed another outcome for an entry of the Raft log than this node, which is leader. The content of
-    /// all nodes is verified next.
+    /// A member has computed another outcome for an entry of the Raft log than this node, which is leader. The content
+    /// of all nodes is verified next.
     OutcomesDiffer {
         /// The name of the member.
         name: &'a str,

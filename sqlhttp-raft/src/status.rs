@@ -93,8 +93,8 @@ pub struct NodeStatus {
     pub log: LogStats,
     /// Counts of this node's operations since it was started.
     pub totals: Totals,
-    /// Why this node serves no reads: a verification has found that its content differs from that of the majority. `None`
-    /// if its content is not known to differ.
+    /// Why this node serves no reads: a verification has found that its content differs from that of the majority.
+    /// `None` if its content is not known to differ.
     pub differs: Option<String>,
     /// Why the node has stopped; `None` if it is running.
     pub stopped: Option<String>,

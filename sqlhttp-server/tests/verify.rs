@@ -210,8 +210,8 @@ fn assert_same_outcomes(cluster: &Cluster) {
     }
 }
 
-/// The nodes have different time zones, languages and environments. They are restarted, install snapshots, and change the
-/// leader between the writes.
+/// The nodes have different time zones, languages and environments. They are restarted, install snapshots, and change
+/// the leader between the writes.
 #[test]
 fn random_statements_give_the_same_content_on_all_nodes() {
     let mut random = Random::from_environment();
@@ -231,8 +231,8 @@ fn random_statements_give_the_same_content_on_all_nodes() {
         cluster.kill(round);
         cluster.leader();
         random_writes(&cluster, &mut random, 20);
-        // In the first round, the node applies many entries after its start. Later, it needs a snapshot if the leader has
-        // purged its log by then.
+        // In the first round, the node applies many entries after its start. Later, it needs a snapshot if the leader
+        // has purged its log by then.
         for index in cluster.running().into_iter().filter(|_| round > 0) {
             cluster.server(index).send(&Request::new("POST", "/snapshot?trailing_logs=1"));
         }

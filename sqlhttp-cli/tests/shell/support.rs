@@ -128,7 +128,8 @@ pub(crate) fn assert_golden(file: &std::path::Path, text: &str) {
     }
 }
 
-/// Replaces the durations, the address and the indexes of Raft, and the numbers of snapshots in the documents of a node.
+/// Replaces the durations, the address and the indexes of Raft, and the numbers of snapshots in the documents of a
+/// node.
 pub(crate) fn without_times(text: &str) -> String {
     let line = |line: &str| match line.split_once(": ") {
         Some((name, _)) if name.ends_with("snapshots reaped") => format!("{name}: ...\n"),

@@ -25,7 +25,8 @@ pub enum Readiness<'a> {
     },
     /// The client asked for `sync`, but the node did not apply all committed Raft log entries within the time limit.
     NotSynced,
-    /// A verification has found that the content of the node differs from that of the other nodes. The text is the reason.
+    /// A verification has found that the content of the node differs from that of the other nodes. The text is the
+    /// reason.
     Differs(&'a str),
     /// The database does not respond. The text is the reason.
     DatabaseFails(&'a str),

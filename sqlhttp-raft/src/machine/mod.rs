@@ -166,8 +166,8 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Replaces the content of the database by a copy of the leader's at the position `copied`, which this node has passed.
-    /// Then applies the entries after the copy again, up to the former position.
+    /// Replaces the content of the database by a copy of the leader's at the position `copied`, which this node has
+    /// passed. Then applies the entries after the copy again, up to the former position.
     ///
     /// No install record is needed: a crash leaves either the old content or the copy, and the Raft log, which is not
     /// reset, contains all entries after both.

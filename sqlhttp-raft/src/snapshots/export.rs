@@ -80,9 +80,9 @@ impl Exports {
     /// Returns the last copy if it contains the entries up to `index_min`; otherwise makes a new copy.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: a load of a database file is open, whose parts a copy would not contain; or the content of
-    /// this node differs from that of the majority. The errors of
-    /// [`Database::export`]; [`Error::Io`] if the length of the copy cannot be read.
+    /// [`Error::Unavailable`]: a load of a database file is open, whose parts a copy would not contain; or the content
+    /// of this node differs from that of the majority. The errors of [`Database::export`]; [`Error::Io`] if the length
+    /// of the copy cannot be read.
     pub(crate) async fn get(&self, index_min: u64) -> Result<Arc<Export>, Error> {
         let _making = self.making.lock().await;
         if let Some(reason) = self.difference.reason() {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::messages::{WireDigest, WireKey, WireRow};
 
-/// Returns the digest with which the others are compared, and whether a majority of the voters has it. That is the digest
-/// that most voters have; if several are equally frequent, that of the leader. `None` if no member has a digest.
+/// Returns the digest with which the others are compared, and whether a majority of the voters has it. That is the
+/// digest that most voters have; if several are equally frequent, that of the leader. `None` if no member has a digest.
 pub(super) fn reference(
     digests: &BTreeMap<u64, u128>,
     voters: &BTreeSet<u64>,

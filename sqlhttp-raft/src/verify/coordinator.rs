@@ -228,8 +228,8 @@ impl Coordinator<'_> {
         Finding { report, differing: differing.map(|id| (*id, self.name_of(*id))).collect(), equal }
     }
 
-    /// Sends each member that has responded whether its content is that of the majority. A member that does not record it
-    /// has an error in the results.
+    /// Sends each member that has responded whether its content is that of the majority. A member that does not record
+    /// it has an error in the results.
     async fn send_verdicts(&self, results: &mut Results, digests: &BTreeMap<u64, u128>, expected: u128) {
         let index = results.index;
         let damaged = results.damaged.iter().map(|id| (*id, None));

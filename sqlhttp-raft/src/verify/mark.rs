@@ -77,8 +77,8 @@ impl DifferenceMark {
     }
 
     /// Records the verdict of a verification. Returns whether this has changed the record, and the error of the file
-    /// operation that makes the record durable. If a difference cannot be made durable, the node is marked for as long as
-    /// the process runs; if the end of a difference cannot be made durable, the node stays marked. Blocks.
+    /// operation that makes the record durable. If a difference cannot be made durable, the node is marked for as long
+    /// as the process runs; if the end of a difference cannot be made durable, the node stays marked. Blocks.
     pub(crate) fn record(&self, verdict: &Verdict) -> (bool, io::Result<()>) {
         let _recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(contents) = Contents::of(verdict) else {

@@ -1,19 +1,20 @@
 //! Checks that all nodes have the same content.
 //!
-//! The nodes compute digests of their content ([`sqlhttp_core::ContentDigest`]) directly after the same entry of the Raft
-//! log, while writes continue. Any node can coordinate a verification:
+//! The nodes compute digests of their content ([`sqlhttp_core::ContentDigest`]) directly after the same entry of the
+//! Raft log, while writes continue. Any node can coordinate a verification:
 //!
-//! 1. The coordinator chooses an index a little above the last entry of the log, and asks each member to keep its content
-//!    directly after that entry ([`sessions`]). If a member has passed the index already, the coordinator chooses a larger
-//!    one.
+//! 1. The coordinator chooses an index a little above the last entry of the log, and asks each member to keep its
+//!    content directly after that entry ([`sessions`]). If a member has passed the index already, the coordinator
+//!    chooses a larger one.
 //! 2. It appends barriers to the log until the log has reached the index.
 //! 3. Each member computes the digest. The coordinator compares them ([`coordinator`]).
-//! 4. The coordinator sends each member the verdict. A node whose content is not that of a majority of the voters records
-//!    that durably ([`mark`]).
-//! 5. Where digests differ, the coordinator finds the rows: it compares the digests of the tables, of buckets of rows, and
-//!    of the rows of a bucket ([`search`], [`compare`]).
+//! 4. The coordinator sends each member the verdict. A node whose content is not that of a majority of the voters
+//!    records that durably ([`mark`]).
+//! 5. Where digests differ, the coordinator finds the rows: it compares the digests of the tables, of buckets of rows,
+//!    and of the rows of a bucket ([`search`], [`compare`]).
 //!
-//! Beside that, the leader compares a running hash of the outcomes of all nodes ([`outcomes`]), and verifies when they differ.
+//! Beside that, the leader compares a running hash of the outcomes of all nodes ([`outcomes`]), and verifies when they
+//! differ.
 //!
 //! On request ([`repair`]), the leader then sends its content to each follower that differs ([`reseed`]).
 
@@ -76,8 +77,8 @@ pub struct NodeDigest {
     pub error: Option<String>,
 }
 
-/// A row, or a table, in which a node differs from the majority. Without a majority, the nodes are compared with the one
-/// whose digest is most frequent.
+/// A row, or a table, in which a node differs from the majority. Without a majority, the nodes are compared with the
+/// one whose digest is most frequent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The name of the node.

@@ -1,8 +1,8 @@
 //! Compares the outcomes that the nodes compute for the entries of the Raft log, all the time.
 //!
-//! The leader asks each member for the running hash of its outcomes ([`sqlhttp_core::OutcomeLink`]) once per second, and
-//! compares it with its own at the same index. If they differ, it finds the first entry with another outcome, reports it,
-//! and verifies the content of all nodes, which finds out which of them differ from the majority.
+//! The leader asks each member for the running hash of its outcomes ([`sqlhttp_core::OutcomeLink`]) once per second,
+//! and compares it with its own at the same index. If they differ, it finds the first entry with another outcome,
+//! reports it, and verifies the content of all nodes, which finds out which of them differ from the majority.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

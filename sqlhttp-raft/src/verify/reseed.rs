@@ -1,10 +1,10 @@
 //! Replaces the content of a follower by that of the leader, although the follower has applied all entries.
 //!
 //! Raft's own snapshots cannot do that, because a follower ignores a snapshot that is not newer than its content. The
-//! leader sends a copy of its database ([`crate::snapshots`]). The follower pauses the application of entries, installs the
-//! copy, and applies the entries between the copy and its former position again from its own log. While the content of a
-//! node is known to differ, it purges no entries from its log, so they are there. A crash in between leaves either the old
-//! content or the copy; the next start applies the entries after it.
+//! leader sends a copy of its database ([`crate::snapshots`]). The follower pauses the application of entries, installs
+//! the copy, and applies the entries between the copy and its former position again from its own log. While the content
+//! of a node is known to differ, it purges no entries from its log, so they are there. A crash in between leaves either
+//! the old content or the copy; the next start applies the entries after it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,8 +52,8 @@ impl Request for ReseedCall {
 }
 
 impl Node {
-    /// Sends a copy of the database of this node, which is leader, to a follower, and waits until it is the content of the
-    /// follower.
+    /// Sends a copy of the database of this node, which is leader, to a follower, and waits until it is the content of
+    /// the follower.
     pub(crate) async fn seed(&self, call: SeedCall) -> Result<(), String> {
         if !self.inner.leadership.is_ready() {
             return Err(NOT_LEADER.to_owned());

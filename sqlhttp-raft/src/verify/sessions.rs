@@ -153,8 +153,8 @@ async fn check(database: &Database) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Ends the session when the coordinator has asked nothing for [`IDLE_MAX`]. Gives up its content when the write-ahead log
-/// has grown too much.
+/// Ends the session when the coordinator has asked nothing for [`IDLE_MAX`]. Gives up its content when the write-ahead
+/// log has grown too much.
 async fn end_when_idle(session: WeakSession, id: u128) {
     loop {
         tokio::time::sleep(IDLE_CHECK).await;

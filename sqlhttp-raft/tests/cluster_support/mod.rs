@@ -55,8 +55,8 @@ pub async fn cluster(size: usize) -> Vec<Running> {
     nodes
 }
 
-/// Joins the cluster of the node at `address`. Repeats the request while there is no leader, or while that node knows only
-/// a leader that has ended: a busy machine can delay heartbeats until an election starts.
+/// Joins the cluster of the node at `address`. Repeats the request while there is no leader, or while that node knows
+/// only a leader that has ended: a busy machine can delay heartbeats until an election starts.
 pub async fn join(node: &Node, address: &str) -> Joined {
     let begun = Instant::now();
     loop {

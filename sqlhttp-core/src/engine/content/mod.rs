@@ -26,8 +26,9 @@ mod sources;
 pub struct ContentDigest {
     /// The digest of the whole content: a hash of `tables`.
     pub digest: u128,
-    /// The digests of the tables, in the order of their names. The schema is the table `sqlite_schema`, and the settings
-    /// that the file stores (the text encoding, `user_version`, `application_id`) are the table `sqlite_settings`.
+    /// The digests of the tables, in the order of their names. The schema is the table `sqlite_schema`, and the
+    /// settings that the file stores (the text encoding, `user_version`, `application_id`) are the table
+    /// `sqlite_settings`.
     pub tables: Vec<TableDigest>,
 }
 

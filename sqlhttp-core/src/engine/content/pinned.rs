@@ -24,12 +24,12 @@ use crate::model::{Error, SqlError};
 const STEPS_PER_POLL: i32 = 1000;
 /// The interval at which a scan measures the write-ahead log.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
-/// The growth of the write-ahead log, in bytes, at which the content is given up. The log cannot be reused while the read
-/// transaction is open.
+/// The growth of the write-ahead log, in bytes, at which the content is given up. The log cannot be reused while the
+/// read transaction is open.
 const WAL_GROWTH_MAX: u64 = 1 << 30;
 
-/// The content of a database at one moment, which stays readable while the database is written. The write-ahead log grows
-/// as long as this value exists.
+/// The content of a database at one moment, which stays readable while the database is written. The write-ahead log
+/// grows as long as this value exists.
 ///
 /// The content is given up when the database file is replaced, and when a method or
 /// [`PinnedContent::give_up_if_outgrown`] finds that the write-ahead log has grown by 1 GiB. All methods then return
@@ -117,7 +117,8 @@ impl PinnedContent {
         Ok(PinnedContent { slot })
     }
 
-    /// Begins the read transaction. Returns `false` if the connection was closed, because the database file is replaced.
+    /// Begins the read transaction. Returns `false` if the connection was closed, because the database file is
+    /// replaced.
     pub(crate) fn begin(&self) -> Result<bool, Error> {
         let mut kept = self.slot.lock();
         let Some(session) = kept.as_mut() else { return Ok(false) };
@@ -150,8 +151,9 @@ impl PinnedContent {
         self.slot.read(cancel, scan::digest)
     }
 
-    /// Distributes the rows of the table `table` over `count` buckets by the hash of their key, on a low-priority thread.
-    /// Returns the sum of the hashes of the rows of each bucket, modulo 2^128; an empty list if there is no such table.
+    /// Distributes the rows of the table `table` over `count` buckets by the hash of their key, on a low-priority
+    /// thread. Returns the sum of the hashes of the rows of each bucket, modulo 2^128; an empty list if there is no
+    /// such table.
     ///
     /// # Errors
     /// As [`PinnedContent::digest`].
@@ -207,8 +209,8 @@ impl Slot {
     }
 }
 
-/// Makes the statements of a connection stop when `cancel` is set, when the file is replaced, or when the write-ahead log
-/// has grown too much. In the last case, sets `too_long`.
+/// Makes the statements of a connection stop when `cancel` is set, when the file is replaced, or when the write-ahead
+/// log has grown too much. In the last case, sets `too_long`.
 fn stop_when(
     connection: &mut Connection,
     limits: KeepLimits,

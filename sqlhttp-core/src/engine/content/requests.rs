@@ -36,8 +36,8 @@ impl PinRequests {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The smallest index of a request; `u64::MAX` if there is none. The writer commits when it has applied the entry at
-    /// this index.
+    /// The smallest index of a request; `u64::MAX` if there is none. The writer commits when it has applied the entry
+    /// at this index.
     pub(crate) fn next_index(&self) -> u64 {
         self.next.load(Ordering::Acquire)
     }
@@ -52,9 +52,9 @@ impl PinRequests {
         answer
     }
 
-    /// Answers the requests up to `index`, the index of the last entry that has been applied. If `is_current` is set, the
-    /// database has the content directly after this entry, and the requests for it receive it. All others end without
-    /// content.
+    /// Answers the requests up to `index`, the index of the last entry that has been applied. If `is_current` is set,
+    /// the database has the content directly after this entry, and the requests for it receive it. All others end
+    /// without content.
     pub(crate) fn answer(&self, index: u64, is_current: bool) {
         let mut waiting = self.lock();
         let (due, later) = std::mem::take(&mut *waiting).into_iter().partition(|request| request.index <= index);

@@ -26,7 +26,8 @@ pub(super) struct Source {
     pub(super) key: KeyColumns,
 }
 
-/// Returns the tables of the database, in the order of their names. A virtual table is represented by its shadow tables.
+/// Returns the tables of the database, in the order of their names. A virtual table is represented by its shadow
+/// tables.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Source>> {
     let mut sources = vec![settings(), schema()];
     let tables = "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow') \

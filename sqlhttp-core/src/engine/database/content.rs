@@ -20,8 +20,8 @@ impl Database {
     /// database with a rollback journal, where they wait. Dropping the future ends the computation.
     ///
     /// # Errors
-    /// [`Error::Sqlite`] if the content cannot be read; [`Error::Unavailable`] if the write-ahead log has grown by 1 GiB
-    /// meanwhile, or the database file was replaced.
+    /// [`Error::Sqlite`] if the content cannot be read; [`Error::Unavailable`] if the write-ahead log has grown by 1
+    /// GiB meanwhile, or the database file was replaced.
     pub async fn content_digest(&self) -> Result<ContentDigest, Error> {
         if self.inner.sessions.is_closed() {
             return Err(Error::Closed);
@@ -37,9 +37,9 @@ impl Database {
         result
     }
 
-    /// Requests the content directly after the entry of the log at `index`, which has not been applied yet. Returns as soon
-    /// as the writer thread knows the request. The writer then ends its transaction after the entry, and begins a read
-    /// transaction on a connection that is open already.
+    /// Requests the content directly after the entry of the log at `index`, which has not been applied yet. Returns as
+    /// soon as the writer thread knows the request. The writer then ends its transaction after the entry, and begins a
+    /// read transaction on a connection that is open already.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the database applies no log; [`Error::Sqlite`] if a connection cannot be opened.
@@ -62,9 +62,9 @@ impl Database {
         Ok(PendingContent { answer, database: self.clone() })
     }
 
-    /// The running hash of the outcomes of the log entries that this database has applied; `None` if there was a gap since
-    /// it began, for example because the database was just opened. Two databases that apply the same log have the same
-    /// hash at the same index.
+    /// The running hash of the outcomes of the log entries that this database has applied; `None` if there was a gap
+    /// since it began, for example because the database was just opened. Two databases that apply the same log have the
+    /// same hash at the same index.
     pub fn last_outcome_link(&self) -> Option<OutcomeLink> {
         self.inner.shared.chain.last()
     }
@@ -84,8 +84,8 @@ pub struct PendingContent {
 }
 
 impl PendingContent {
-    /// Waits until the entry has been applied, and returns the content directly after it. Returns `None` if that content
-    /// no longer exists, because later entries have been applied or the content was replaced.
+    /// Waits until the entry has been applied, and returns the content directly after it. Returns `None` if that
+    /// content no longer exists, because later entries have been applied or the content was replaced.
     ///
     /// # Errors
     /// [`Error::Sqlite`] if the content cannot be read; [`Error::Closed`] if the database is closed.

@@ -1,12 +1,12 @@
 //! A running hash of the outcomes of the applied log entries. Nodes that apply the same log compare it, so that they
 //! notice at once, and at the very entry, when they no longer compute the same results.
 //!
-//! The chain covers the number of changed rows, the last rowids, the codes of errors and the rows that writes return. It
-//! does not cover the values in the tables, which a [`crate::ContentDigest`] compares, nor the rows of statements that
-//! only read, which may depend on the node (`PRAGMA page_count`).
+//! The chain covers the number of changed rows, the last rowids, the codes of errors and the rows that writes return.
+//! It does not cover the values in the tables, which a [`crate::ContentDigest`] compares, nor the rows of statements
+//! that only read, which may depend on the node (`PRAGMA page_count`).
 //!
-//! The chain is kept in memory. It begins again at each multiple of [`WINDOW`] entries, so that a node that was restarted
-//! can soon be compared again.
+//! The chain is kept in memory. It begins again at each multiple of [`WINDOW`] entries, so that a node that was
+//! restarted can soon be compared again.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

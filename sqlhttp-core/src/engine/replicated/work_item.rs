@@ -88,8 +88,8 @@ pub(super) struct Results<'c> {
 }
 
 impl Results<'_> {
-    /// Adds the outcome of a committed operation to the chain, and passes it to the callback of its entry. If the entry has no callback, stores
-    /// the outcome for the reply.
+    /// Adds the outcome of a committed operation to the chain, and passes it to the callback of its entry. If the entry
+    /// has no callback, stores the outcome for the reply.
     pub(super) fn add(&mut self, item: &WorkItem<'_>, outcome: Option<Outcome>) {
         self.chain.add(item, outcome.as_ref());
         let Some(outcome) = outcome else { return };

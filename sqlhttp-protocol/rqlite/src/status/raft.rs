@@ -56,7 +56,8 @@ pub struct Raft {
     pub members: Vec<RaftMember>,
     /// Whether this node was removed from its cluster.
     pub removed: bool,
-    /// Why this node serves no reads: its content differs from that of the majority. `None` if it is not known to differ.
+    /// Why this node serves no reads: its content differs from that of the majority. `None` if it is not known to
+    /// differ.
     pub differs: Option<String>,
     /// The Raft settings of this node.
     pub settings: RaftSettings,

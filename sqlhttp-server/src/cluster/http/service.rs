@@ -28,8 +28,8 @@ impl service::Service for Request<'_> {
         self.head
     }
 
-    /// Refuses requests that pages of other sites have forged. GET and HEAD requests are not refused, because with these
-    /// methods no endpoint of a node has an effect, except `/verify`.
+    /// Refuses requests that pages of other sites have forged. GET and HEAD requests are not refused, because with
+    /// these methods no endpoint of a node has an effect, except `/verify`.
     fn refuse_forged(&self) -> Result<(), EarlyResponse> {
         let has_effect = self.endpoint == Some(NodeEndpoint::Verify);
         let reads = matches!(self.head.method, Method::GET | Method::HEAD) && !has_effect;
