@@ -1,4 +1,5 @@
-//! The clocks and the random numbers of a node. In a simulation (feature `sim`) they are those of the simulated machine.
+//! The clocks and the random numbers of a node. In a simulation (feature `sim`) they are those of the simulated
+//! machine.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -231,8 +231,8 @@ enum Kind {
     Write,
     /// A read that is ordered after everything that ended before it.
     Linearizable,
-    /// A read that is ordered only after acknowledged writes. A leader with a slow disk may not have applied an entry yet
-    /// that a linearizable read on another node has seen, and that no client has an acknowledgement for.
+    /// A read that is ordered only after acknowledged writes. A leader with a slow disk may not have applied an entry
+    /// yet that a linearizable read on another node has seen, and that no client has an acknowledgement for.
     Weak,
 }
 
