@@ -48,11 +48,11 @@ pub struct Report {
     pub trace: Vec<String>,
     /// A hash of the trace, and of everything that was sent over the network.
     pub fingerprint: u64,
-    /// What has happened.
+    /// The counts of events.
     pub counts: Counts,
 }
 
-/// What has happened in a simulation.
+/// The counts of events in a simulation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Acknowledged writes.

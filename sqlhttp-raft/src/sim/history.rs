@@ -1,8 +1,8 @@
-//! What the clients of a simulation have seen.
+//! The requests of the clients of a simulation, and the responses to them.
 
 use sqlhttp_core::ReadLevel;
 
-/// What a client asks for. Every key contains the serial number of its last write.
+/// A request of a client. Every key contains the serial number of its last write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
     Write,

@@ -1,4 +1,4 @@
-//! What must be true of a cluster at every moment, and of everything that its clients have seen.
+//! The invariants of a cluster: properties of its nodes at every moment, and of all responses to its clients.
 //!
 //! Section numbers are those of the Raft dissertation.
 
@@ -16,7 +16,7 @@ use crate::types::{Vote, index_of};
 /// A violation of an invariant.
 pub(super) type Violation = String;
 
-/// What has been observed of all nodes so far.
+/// The observations of all nodes so far.
 #[derive(Default)]
 pub(super) struct Invariants {
     /// The leader of each term.
@@ -28,7 +28,7 @@ pub(super) struct Invariants {
     machines: Vec<Observed>,
 }
 
-/// What has been observed of one machine.
+/// The observations of one machine.
 #[derive(Default, Clone)]
 struct Observed {
     vote: Option<Vote>,

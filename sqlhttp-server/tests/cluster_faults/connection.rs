@@ -27,7 +27,7 @@ pub struct Lost {
     pub source: io::Error,
 }
 
-/// What a response says.
+/// The meaning of a response.
 #[derive(Debug)]
 pub enum Reply {
     /// The results of the statements.
@@ -78,7 +78,7 @@ impl Connection {
     }
 }
 
-/// What a response says about its request.
+/// Returns the meaning of a response for its request.
 fn reply(response: &Response) -> Reply {
     let document: Value = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
     let results = document["results"].as_array().cloned().unwrap_or_default();

@@ -22,7 +22,7 @@ pub fn address(node: usize) -> SocketAddr {
     SocketAddr::from((network::BRIDGE, FIRST_PORT + u16::try_from(node).expect("few nodes")))
 }
 
-/// What the proxy does with the bytes from one node to another.
+/// The treatment of the bytes from one node to another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Link {
     /// The time until a byte is passed on.

@@ -1,4 +1,4 @@
-//! What the clients and the faults of one run share.
+//! The state that the clients and the faults of one run share.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -70,7 +70,7 @@ pub fn keeps() -> bool {
     std::env::var_os("SQLHTTP_FAULTS_KEEP").is_some()
 }
 
-/// What this machine lacks.
+/// Returns the tools and permissions that this machine lacks.
 fn missing() -> Vec<&'static str> {
     let runs = |program: &str, argument: &str| Command::new(program).arg(argument).output().is_ok();
     let mut missing = Vec::new();

@@ -27,7 +27,7 @@ const START: Duration = Duration::from_secs(60);
 pub const HEADING: &str = "combination              seed  nodes  faults      ok   fail  unknown  elections  installs  \
                            equal  seconds  verdict";
 
-/// What a run has found.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
     name: &'static str,

@@ -1,4 +1,4 @@
-//! What the nodes report about themselves.
+//! The status of the nodes, as they report it.
 
 use std::time::Duration;
 

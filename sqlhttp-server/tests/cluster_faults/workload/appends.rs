@@ -22,7 +22,7 @@ struct Insert {
     returned: u64,
 }
 
-/// What must be the case at the end of a run.
+/// Whether a serial must be in the table at the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Present,
