@@ -73,6 +73,10 @@ impl Node {
 
     /// Replaces the content of this node by a copy that it has received completely.
     pub(crate) async fn reseed(&self, call: ReseedCall) -> Result<(), String> {
+        if !self.inner.difference.is_marked() {
+            // This node serves reads, which must not see the older content of the copy.
+            return Err("the content of this node is not known to differ".to_owned());
+        }
         let node = self.clone();
         let checked = blocking(move || {
             let file = node.inner.receiver.finish(call.id).map_err(|error| error.to_string())?;
@@ -87,15 +91,28 @@ impl Node {
     }
 
     async fn replace_content(&self, file: PathBuf, progress: Progress) -> Result<(), String> {
-        if !self.inner.difference.is_marked() {
-            // This node serves reads, which must not see the older content of the copy.
-            return Err("the content of this node is not known to differ".to_owned());
-        }
         // The copy may be newer than the content of this node.
         let applied =
             self.wait_until_applied(progress.index, Deadline::after(Instant::now().into_std(), APPLY_TIMEOUT)).await;
         applied.map_err(|error| error.to_string())?;
         self.inner.exports.invalidate();
         self.inner.machine.reseed(file, &progress).await.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::options::NodeOptions;
+
+    #[tokio::test]
+    async fn a_node_that_serves_reads_does_not_go_back_to_a_copy() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = Node::start(NodeOptions::new(directory.path(), "n1", "localhost:1")).await.unwrap();
+        let refused = node.reseed(ReseedCall { id: 7 }).await;
+        assert_eq!(refused, Err("the content of this node is not known to differ".to_owned()));
+        node.close().await.unwrap();
     }
 }
