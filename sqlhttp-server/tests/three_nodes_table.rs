@@ -138,7 +138,7 @@ const QUORUM_PHASES: [&str; 2] = ["quorum just lost", "quorum lost"];
 fn with_a_leader_that_hangs() {
     let mut test = Test::new(cluster(|_| Vec::new(), 4), &["leader hung"], false);
     test.cluster.kill(SECOND_VOTER);
-    test.cluster.server(LEADER).signal("STOP");
+    test.cluster.server(LEADER).hang();
     test.compare_twice(test.phase("leader hung"), || {});
     test.finish();
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use super::dialer::{BoxedStream, Dialer, Target};
 use super::frame::{self, BODY_BYTES_MAX, Frame};
@@ -46,17 +47,21 @@ pub(crate) struct RpcClient {
     purpose: Purpose,
     /// The runtime on which the connection is read and written.
     runtime: Handle,
-    connection: tokio::sync::Mutex<Slot>,
+    slot: Arc<Mutex<Slot>>,
 }
 
 /// The connection of a client.
 #[derive(Default)]
 struct Slot {
     open: Option<Arc<Connection>>,
-    /// The task that opens the next connection. It continues if the request that has started it is dropped, because a
-    /// heartbeat may be dropped sooner than a connection can be opened.
-    opening: Option<JoinHandle<io::Result<Arc<Connection>>>>,
+    /// The result of the task that opens the next connection. All requests that need the connection wait for the same
+    /// task, so each of them fails when it fails. The task continues if the request that has started it is dropped,
+    /// because a heartbeat may be dropped sooner than a connection can be opened.
+    opening: Option<Opening>,
 }
+
+/// The connection that a task opens, or why it cannot be opened.
+type Opening = Shared<BoxFuture<'static, Result<Arc<Connection>, String>>>;
 
 /// An open connection. When the last reference is dropped, the connection is closed.
 struct Connection {
@@ -104,7 +109,7 @@ type Pending = Arc<Mutex<BTreeMap<u32, oneshot::Sender<Frame>>>>;
 
 impl RpcClient {
     pub(super) fn new(dialer: Arc<Dialer>, target: Target, purpose: Purpose, runtime: Handle) -> RpcClient {
-        RpcClient { dialer, target, purpose, runtime, connection: tokio::sync::Mutex::default() }
+        RpcClient { dialer, target, purpose, runtime, slot: Arc::default() }
     }
 
     /// Sends a request and waits for its response, for at most `timeout`.
@@ -162,7 +167,7 @@ impl RpcClient {
         state: Arc<SendState>,
     ) -> Result<Frame, CallError> {
         let not_sent = |error: &dyn fmt::Display| CallError::NotSent(error.to_string());
-        let connection = self.connected().await.map_err(|error| not_sent(&error))?;
+        let connection = self.connected().await.map_err(CallError::NotSent)?;
         let id = connection.next_id.fetch_add(1, Ordering::Relaxed);
         let mut bytes = Vec::new();
         frame::push(&mut bytes, kind, id, write_body).map_err(|error| not_sent(&error))?;
@@ -173,34 +178,45 @@ impl RpcClient {
     }
 
     /// Returns the open connection, or opens one.
-    async fn connected(&self) -> io::Result<Arc<Connection>> {
-        let mut slot = self.connection.lock().await;
-        if let Some(open) = slot.open.as_ref().filter(|open| !open.closed.load(Ordering::Acquire)) {
-            return Ok(open.clone());
-        }
-        if slot.open.take().is_some() && self.purpose == Purpose::Forward {
-            self.dialer.reconnects.fetch_add(1, Ordering::Relaxed);
-        }
-        // The connection is opened on the runtime that will read and write it.
-        let opening = slot.opening.get_or_insert_with(|| {
-            let (dialer, target, purpose) = (self.dialer.clone(), self.target.clone(), self.purpose);
-            self.runtime.spawn(async move { open(&dialer, &target, purpose).await })
+    async fn connected(&self) -> Result<Arc<Connection>, String> {
+        let opening = {
+            let mut slot = lock(&self.slot);
+            if let Some(open) = slot.open.as_ref().filter(|open| !open.closed.load(Ordering::Acquire)) {
+                return Ok(open.clone());
+            }
+            if slot.open.take().is_some() && self.purpose == Purpose::Forward {
+                self.dialer.reconnects.fetch_add(1, Ordering::Relaxed);
+            }
+            // A task that has panicked has left its result in the slot.
+            let _ = slot.opening.take_if(|opening| opening.peek().is_some());
+            slot.opening.get_or_insert_with(|| self.start_opening()).clone()
+        };
+        opening.await
+    }
+
+    /// Starts the task that opens a connection, on the runtime that will read and write it.
+    fn start_opening(&self) -> Opening {
+        let (dialer, target, purpose) = (self.dialer.clone(), self.target.clone(), self.purpose);
+        let slot = self.slot.clone();
+        let task = self.runtime.spawn(async move {
+            let opened = open(&dialer, &target, purpose).await;
+            let mut slot = lock(&slot);
+            slot.opening = None;
+            slot.open = opened.as_ref().ok().cloned();
+            opened.map_err(|error| error.to_string())
         });
-        let opened = opening.await.map_err(io::Error::other);
-        slot.opening = None;
-        let opened = opened??;
-        slot.open = Some(opened.clone());
-        Ok(opened)
+        async move { task.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed().shared()
     }
 
     /// Makes the next request open another connection. The current one is closed when the requests that wait on it have
     /// ended.
     fn disconnect(&self) {
-        // If the lock is held, another caller is opening a connection already.
-        if let Ok(mut slot) = self.connection.try_lock() {
-            slot.open = None;
-        }
+        lock(&self.slot).open = None;
     }
+}
+
+fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn open(dialer: &Dialer, target: &Target, purpose: Purpose) -> io::Result<Arc<Connection>> {
@@ -284,5 +300,50 @@ impl<T> Future for AbortOnDrop<T> {
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::TcpListener;
+    use std::sync::atomic::AtomicU64;
+
+    use tokio::time::Instant;
+
+    use super::super::dialer::AddressBook;
+    use super::super::hello::HELLO_TIMEOUT;
+    use super::super::message::APPEND;
+    use super::*;
+    use crate::identity::{DirectoryState, Identity};
+
+    #[tokio::test]
+    async fn requests_that_wait_for_the_same_connection_fail_together() {
+        let directory = tempfile::tempdir().unwrap();
+        // The peer accepts connections, and never sends a byte.
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = peer.local_addr().unwrap().to_string();
+        let dialer = Dialer {
+            identity: Arc::new(Identity::open(directory.path(), DirectoryState::Creates, 1).unwrap()),
+            addresses: Arc::new(AddressBook::default()),
+            security: None,
+            connect_timeout: HELLO_TIMEOUT,
+            reconnects: AtomicU64::default(),
+        };
+        let client = RpcClient::new(Arc::new(dialer), Target::Address(address), Purpose::Forward, Handle::current());
+        let call = || client.call_raw(APPEND, |_| Ok(()), std::future::pending());
+        let mut first = std::pin::pin!(call());
+        assert!(futures_util::poll!(&mut first).is_pending());
+        let accepted = tokio::task::spawn_blocking(move || (peer.accept().unwrap(), peer)).await.unwrap();
+
+        tokio::time::pause();
+        let began = Instant::now();
+        let results = tokio::join!(first, call(), call());
+        assert!(began.elapsed() < HELLO_TIMEOUT * 2, "{:?}", began.elapsed());
+        for result in <[_; 3]>::from(results) {
+            assert!(matches!(result, Err(CallError::NotSent(_))), "{result:?}");
+        }
+        drop(accepted);
     }
 }

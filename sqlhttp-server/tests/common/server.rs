@@ -437,6 +437,18 @@ impl Server {
         assert!(status.success(), "cannot signal {pid}");
     }
 
+    /// Stops the process with SIGSTOP, and waits until none of its threads runs.
+    pub fn hang(&self) {
+        self.signal("STOP");
+        super::eventually("all threads have stopped", || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the threads");
+            tasks.flatten().all(|task| {
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+            })
+        });
+    }
+
     /// The id of the process.
     pub fn pid(&self) -> u32 {
         self.process.child.id()
