@@ -14,8 +14,8 @@ use crate::identity::Identity;
 use crate::leadership::Leadership;
 use crate::log::LogStore;
 use crate::machine::{DatabaseSnapshot, StateMachine, snapshot_at};
-use crate::members::Members;
-use crate::network::Peers;
+use crate::members::{JoinCall, Members};
+use crate::network::{Peers, Target};
 use crate::observer::Event;
 use crate::options::NodeOptions;
 use crate::propose::Proposer;
@@ -210,6 +210,20 @@ impl Node {
             Ok(())
         };
         tokio::time::timeout(BACKGROUND_TIMEOUT, purged).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    /// Gives a node that joins the entries that the cluster has skipped. The log that it receives may contain them. A
+    /// leader that is ready has passed all of them, so no further one is decided until the node is a member.
+    pub(crate) async fn share_skips(&self, joining: &JoinCall) -> Result<(), String> {
+        let inner = &self.inner;
+        let Some(call) = inner.machine.skips().for_new_member().filter(|_| inner.leadership.is_ready()) else {
+            return Ok(());
+        };
+        // The connection makes the node a member of this cluster, as that of the replication does.
+        inner.peers.set_address(joining.node, &joining.raft_address);
+        let adopted = inner.peers.call(Target::Node(joining.node), &call, BACKGROUND_TIMEOUT).await;
+        let adopted = adopted.map_err(|error| error.to_string()).and_then(|recorded| recorded);
+        adopted.map_err(|why| format!("the node cannot record the entries of the log that the cluster skips: {why}"))
     }
 
     /// Stops the node. Syncs the database, so that the next start has few entries to apply; waits for the entries that

@@ -107,14 +107,22 @@ pub enum Event<'a> {
         by: Duration,
     },
     /// An entry of the Raft log could not be applied, or has been waiting for at least 10 seconds to be applied. The
-    /// operator can make the node skip the entry with `raft/skip.json`.
+    /// operator can make all nodes skip the entry with `raft/skip.json`.
     EntryNotApplied {
         /// The index of the entry, counted from 1.
         index: u64,
         /// The digest that identifies the entry in `raft/skip.json`.
         digest: &'a str,
     },
-    /// This node skips an entry of the Raft log, because `raft/skip.json` names it.
+    /// This node does not apply an entry of the Raft log, because `raft/skip.json` names it, and waits until all nodes
+    /// agree to skip it.
+    SkipWaits {
+        /// The index of the entry, counted from 1.
+        index: u64,
+        /// Why this node waits: the nodes that do not agree yet.
+        reason: &'a str,
+    },
+    /// This node skips an entry of the Raft log, because `raft/skip.json` names it on all nodes.
     EntrySkipped {
         /// The index of the entry, counted from 1.
         index: u64,

@@ -19,6 +19,7 @@ use crate::raft::Raft;
 use crate::read_index::{ReadIndexCall, ReadIndexReply};
 use crate::removal::{MembershipAnswer, MembershipCall};
 use crate::runtime::blocking;
+use crate::skip::{AdoptSkipsCall, SkipCall};
 use crate::snapshots::{BeginCall, ChunkCall, InstallCall};
 use crate::verify::{
     BucketsCall, EndCall, OutcomeCall, OutcomesCall, PinCall, ReseedCall, RowsCall, SeedCall, StateCall, VerdictCall,
@@ -98,9 +99,12 @@ impl PeerService {
         }
         // A future that is dropped because its connection breaks must not leave half of the change.
         run_detached(async move {
-            match node.prepare_for_members().await {
+            if let Err(error) = node.prepare_for_members().await {
+                return MembershipReply::Refused(error.to_string());
+            }
+            match node.share_skips(&call).await {
                 Ok(()) => node.inner.members.join(call).await,
-                Err(error) => MembershipReply::Refused(error.to_string()),
+                Err(why) => MembershipReply::Refused(why),
             }
         })
         .await
@@ -164,6 +168,17 @@ impl PeerService {
         let node = self.node()?;
         // The connection may break; the replacement then goes on.
         run_detached(async move { node.reseed(call).await }).await
+    }
+
+    async fn skip(&self, call: SkipCall) -> Result<<SkipCall as Request>::Response, String> {
+        let node = self.node()?;
+        let applied_index = self.database.progress().index;
+        run_blocking(move || node.inner.machine.skips().answer(call, applied_index)).await
+    }
+
+    async fn adopt_skips(&self, call: AdoptSkipsCall) -> Result<<AdoptSkipsCall as Request>::Response, String> {
+        let node = self.node()?;
+        run_blocking(move || node.inner.machine.skips().adopt(call)).await
     }
 
     async fn upload(&self, call: UploadCall) -> Result<<UploadCall as Request>::Response, String> {
@@ -233,6 +248,8 @@ impl Service for PeerService {
             OutcomesCall::KIND => answer(&body, async |call| Ok(self.node()?.outcomes_up_to(&call))).await,
             SeedCall::KIND => answer(&body, |call| self.seed(call)).await,
             ReseedCall::KIND => answer(&body, |call| self.reseed(call)).await,
+            SkipCall::KIND => answer(&body, |call| self.skip(call)).await,
+            AdoptSkipsCall::KIND => answer(&body, |call| self.adopt_skips(call)).await,
             other => Err(format!("this node does not support messages of kind {other}; it may be an older version")),
         }
     }

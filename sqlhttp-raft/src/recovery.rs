@@ -39,6 +39,15 @@ pub(crate) fn path(directory: &Path) -> PathBuf {
     directory.join("raft").join("peers.json")
 }
 
+/// Returns whether `raft/peers.json` names one node only.
+///
+/// # Errors
+/// The file cannot be read, or is malformed.
+pub(crate) fn is_sole_member(directory: &Path) -> io::Result<bool> {
+    let peers: Vec<Peer> = serde_json::from_slice(&std::fs::read(path(directory))?)?;
+    Ok(peers.len() <= 1)
+}
+
 /// The name of the snapshot in the record of a recovery. No file has this name: the content of the database is the
 /// snapshot.
 const NO_FILE: &str = "db.sqlite-recovered";

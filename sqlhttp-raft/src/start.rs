@@ -29,7 +29,7 @@ use crate::read_index::{ReadIndexes, RoundContext};
 use crate::reads::Authorized;
 use crate::recovery;
 use crate::runtime::{Runtime, blocking, engine};
-use crate::skip::{self, SkipFile};
+use crate::skip::{Scope, Skips};
 use crate::snapshots::{EXPORT_PREFIX, Exports, InstallRecord, LOADED_PREFIX, Receiver};
 use crate::stall::StallWatch;
 use crate::timer::CoarseTimer;
@@ -72,9 +72,6 @@ pub enum StartError {
         /// Why the recovery is not possible.
         source: io::Error,
     },
-    /// `raft/skip.json` names an entry to skip, but there are other voters, which would apply that entry.
-    #[error("{0} asks to pass over an entry, which is refused where there are other voters; remove it")]
-    SkipFile(PathBuf),
     /// The Raft log and the database come from different nodes.
     #[error(
         "{0} and the log in {1} do not belong together: each was written by another cluster. Put the files of one node \
@@ -97,8 +94,19 @@ impl Node {
         if recovery::path(&options.directory).exists() {
             recover(&options).await?;
         }
-        let Opened { log, database, identity } = open_files(&options).await?;
-        let skip = read_skip(&options, &database)?;
+        let opened = open_files(&options).await?;
+        let (log, database) = (opened.log.clone(), opened.database.clone());
+        let started = Node::start_opened(options, opened).await;
+        if started.is_err() {
+            abandon(log, database).await;
+        }
+        started
+    }
+
+    /// Starts a node whose files are open.
+    async fn start_opened(options: NodeOptions, opened: Opened) -> Result<Node, StartError> {
+        let Opened { log, database, identity } = opened;
+        let skips = open_skips(&options, &database, &log).await?;
         let start_thread = |name: &str| {
             Runtime::start(name).map_err(|source| io_error("start the thread of", &options.directory, source))
         };
@@ -109,7 +117,7 @@ impl Node {
         let difference = Arc::new(read_mark(&options)?);
         let exports = Arc::new(Exports::new(database.clone(), &options.directory, difference.clone()));
         let machine =
-            StateMachine::new(database.clone(), &options, skip, timer, waiters.clone(), log.clone(), exports.clone());
+            StateMachine::new(database.clone(), &options, skips, timer, waiters.clone(), log.clone(), exports.clone());
         let addresses = Arc::new(AddressBook::default());
         let dialer = Arc::new(Dialer {
             identity: identity.clone(),
@@ -151,42 +159,50 @@ fn read_mark(options: &NodeOptions) -> Result<DifferenceMark, StartError> {
     DifferenceMark::open(&options.directory).map_err(|source| io_error("read the mark in", &options.directory, source))
 }
 
-/// Reads `raft/skip.json`. Returns `None` if the file does not exist, and an error if it exists although there are
-/// other voters.
-fn read_skip(options: &NodeOptions, database: &Database) -> Result<Option<SkipFile>, StartError> {
-    let file = options.directory.join("raft").join("skip.json");
-    let skip = skip::read(&file).map_err(|source| io_error("read", &file, source))?;
-    let progress = database.progress();
-    let members = membership::decode(&progress.membership).map_err(|error| StartError::Raft(error.to_string()))?;
-    match skip {
-        Some(_) if members.membership().voter_ids().count() > 1 => Err(StartError::SkipFile(file)),
-        Some(skip) if skip.index <= progress.index => {
-            let (index, applied_index) = (skip.index, progress.index);
-            options.observer.event(&Event::SkipFileObsolete { file: &file, index, applied_index });
-            // After a power cut, the database may have to apply the entry again, and must skip it then.
-            Ok(Some(skip))
-        }
-        skip => Ok(skip),
-    }
+/// Reads which entries this node skips.
+async fn open_skips(options: &NodeOptions, database: &Database, log: &LogStore) -> Result<Arc<Skips>, StartError> {
+    let (directory, observer, log) = (options.directory.clone(), options.observer.clone(), log.clone());
+    let applied_index = database.progress().index;
+    let opened = blocking(move || Skips::open(&directory, applied_index, log, observer)).await;
+    let opened = opened.map_err(|error| StartError::Raft(error.to_string()))?;
+    let skips = opened.map_err(|source| io_error("read", &options.directory, source))?;
+    Ok(Arc::new(skips))
 }
 
 /// Recovers the cluster as `raft/peers.json` requests: see [`recovery`].
 async fn recover(options: &NodeOptions) -> Result<(), StartError> {
-    let Opened { log, database, identity } = open_files(options).await?;
-    let timer = CoarseTimer::start(REPORT_AFTER);
-    let exports = Arc::new(Exports::new(database.clone(), &options.directory, Arc::new(read_mark(options)?)));
-    let skip = read_skip(options, &database)?;
-    let waiters = Waiters::default();
-    let machine = StateMachine::new(database.clone(), options, skip, timer, waiters, log.clone(), exports);
-    let recovered = recovery::recover(&options.directory, &log, &database, &machine, &identity).await;
-    let file = recovery::path(&options.directory);
-    recovered.map_err(|source| StartError::Recovery { file: file.clone(), source })?;
+    let opened = open_files(options).await?;
+    let (log, database) = (opened.log.clone(), opened.database.clone());
+    if let Err(error) = recover_opened(options, opened).await {
+        abandon(log, database).await;
+        return Err(error);
+    }
     let closed = engine(database.close()).await;
     closed.map_err(|source| StartError::Database { file: options.directory.join("db.sqlite"), source })?;
     let closed = blocking(move || log.close()).await;
     closed.map_err(|error| StartError::Raft(error.to_string()))?;
-    options.observer.event(&Event::ClusterRecovered { file: &file });
+    options.observer.event(&Event::ClusterRecovered { file: &recovery::path(&options.directory) });
     Ok(())
+}
+
+async fn recover_opened(options: &NodeOptions, opened: Opened) -> Result<(), StartError> {
+    let Opened { log, database, identity } = opened;
+    let timer = CoarseTimer::start(REPORT_AFTER);
+    let exports = Arc::new(Exports::new(database.clone(), &options.directory, Arc::new(read_mark(options)?)));
+    let skips = open_skips(options, &database, &log).await?;
+    let refused = |source| StartError::Recovery { file: recovery::path(&options.directory), source };
+    let is_sole = recovery::is_sole_member(&options.directory).map_err(refused)?;
+    skips.set_scope(if is_sole { Scope::Alone } else { Scope::Recovery });
+    let waiters = Waiters::default();
+    let machine = StateMachine::new(database.clone(), options, skips, timer, waiters, log.clone(), exports);
+    recovery::recover(&options.directory, &log, &database, &machine, &identity).await.map_err(refused)
+}
+
+/// Closes the files of a node whose start has failed, so that it can be started again in the same process.
+async fn abandon(log: LogStore, database: Database) {
+    // The error of the start is more important than those of closing the files.
+    let _ = engine(database.close()).await;
+    let _ = blocking(move || log.close()).await;
 }
 
 async fn open_files(options: &NodeOptions) -> Result<Opened, StartError> {
@@ -341,6 +357,7 @@ async fn start_raft(parts: Parts) -> Result<Started, StartError> {
     let raft = Raft::new(id, Arc::new(config), Network(peers.clone()), log.clone(), machine.clone())
         .await
         .map_err(|error| failed(&error))?;
+    machine.skips().set_scope(Scope::cluster(peers.clone(), &raft));
     let own = own_info(options, identity.instance());
     if raft.is_initialized().await.map_err(|error| failed(&error))? {
         // A sole voter wins its election at once, so no election timeout has to pass first.

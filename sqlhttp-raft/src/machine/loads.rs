@@ -125,7 +125,7 @@ impl StateMachine {
     /// Returns whether an entry commits a load, and the operator does not want this node to skip it.
     pub(super) fn commits_load(&self, entry: &Entry) -> bool {
         let EntryPayload::Normal(command) = &entry.payload else { return false };
-        let is_skipped = self.skip.as_ref().is_some_and(|skip| skip.index == index_of(&entry.log_id));
+        let is_skipped = self.skips.names(index_of(&entry.log_id));
         matches!(command.operations(), [Operation::LoadCommit { .. }]) && !is_skipped
     }
 
@@ -234,7 +234,7 @@ impl StateMachine {
         while let Some(entry) = entries.try_next().await? {
             let at = index_of(&entry.log_id);
             let EntryPayload::Normal(command) = &entry.payload else { continue };
-            if self.skip.as_ref().is_some_and(|skip| skip.index == at) {
+            if self.skips.names(at) {
                 continue;
             }
             let count = if at == index { number } else { usize::MAX };

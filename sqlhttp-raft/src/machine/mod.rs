@@ -35,7 +35,7 @@ use crate::membership;
 use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
 use crate::runtime::{blocking, engine, watch};
-use crate::skip::SkipFile;
+use crate::skip::Skips;
 use crate::snapshots::{Exports, InstallRecord};
 use crate::timer::CoarseTimer;
 use crate::types::{Entry, EntryOutcomes, LogId, StoredMembership, TypeConfig, id_at, index_of};
@@ -49,8 +49,7 @@ pub(crate) struct StateMachine {
     directory: PathBuf,
     snapshots: snapshot::LatestSnapshot,
     observer: Arc<dyn Observer>,
-    /// The entry that the operator wants this node to skip; `None` if there is no `raft/skip.json`.
-    skip: Option<SkipFile>,
+    skips: Arc<Skips>,
     /// A timer that ticks often enough to measure [`REPORT_AFTER`].
     timer: CoarseTimer,
     waiters: Waiters,
@@ -90,7 +89,7 @@ impl StateMachine {
     pub(crate) fn new(
         database: Database,
         options: &NodeOptions,
-        skip: Option<SkipFile>,
+        skips: Arc<Skips>,
         timer: CoarseTimer,
         waiters: Waiters,
         log: LogStore,
@@ -104,7 +103,7 @@ impl StateMachine {
             directory,
             snapshots: snapshot::LatestSnapshot::default(),
             observer,
-            skip,
+            skips,
             timer,
             waiters,
             applied,
@@ -211,18 +210,21 @@ impl StateMachine {
         self.installed.load(Ordering::Relaxed)
     }
 
-    /// Returns whether `raft/skip.json` names the entry at `index`, which contains `command`.
+    /// The entries that this node skips.
+    pub(crate) fn skips(&self) -> &Arc<Skips> {
+        &self.skips
+    }
+
+    /// Returns whether the nodes skip the entry at `index`, which contains `command`. Waits until they agree.
     ///
     /// # Errors
-    /// `raft/skip.json` names this index, but with another digest.
-    fn must_skip(&self, index: u64, command: &Command) -> io::Result<bool> {
-        let Some(skip) = self.skip.as_ref().filter(|skip| skip.index == index) else { return Ok(false) };
-        let digest = command.digest();
-        if skip.digest != digest {
-            let why =
-                format!("skip.json names entry {index} with the digest {}, but its digest is {digest}", skip.digest);
-            return Err(io::Error::other(why));
+    /// See [`Skips::agree`].
+    async fn must_skip(&self, index: u64, command: &Command) -> io::Result<bool> {
+        if !self.skips.names(index) {
+            return Ok(false);
         }
+        let digest = command.digest();
+        self.skips.agree(index, &digest).await?;
         self.observer.event(&Event::EntrySkipped { index, digest: &digest });
         Ok(true)
     }
@@ -251,7 +253,7 @@ impl StateMachine {
                 let stored = StoredMembership::new(Some(id), members.clone());
                 vec![LogWork::Membership(membership::encode(&stored)?)]
             }
-            EntryPayload::Normal(command) if self.must_skip(index_of(&id), command)? => Vec::new(),
+            EntryPayload::Normal(command) if self.must_skip(index_of(&id), command).await? => Vec::new(),
             EntryPayload::Normal(command) => {
                 let mut operations = Vec::with_capacity(command.operations().len());
                 for operation in command.operations() {

@@ -57,6 +57,11 @@ impl Peers {
         self.dialer.reconnects.load(Ordering::Relaxed)
     }
 
+    /// Sets the address of a node that is no member yet.
+    pub(crate) fn set_address(&self, node: u64, address: &str) {
+        self.dialer.addresses.set(node, address);
+    }
+
     fn client(&self, target: Target, purpose: Purpose) -> Arc<RpcClient> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if clients.len() >= CLIENTS_MAX {

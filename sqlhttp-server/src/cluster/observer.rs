@@ -77,9 +77,13 @@ impl Observer for RqliteLog {
             ),
             Event::EntryNotApplied { index, digest } => tracing::error!(
                 target: "store",
-                "entry {index} of the log could not be applied. If it cannot be applied at all, stop this node, write \
-                 {{\"index\": {index}, \"digest\": \"{digest}\"}} to raft/skip.json, and start it again: the entry is then \
-                 passed over, and its writes are lost"
+                "entry {index} of the log could not be applied. If it cannot be applied at all, stop all nodes, write \
+                 {{\"index\": {index}, \"digest\": \"{digest}\"}} to raft/skip.json on each of them, and start them \
+                 again: the entry is then passed over, and its writes are lost"
+            ),
+            Event::SkipWaits { index, reason } => tracing::warn!(
+                target: "store",
+                "entry {index} of the log is passed over only if all nodes agree; waiting for {reason}"
             ),
             Event::EntrySkipped { index, digest } => tracing::error!(
                 target: "store",
