@@ -66,6 +66,10 @@ impl PeerService {
     }
 
     async fn transfer(&self, call: TransferCall) -> Result<TransferReply, String> {
+        let node = self.node()?;
+        if let Some(reason) = node.differs().filter(|_| call.is_to(node.inner.leadership.own_id())) {
+            return Err(reason.to_string());
+        }
         let response = self.raft.handle_transfer_leader(call.into()).await.map_err(to_text)?;
         Ok(response.into())
     }

@@ -343,3 +343,29 @@ async fn a_node_without_others_is_equal_to_itself() {
     assert!(verification.equal && verification.has_quorum && verification.nodes.len() == 1);
     close(nodes).await;
 }
+
+#[tokio::test]
+async fn a_node_that_differs_does_not_accept_the_leadership() {
+    let mut nodes = filled_cluster(3, 10).await;
+    tamper(&mut nodes, 2, |file| file.execute_batch("DELETE FROM t WHERE rowid = 7").unwrap()).await;
+    assert!(!verify(&nodes[0].node, PLAIN).await.equal);
+    eventually("n3 is marked", || nodes[2].node.status().differs.is_some()).await;
+    eventually("n1 leads", || nodes[0].node.is_ready_leader()).await;
+    // Another node may be elected, which the former leader reports as a success.
+    let _ = nodes[0].node.transfer_leadership(Some("n3"), None).await;
+    assert!(nodes[0].node.leader().is_none_or(|leader| leader.name != "n3"));
+    eventually("another node leads", || nodes[..2].iter().any(|running| running.node.is_ready_leader())).await;
+    assert!(!nodes[2].node.is_leader());
+    close(nodes).await;
+}
+
+#[tokio::test]
+async fn verifications_at_the_same_time_wait_for_each_other() {
+    let nodes = filled_cluster(3, 10).await;
+    let verify = |number: usize| nodes[number].node.verify(PLAIN, None);
+    let (first, second, third, fourth) = tokio::join!(verify(0), verify(1), verify(2), verify(2));
+    for verification in [first, second, third, fourth] {
+        assert!(verification.unwrap().equal);
+    }
+    close(nodes).await;
+}

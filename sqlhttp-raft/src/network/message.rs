@@ -158,6 +158,13 @@ impl Request for TransferCall {
     type Response = TransferReply;
 }
 
+impl TransferCall {
+    /// Returns whether the node with this Raft id shall become leader.
+    pub(crate) fn is_to(&self, node: u64) -> bool {
+        self.to == node
+    }
+}
+
 impl From<&TransferLeaderRequest<TypeConfig>> for TransferCall {
     fn from(request: &TransferLeaderRequest<TypeConfig>) -> Self {
         let last = request.last_log_id().copied().map(WireLogId::from);

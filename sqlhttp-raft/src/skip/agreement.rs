@@ -287,6 +287,33 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::log::LogOptions;
+    use crate::observer::NoObserver;
+
+    #[test]
+    fn a_node_records_its_willingness_before_it_answers() {
+        let directory = tempfile::tempdir().unwrap();
+        let raft = directory.path().join("raft");
+        std::fs::create_dir_all(raft.join("log")).unwrap();
+        let log = LogStore::open(LogOptions::new(&raft.join("log"))).unwrap();
+        let open = || Skips::open(directory.path(), 0, log.clone(), Arc::new(NoObserver)).unwrap();
+        let entry = |digest: &str| SkipEntry { index: 17, digest: digest.to_owned() };
+        let unwilling = |why: &str| SkipReply::Unwilling(why.to_owned());
+        let without_file = open().answer(SkipCall(entry("aa")), 3).unwrap();
+        assert_eq!(without_file, unwilling("has no raft/skip.json for this entry"));
+        assert_eq!(open().answer(SkipCall(entry("aa")), 17).unwrap(), SkipReply::Applied);
+
+        std::fs::write(raft.join("skip.json"), r#"{"index": 17, "digest": "aa"}"#).unwrap();
+        let other = open().answer(SkipCall(entry("bb")), 3).unwrap();
+        assert_eq!(other, unwilling("names another digest of this entry"));
+        assert_eq!(open().answer(SkipCall(entry("aa")), 3).unwrap(), SkipReply::Willing);
+        // The node remains willing without the file, and when it has passed the entry.
+        std::fs::remove_file(raft.join("skip.json")).unwrap();
+        assert_eq!(open().answer(SkipCall(entry("aa")), 17).unwrap(), SkipReply::Willing);
+        open().adopt(AdoptSkipsCall(vec![entry("aa")])).unwrap();
+        assert_eq!(open().answer(SkipCall(entry("aa")), 17).unwrap(), SkipReply::Decided);
+        log.close();
+    }
 
     #[test]
     fn the_leader_decides_when_all_nodes_are_willing() {

@@ -30,6 +30,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// needs few barriers; nodes that apply many entries per second pass it before they receive the question.
 const DISTANCES: [u64; 5] = [4, 16, 64, 256, 1024];
 
+/// The time that a verification waits for another one to end, on this node or on another one.
+pub(super) const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The maximum of the random pause before a verification that has met another one begins again. Two verifications that
+/// have begun in the same moment refuse each other.
+const BUSY_PAUSE_MAX_MS: u128 = 500;
+
 /// The members of the cluster.
 struct Members {
     names: BTreeMap<u64, String>,
@@ -71,7 +77,21 @@ pub(super) struct Finding {
 }
 
 impl Node {
+    /// Compares the content once. Waits first until no other verification is running.
     pub(super) async fn verify_once(&self, options: VerifyOptions) -> Result<Finding, VerifyError> {
+        let begun = Instant::now();
+        loop {
+            match self.verify_at_once(options).await {
+                Err(VerifyError::Running) if begun.elapsed() < BUSY_WAIT_MAX => {
+                    let pause = u64::try_from(random_u128() % BUSY_PAUSE_MAX_MS).unwrap_or_default();
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+                finding => return finding,
+            }
+        }
+    }
+
+    async fn verify_at_once(&self, options: VerifyOptions) -> Result<Finding, VerifyError> {
         for distance in DISTANCES {
             // When this node has applied the entry, it knows the members.
             let last = self.barrier_for(&Caller::default(), Deadline::NEVER).await?;

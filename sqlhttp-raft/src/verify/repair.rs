@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::coordinator::Finding;
+use super::coordinator::{BUSY_WAIT_MAX, Finding};
 use super::reseed::{NOT_LEADER, SeedCall};
 use super::{Verification, VerifyError, VerifyOptions};
 use crate::forward::{Authorization, Caller, Credentials};
@@ -30,14 +30,15 @@ impl Node {
     /// The leader repairs a node only if the user with these credentials has the permission `all` there.
     ///
     /// # Errors
-    /// [`VerifyError::Running`] if another verification is running; [`VerifyError::Log`] if there is no leader or no
+    /// [`VerifyError::Running`] if another verification is running, and does not end within 10 seconds; [`VerifyError::Log`] if there is no leader or no
     /// quorum; [`VerifyError::TooBusy`] if the nodes cannot agree on an index.
     pub async fn verify(
         &self,
         options: VerifyOptions,
         credentials: Option<Credentials>,
     ) -> Result<Verification, VerifyError> {
-        let Ok(_verifying) = self.inner.verifying.try_lock() else { return Err(VerifyError::Running) };
+        let verifying = tokio::time::timeout(BUSY_WAIT_MAX, self.inner.verifying.lock()).await;
+        let Ok(_verifying) = verifying else { return Err(VerifyError::Running) };
         let Finding { report, differing, equal } = self.verify_once(options).await?;
         if !options.repair || differing.is_empty() {
             return Ok(report);

@@ -19,6 +19,7 @@ use super::super::{LogOptions, LogStore};
 use super::support::{append, begin_append, blank};
 use crate::machine::StateMachine;
 use crate::options::NodeOptions;
+use crate::skip::Skips;
 use crate::snapshots::Exports;
 use crate::timer::CoarseTimer;
 use crate::types::{Entry, TypeConfig, log_id};
@@ -45,7 +46,9 @@ fn machine(directory: &Path, database: &Database, log: &LogStore) -> StateMachin
     let timer = CoarseTimer::start(Duration::from_secs(1));
     let difference = Arc::new(DifferenceMark::open(directory).unwrap());
     let exports = Arc::new(Exports::new(database.clone(), &options.directory, difference));
-    StateMachine::new(database.clone(), &options, None, timer, Waiters::default(), log.clone(), exports)
+    let skips = Skips::open(&options.directory, 0, log.clone(), options.observer.clone()).unwrap();
+    let skips = Arc::new(skips);
+    StateMachine::new(database.clone(), &options, skips, timer, Waiters::default(), log.clone(), exports)
 }
 
 fn to_apply(entries: &[Entry]) -> impl Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin {
