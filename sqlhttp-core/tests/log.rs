@@ -465,3 +465,26 @@ async fn interrupt_ends_an_endless_entry() {
     assert_eq!(database.progress().index, 1);
     database.close().await.unwrap_err();
 }
+
+/// The entries before it are in the same transaction, so the progress does not name the entry.
+#[tokio::test]
+async fn the_entry_that_is_being_applied_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = open(dir.path());
+    let endless =
+        "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c WHERE x < 0";
+    let texts = ["CREATE TABLE t(a)", "INSERT INTO t VALUES (1)", endless];
+    let entries = texts.iter().zip(1..).map(|(text, index)| entry(index, vec![all(&[text])])).collect();
+    let applying = {
+        let database = database.clone();
+        tokio::spawn(async move { database.apply(entries).await })
+    };
+    while database.applying_index() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(database.progress().index, 0);
+    database.interrupt();
+    applying.await.unwrap().unwrap_err();
+    assert_eq!(database.applying_index(), 3);
+    database.close().await.unwrap_err();
+}

@@ -114,6 +114,16 @@ pub enum Event<'a> {
         /// The digest that identifies the entry in `raft/skip.json`.
         digest: &'a str,
     },
+    /// An entry of the Raft log has been running for at least a minute, and all later writes wait for it. If it never
+    /// ends, the operator can make all nodes skip it with `raft/skip.json`.
+    EntryRunsLong {
+        /// The index of the entry, counted from 1.
+        index: u64,
+        /// The digest that identifies the entry in `raft/skip.json`.
+        digest: &'a str,
+        /// How long the entry has been running.
+        running: Duration,
+    },
     /// This node does not apply an entry of the Raft log, because `raft/skip.json` names it, and waits until all nodes
     /// agree to skip it.
     SkipWaits {

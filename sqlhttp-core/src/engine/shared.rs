@@ -1,6 +1,6 @@
 //! The state that the threads of one database share.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::connection_config::{ConnectionConfig, Role};
@@ -34,6 +34,8 @@ pub(crate) struct SharedState {
     pub(crate) interrupted: Cancel,
     /// The position of the database in the Raft log (or another log) that it applies.
     progress: Mutex<Progress>,
+    /// The index of the last log entry that the writer has begun to apply.
+    applying: AtomicU64,
     /// Why the writer waits before it retries a log entry (a full disk, a lock of another process); `None` while it
     /// does not wait.
     waits_for: Mutex<Option<Arc<str>>>,
@@ -74,6 +76,7 @@ impl SharedState {
             rollback_lock: RwLock::default(),
             interrupted: Cancel::default(),
             progress: Mutex::default(),
+            applying: AtomicU64::default(),
             waits_for: Mutex::default(),
             sole: Mutex::default(),
             chain: OutcomeChain::default(),
@@ -82,6 +85,15 @@ impl SharedState {
             checks: Checks::default(),
             files: FileWatch::default(),
         }
+    }
+
+    /// Returns the index of the last log entry that the writer has begun to apply.
+    pub(crate) fn applying_index(&self) -> u64 {
+        self.applying.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_applying_index(&self, index: u64) {
+        self.applying.store(index, Ordering::Relaxed);
     }
 
     /// Returns why the writer waits before it retries a log entry; `None` while it does not wait.

@@ -231,11 +231,20 @@ impl StateMachine {
 
     /// Reports the entry that could not be applied to the observer, with the digest that the operator needs to skip it.
     fn report_not_applied(&self, entries: &[EntryResponder<TypeConfig>]) {
-        let next = self.database.progress().index + 1;
-        let stuck = entries.iter().map(|(entry, _)| entry).find(|entry| index_of(&entry.log_id()) == next);
-        let Some(EntryPayload::Normal(command)) = stuck.map(|entry| &entry.payload) else { return };
-        let digest = command.digest();
-        self.observer.event(&Event::EntryNotApplied { index: next, digest: &digest });
+        if let Some((index, digest)) = self.applying(entries) {
+            self.observer.event(&Event::EntryNotApplied { index, digest: &digest });
+        }
+    }
+
+    /// Returns the index and the digest of the entry that is being applied, if it is one of `entries` and contains a
+    /// command.
+    fn applying(&self, entries: &[EntryResponder<TypeConfig>]) -> Option<(u64, String)> {
+        let index = self.database.applying_index().max(self.database.progress().index + 1);
+        let entry = entries.iter().map(|(entry, _)| entry).find(|entry| index_of(&entry.log_id()) == index)?;
+        match &entry.payload {
+            EntryPayload::Normal(command) => Some((index, command.digest())),
+            _ => None,
+        }
     }
 
     /// The index and the time of the last snapshot; `None` if no snapshot has been taken since the start.
@@ -333,8 +342,8 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Applies entries to the database. If an entry fails, or waits for at least [`REPORT_AFTER`], it is reported to
-    /// the observer.
+    /// Applies entries to the database. If an entry fails, waits for at least [`REPORT_AFTER`], or runs for at least
+    /// [`LONG_AFTER`], it is reported to the observer.
     async fn apply_or_report(
         &self,
         log_entries: Vec<LogEntry>,
@@ -344,6 +353,7 @@ impl StateMachine {
     ) -> Result<Vec<Vec<Outcome>>, Error> {
         let mut applying = pin!(engine(self.database.apply_and_notify(log_entries, callbacks)));
         let mut reported = started;
+        let mut long = LongEntry { index: 0, since: started, report_after: LONG_AFTER };
         loop {
             if let Some(applied) = self.timer.ready_before_tick(&mut applying).await {
                 if matches!(applied, Err(Error::Poisoned(_) | Error::Sqlite { .. })) {
@@ -351,12 +361,28 @@ impl StateMachine {
                 }
                 return applied;
             }
-            if reported.elapsed() >= REPORT_AFTER {
+            if self.database.waits_for().is_none() {
+                self.report_long(&mut long, entries);
+            } else if reported.elapsed() >= REPORT_AFTER {
                 reported = Instant::now();
-                if self.database.waits_for().is_some() {
-                    self.report_not_applied(entries);
-                }
+                self.report_not_applied(entries);
             }
+        }
+    }
+
+    /// Reports an entry that has been running for long, at longer and longer intervals.
+    fn report_long(&self, long: &mut LongEntry, entries: &[EntryResponder<TypeConfig>]) {
+        let index = self.database.applying_index();
+        if index != long.index {
+            *long = LongEntry { index, since: Instant::now(), report_after: LONG_AFTER };
+        }
+        let running = long.since.elapsed();
+        if running < long.report_after {
+            return;
+        }
+        long.report_after *= 2;
+        if let Some((index, digest)) = self.applying(entries) {
+            self.observer.event(&Event::EntryRunsLong { index, digest: &digest, running });
         }
     }
 
@@ -392,6 +418,19 @@ impl StateMachine {
 /// The time after which an entry that is still waiting to be applied is reported to the observer. The report is
 /// repeated at this interval.
 pub(crate) const REPORT_AFTER: Duration = Duration::from_secs(10);
+/// The time after which an entry that is running is reported to the observer for the first time. An index of a large
+/// table may take as long.
+const LONG_AFTER: Duration = Duration::from_secs(60);
+
+/// The entry that is being applied.
+struct LongEntry {
+    index: u64,
+    /// When this entry was first seen to be running.
+    since: Instant,
+    /// The time after `since` at which the entry is reported next.
+    report_after: Duration,
+}
+
 /// The maximum number of entries that are applied at a time.
 const CHUNK_ENTRIES_MAX: usize = 1024;
 /// The size in memory, in bytes, from which no more entries are added to those that are applied at a time.

@@ -81,6 +81,13 @@ impl Observer for RqliteLog {
                  {{\"index\": {index}, \"digest\": \"{digest}\"}} to raft/skip.json on each of them, and start them \
                  again: the entry is then passed over, and its writes are lost"
             ),
+            Event::EntryRunsLong { index, digest, running } => tracing::warn!(
+                target: "store",
+                "entry {index} of the log has been running for {} s, and all later writes wait for it. If it never ends, \
+                 stop all nodes, write {{\"index\": {index}, \"digest\": \"{digest}\"}} to raft/skip.json on each of \
+                 them, and start them again: the entry is then passed over, and its writes are lost",
+                running.as_secs()
+            ),
             Event::SkipWaits { index, reason } => tracing::warn!(
                 target: "store",
                 "entry {index} of the log is passed over only if all nodes agree; waiting for {reason}"

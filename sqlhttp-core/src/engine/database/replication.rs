@@ -86,6 +86,13 @@ impl Database {
         self.inner.shared.waits_for()
     }
 
+    /// Returns the index of the last log entry that the database has begun to apply; 0 if there is none. If an entry
+    /// fails or does not end, it is this one. [`Database::progress`] does not tell, because a transaction contains
+    /// several entries.
+    pub fn applying_index(&self) -> u64 {
+        self.inner.shared.applying_index()
+    }
+
     /// Returns the position of the database in the log that it applies.
     pub fn progress(&self) -> Progress {
         self.inner.shared.progress()

@@ -163,6 +163,7 @@ impl Writer<'_> {
     /// Replaces all content of the database with that of a file. If an earlier attempt has shown that this fails, the
     /// content stays, and only the position in the Raft log is recorded.
     fn apply_replacement(&mut self, item: &WorkItem<'_>, file: &std::path::Path) -> Result<Outcome, ApplyError> {
+        self.shared.set_applying_index(item.index);
         let mut next = self.shared.progress();
         item.advance(&mut next);
         let Some((_, failure)) = item.known_failures.first() else {
@@ -186,6 +187,7 @@ impl Writer<'_> {
             if item.exclusive && !done.is_empty() {
                 break;
             }
+            self.shared.set_applying_index(item.index);
             match self.apply_item(item).map_err(|failure| failure.with_item(position))? {
                 Applied::Done(outcome) => {
                     held_bytes += outcome.as_ref().map_or(0, bytes_of);
@@ -355,6 +357,7 @@ impl Writer<'_> {
     /// Applies a batch step by step. Each step has a transaction of its own, or runs outside a transaction if it
     /// requires that.
     fn apply_in_steps(&mut self, item: &mut WorkItem<'_>, batch: &Batch) -> Result<Outcome, ApplyError> {
+        self.shared.set_applying_index(item.index);
         let _stamped = self.begin_item(item, batch)?;
         self.restore_settings(batch, item.first_step);
         for step in item.first_step..batch.steps.len() {
