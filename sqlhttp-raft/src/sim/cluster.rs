@@ -199,6 +199,7 @@ impl Cluster {
         for number in 0..machines {
             let name = format!("n{}", number + 1);
             let directory = directory.join(&name);
+            std::fs::create_dir(&directory)?;
             let machine = Machine::new(number, network.clone(), random.fork(), mutation)?;
             hosts.push(Host { machine: Arc::new(machine), name, directory, process: None, restart_at: 0 });
         }
