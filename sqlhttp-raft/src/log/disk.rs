@@ -58,11 +58,11 @@ pub(crate) fn current() -> Arc<dyn Disk> {
     Arc::new(SystemDisk)
 }
 
-/// Returns the length of a segment of the log, in bytes. Short segments make a simulation fast, and it then uses many.
+/// Returns the length of a segment of the log, in bytes.
 pub(super) fn segment_bytes() -> u32 {
     #[cfg(feature = "sim")]
-    if crate::sim::machine().is_some() {
-        return 16 << 10;
+    if let Some(machine) = crate::sim::machine() {
+        return machine.segment_bytes();
     }
     16 << 20
 }

@@ -82,7 +82,10 @@
 //! | `raft_storage` | the interface to openraft |
 //! | `disk` | the file operations, also of other files of a node |
 //! | `simulated` | a disk in memory, for tests and simulations |
+//! | `describe` | describes writes, for simulations |
 
+#[cfg(feature = "sim")]
+pub(crate) mod describe;
 pub(crate) mod disk;
 mod durable;
 mod frame;
