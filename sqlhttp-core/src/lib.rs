@@ -76,7 +76,9 @@ pub mod model;
 #[cfg(feature = "fault-injection")]
 pub use engine::simulation;
 #[cfg(feature = "fault-injection")]
-pub use engine::{AfterStop, DiskFault, FaultyDisk, Loss, StatementObserver, observe_statements};
+pub use engine::{
+    AfterStop, DiskChange, DiskFault, FaultyDisk, Loss, Power, PowerSupply, StatementObserver, observe_statements,
+};
 #[cfg(feature = "engine")]
 pub use engine::{
     Bucket, CheckOptions, Classified, Conditions, ContentDigest, Database, Feature, IntegrityReport, JournalMode,

@@ -107,6 +107,7 @@ mod byte_string;
 mod clock;
 mod cluster;
 mod command;
+mod files;
 mod forward;
 mod identity;
 mod leadership;

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sqlhttp_core::{Database, LogEntry, LogWork};
 
-use crate::identity::{Identity, sync_directory_of};
+use crate::files::sync_directory_of;
+use crate::identity::Identity;
 use crate::log::LogStore;
 use crate::machine::StateMachine;
 use crate::membership;

@@ -11,6 +11,7 @@ use openraft::{Config, SnapshotPolicy};
 use sqlhttp_core::{Database, Error, JournalMode, Writes};
 
 use crate::bootstrap::Notified;
+use crate::files;
 use crate::identity::{DirectoryState, Identity};
 use crate::leadership::{Leadership, Timing, own_info};
 use crate::log::{CheckedLog, LogError, LogOptions, LogStore};
@@ -221,7 +222,7 @@ struct Opened {
 /// Opens and checks the Raft log, then the database. Checks that they belong together.
 fn open(options: &NodeOptions) -> Result<Opened, StartError> {
     let directory = log_directory(options);
-    std::fs::create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
+    files::create_directories(&directory).map_err(|source| io_error("create", &directory, source))?;
     let mut log_options = LogOptions::new(&directory);
     log_options.observer = options.observer.clone();
     let refused = |error: LogError| match error {
@@ -256,14 +257,16 @@ fn open(options: &NodeOptions) -> Result<Opened, StartError> {
     let members = membership::decode(&database.progress().membership);
     let members = members.map_err(|error| StartError::Raft(error.to_string()))?;
     let is_older = members.nodes().count() <= 1 && members.nodes().all(|(_, member)| member.instance == 0);
+    let identity_failed = |source| io_error("open the identity in", &options.directory, source);
+    let has_identity = Identity::exists(&options.directory).map_err(identity_failed)?;
     let state = match options.formation {
-        _ if !is_empty && is_older && !Identity::exists(&options.directory) => DirectoryState::Older,
+        _ if !is_empty && is_older && !has_identity => DirectoryState::Older,
         _ if !is_empty => DirectoryState::Existing,
         Formation::Create => DirectoryState::Creates,
         Formation::Await => DirectoryState::Awaits,
     };
-    let identity = Identity::open(&options.directory, state, log.identity().unwrap_or_default())
-        .map_err(|source| io_error("open the identity in", &options.directory, source))?;
+    let identity = Identity::open(&options.directory, state, log.identity().unwrap_or_default());
+    let identity = identity.map_err(identity_failed)?;
     Ok(Opened { log, database, identity: Arc::new(identity) })
 }
 

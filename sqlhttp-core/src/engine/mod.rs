@@ -91,7 +91,7 @@ pub use replicated::entry::{Conditions, LogEntry, LogWork, OnApplied};
 pub use replicated::progress::Progress;
 pub use sqlite::compiled::{Feature, missing_features};
 #[cfg(feature = "fault-injection")]
-pub use sqlite::faulty::{AfterStop, DiskFault, FaultyDisk, Loss};
+pub use sqlite::faulty::{AfterStop, DiskChange, DiskFault, FaultyDisk, Loss, Power, PowerSupply};
 pub use sqlite::heap::install_allocator;
 #[cfg(feature = "fault-injection")]
 pub use sqlite::observer::{StatementObserver, observe_statements};

@@ -1,14 +1,21 @@
-//! The file operations of the log, behind a trait, so that tests can simulate power cuts and full disks.
+//! The file operations of the log and of other files of a node, behind a trait, so that tests can simulate power cuts
+//! and full disks.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file operations of the log.
-pub(super) trait Disk: Send + Sync {
+/// The file operations of a node.
+pub(crate) trait Disk: Send + Sync {
     /// Returns the names of all files in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Creates a directory and the directories that contain it, unless they exist. Durable on return.
+    fn create_directories(&self, directory: &Path) -> io::Result<()>;
+    /// Returns the contents of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Renames a file, and replaces the file that has the new name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Creates an empty file, or empties an existing one.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens an existing file.
@@ -26,13 +33,13 @@ pub(super) trait Disk: Send + Sync {
 
 /// The free and the total space of a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Space {
-    pub(super) free: u64,
-    pub(super) total: u64,
+pub(crate) struct Space {
+    pub(crate) free: u64,
+    pub(crate) total: u64,
 }
 
-/// A file of the log that is open for reading and writing.
-pub(super) trait DiskFile: Send + Sync {
+/// A file that is open for reading and writing.
+pub(crate) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -43,7 +50,7 @@ pub(super) trait DiskFile: Send + Sync {
 }
 
 /// Returns the disk of this machine: that of the operating system or, in a simulation, the simulated one.
-pub(super) fn current() -> Arc<dyn Disk> {
+pub(crate) fn current() -> Arc<dyn Disk> {
     #[cfg(feature = "sim")]
     if let Some(machine) = crate::sim::machine() {
         return Arc::new(machine.log_disk());
@@ -51,11 +58,11 @@ pub(super) fn current() -> Arc<dyn Disk> {
     Arc::new(SystemDisk)
 }
 
-/// Returns the length of a segment of the log, in bytes. Short segments make a simulation fast, and it then uses many.
+/// Returns the length of a segment of the log, in bytes.
 pub(super) fn segment_bytes() -> u32 {
     #[cfg(feature = "sim")]
-    if crate::sim::machine().is_some() {
-        return 16 << 10;
+    if let Some(machine) = crate::sim::machine() {
+        return machine.segment_bytes();
     }
     16 << 20
 }
@@ -70,6 +77,29 @@ impl Disk for SystemDisk {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         Ok(names)
+    }
+
+    fn create_directories(&self, directory: &Path) -> io::Result<()> {
+        if directory.is_dir() {
+            return Ok(());
+        }
+        // The parent of a relative path with one component is empty.
+        let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            self.create_directories(parent)?;
+        }
+        match std::fs::create_dir(directory) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists || !directory.is_dir() => Err(error),
+            _ => self.sync_directory(parent.unwrap_or(Path::new("."))),
+        }
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

@@ -80,10 +80,13 @@
 //! | `retry` | retries file operations while the disk is full |
 //! | `store` | opens and closes the log |
 //! | `raft_storage` | the interface to openraft |
-//! | `disk` | the file operations |
+//! | `disk` | the file operations, also of other files of a node |
 //! | `simulated` | a disk in memory, for tests and simulations |
+//! | `describe` | describes writes, for simulations |
 
-mod disk;
+#[cfg(feature = "sim")]
+pub(crate) mod describe;
+pub(crate) mod disk;
 mod durable;
 mod frame;
 mod memory;

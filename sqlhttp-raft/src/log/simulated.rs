@@ -2,7 +2,7 @@
 //!
 //! The simulated disk distinguishes what the operating system sees from what is on the medium: writes by sector, names
 //! by directory entry. After a power cut, each sector and each name that has not been synced may or may not be on the
-//! medium.
+//! medium. A rename is one change of a directory, of which a power cut leaves all or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -65,6 +65,15 @@ struct State {
     names: BTreeMap<PathBuf, usize>,
     /// The file of each name, according to the directory entries on the medium.
     durable_names: BTreeMap<PathBuf, usize>,
+    /// The directories that have been created, as the operating system sees them. A directory that is in neither set
+    /// existed before the disk was used, and is durable.
+    directories: BTreeSet<PathBuf>,
+    durable_directories: BTreeSet<PathBuf>,
+    /// The old and the new name of each rename that is not durable.
+    renames: Vec<(PathBuf, PathBuf)>,
+    /// Decides at which operation the power fails.
+    #[cfg(feature = "sim")]
+    supply: Option<Arc<dyn sqlhttp_core::PowerSupply>>,
     operations: u64,
     fault: Fault,
     dead: bool,
@@ -137,9 +146,13 @@ impl Content {
 
 impl State {
     /// Counts an operation. Returns whether the operation is carried out, and the result that its caller receives.
-    fn operation(&mut self) -> (bool, io::Result<()>) {
+    fn operation(&mut self, change: Change<'_>) -> (bool, io::Result<()>) {
         if self.dead {
             return (false, Err(power()));
+        }
+        if let Some(happens) = self.power_fails(&change) {
+            self.dead = true;
+            return (happens, Err(power()));
         }
         let number = self.operations;
         self.operations += 1;
@@ -153,6 +166,30 @@ impl State {
         }
     }
 
+    /// Asks the supply whether the power fails at this operation. If it does, returns whether the operation is carried
+    /// out nevertheless.
+    #[cfg(feature = "sim")]
+    fn power_fails(&self, change: &Change<'_>) -> Option<bool> {
+        let Change { kind, path, offset, bytes } = *change;
+        let file = path.to_string_lossy();
+        match self.supply.as_ref()?.at(&sqlhttp_core::DiskChange { kind, file: &file, offset, bytes }) {
+            sqlhttp_core::Power::On => None,
+            sqlhttp_core::Power::Off => Some(false),
+            sqlhttp_core::Power::Fails => Some(true),
+        }
+    }
+
+    #[cfg(not(feature = "sim"))]
+    fn power_fails(&self, _change: &Change<'_>) -> Option<bool> {
+        None
+    }
+
+    /// Returns the name of a file.
+    fn name_of(&self, file: usize) -> PathBuf {
+        let named = self.names.iter().find(|(_, named)| **named == file);
+        named.map(|(path, _)| path.clone()).unwrap_or_default()
+    }
+
     fn has_space(&self) -> io::Result<()> {
         if self.fault == Fault::Full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
@@ -163,16 +200,46 @@ impl State {
 
     fn settle(&mut self, mut keep: impl FnMut() -> bool) {
         self.files.iter_mut().for_each(|file| file.settle(&mut keep));
+        let mut together = BTreeMap::new();
+        for (from, to) in std::mem::take(&mut self.renames) {
+            let kept = keep();
+            together.extend([(from, kept), (to, kept)]);
+        }
         let all: BTreeSet<PathBuf> = self.names.keys().chain(self.durable_names.keys()).cloned().collect();
         for path in all {
             let (now, durable) = (self.names.get(&path).copied(), self.durable_names.get(&path).copied());
-            let kept = if now == durable || keep() { now } else { durable };
-            match kept {
+            let is_kept = now == durable || together.get(&path).copied().unwrap_or_else(&mut keep);
+            match if is_kept { now } else { durable } {
                 Some(file) => drop(self.names.insert(path, file)),
                 None => drop(self.names.remove(&path)),
             }
         }
+        self.settle_directories(&mut keep);
         self.durable_names = self.names.clone();
+    }
+
+    /// Keeps or discards the directories that are not durable, with the files in them.
+    fn settle_directories(&mut self, keep: &mut impl FnMut() -> bool) {
+        let created: Vec<PathBuf> = self.directories.difference(&self.durable_directories).cloned().collect();
+        for lost in created.into_iter().filter(|_| !keep()) {
+            self.directories.retain(|directory| !directory.starts_with(&lost));
+            self.names.retain(|path, _| !path.starts_with(&lost));
+        }
+        self.durable_directories = self.directories.clone();
+    }
+}
+
+/// An operation that changes the disk.
+struct Change<'a> {
+    kind: &'static str,
+    path: &'a Path,
+    offset: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> Change<'a> {
+    fn of(kind: &'static str, path: &'a Path) -> Change<'a> {
+        Change { kind, path, offset: 0, bytes: &[] }
     }
 }
 
@@ -197,6 +264,11 @@ impl SimulatedDisk {
             files: Vec::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
+            directories: BTreeSet::new(),
+            durable_directories: BTreeSet::new(),
+            renames: Vec::new(),
+            #[cfg(feature = "sim")]
+            supply: None,
             operations: 0,
             fault: Fault::None,
             dead: false,
@@ -224,6 +296,23 @@ impl SimulatedDisk {
         }
         state.waiting -= 1;
         state
+    }
+
+    /// Connects the disk to a supply, which decides about each further operation that changes the disk.
+    #[cfg(feature = "sim")]
+    pub(crate) fn connect(&self, supply: Arc<dyn sqlhttp_core::PowerSupply>) {
+        self.state().supply = Some(supply);
+    }
+
+    /// Takes a file from the disk. Returns its content, and whether the content and the name are durable; `None` if the
+    /// file does not exist.
+    #[cfg(feature = "sim")]
+    pub(crate) fn take(&self, path: &Path) -> Option<(Vec<u8>, bool, bool)> {
+        let mut state = self.state();
+        let file = state.names.remove(path)?;
+        let is_named = state.durable_names.remove(path).is_some();
+        let content = &state.files[file];
+        Some((content.now.clone(), content.dirty.is_empty() && content.now == content.durable, is_named))
     }
 
     /// Sets the next fault of the disk, and numbers operations from 0 again.
@@ -298,10 +387,48 @@ impl Disk for SimulatedDisk {
         Ok(here.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
     }
 
+    /// Directories that exist in the file system of the operating system exist on this disk, too.
+    fn create_directories(&self, directory: &Path) -> io::Result<()> {
+        if directory.is_dir() || self.state().directories.contains(directory) {
+            return Ok(());
+        }
+        let Some(parent) = directory.parent() else { return Ok(()) };
+        self.create_directories(parent)?;
+        {
+            let mut state = self.let_through(Held::All);
+            let (happens, result) = state.operation(Change::of("create directory", directory));
+            if happens {
+                state.directories.insert(directory.to_owned());
+            }
+            result?;
+        }
+        self.sync_directory(parent)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let state = self.state();
+        state.alive()?;
+        let file = state.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(state.files[file].now.clone())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.let_through(Held::All);
+        state.alive()?;
+        let file = state.names.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
+        let (happens, result) = state.operation(Change::of("rename", to));
+        if happens {
+            state.names.remove(from);
+            state.names.insert(to.to_owned(), file);
+            state.renames.push((from.to_owned(), to.to_owned()));
+        }
+        result
+    }
+
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.let_through(Held::All);
         state.has_space()?;
-        let (happens, result) = state.operation();
+        let (happens, result) = state.operation(Change::of("create", path));
         let file = state.names.get(path).copied().unwrap_or(state.files.len());
         if happens && file < state.files.len() {
             state.files[file].empty();
@@ -321,7 +448,11 @@ impl Disk for SimulatedDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.let_through(Held::Removals);
-        let (happens, result) = state.operation();
+        state.alive()?;
+        if !state.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (happens, result) = state.operation(Change::of("delete", path));
         if happens && !state.ignores_removals {
             state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         }
@@ -330,9 +461,11 @@ impl Disk for SimulatedDisk {
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.let_through(Held::All);
-        let (_, result) = state.operation();
+        let (_, result) = state.operation(Change::of("sync directory", directory));
         result?;
-        let State { names, durable_names, .. } = &mut *state;
+        let State { names, durable_names, directories, durable_directories, renames, .. } = &mut *state;
+        renames.retain(|(_, to)| to.parent() != Some(directory));
+        durable_directories.extend(directories.iter().filter(|path| path.parent() == Some(directory)).cloned());
         durable_names.retain(|path, _| path.parent() != Some(directory));
         let here = names.iter().filter(|(path, _)| path.parent() == Some(directory));
         durable_names.extend(here.map(|(path, file)| (path.clone(), *file)));
@@ -397,7 +530,8 @@ impl DiskFile for SimulatedFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through(Held::All))?;
         state.has_space()?;
-        let (happens, result) = state.operation();
+        let path = state.name_of(self.file);
+        let (happens, result) = state.operation(Change { kind: "write", path: &path, offset, bytes });
         if happens {
             state.files[self.file].write(bytes, offset as usize);
         }
@@ -406,7 +540,8 @@ impl DiskFile for SimulatedFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through(Held::All))?;
-        let (happens, result) = state.operation();
+        let path = state.name_of(self.file);
+        let (happens, result) = state.operation(Change::of("truncate", &path));
         if happens {
             state.files[self.file].truncate(len as usize);
         }
@@ -415,7 +550,8 @@ impl DiskFile for SimulatedFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.check(self.disk.let_through(Held::Syncs))?;
-        let (_, result) = state.operation();
+        let path = state.name_of(self.file);
+        let (_, result) = state.operation(Change::of("sync", &path));
         result?;
         state.files[self.file].sync();
         Ok(())

@@ -1,5 +1,7 @@
 //! The nodes of a simulated cluster, and the scheduler.
 
+pub(super) mod power_cuts;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,16 +77,26 @@ pub struct Counts {
 ///
 /// # Panics
 /// The thread of the simulation cannot be started, or the simulation itself fails.
-#[expect(clippy::expect_used, reason = "only tests call this function")]
 pub fn run(seed: u64, mutation: Option<Mutation>) -> Report {
+    on_thread(mutation, move || {
+        let mut cluster = Cluster::new(seed, mutation)?;
+        let ended = cluster.run();
+        Ok(cluster.report(ended.err()))
+    })
+}
+
+/// Runs a simulation on a thread of its own.
+#[expect(clippy::expect_used, reason = "only tests call this function")]
+fn on_thread<T: Send + 'static>(
+    mutation: Option<Mutation>,
+    simulation: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> T {
     super::panics::watch();
     let thread = std::thread::Builder::new().name("sqlhttp-sim".to_owned()).stack_size(STACK_BYTES);
     let thread = thread.spawn(move || {
         sqlhttp_core::simulation::ignore_group_time();
         sqlhttp_core::simulation::set_mutation(mutation.and_then(Mutation::of_engine));
-        let mut cluster = Cluster::new(seed, mutation).expect("a simulation can be prepared");
-        let ended = cluster.run();
-        cluster.report(ended.err())
+        simulation().expect("a simulation can be prepared")
     });
     thread.expect("the thread of a simulation can be started").join().expect("a simulation ends")
 }
@@ -193,13 +205,18 @@ impl Cluster {
     fn new(seed: u64, mutation: Option<Mutation>) -> io::Result<Cluster> {
         let mut random = Random::new(seed);
         let machines = if random.percent(85) { 3 } else { 5 };
+        Cluster::of(machines, random, seed, mutation)
+    }
+
+    fn of(machines: usize, mut random: Random, seed: u64, mutation: Option<Mutation>) -> io::Result<Cluster> {
         let network = Network::new(machines, random.fork());
         let directory = new_directory()?;
         let mut hosts = Vec::new();
         for number in 0..machines {
             let name = format!("n{}", number + 1);
             let directory = directory.join(&name);
-            let machine = Machine::new(number, network.clone(), random.fork(), mutation)?;
+            std::fs::create_dir(&directory)?;
+            let machine = Machine::new(number, network.clone(), &directory, random.fork(), mutation)?;
             hosts.push(Host { machine: Arc::new(machine), name, directory, process: None, restart_at: 0 });
         }
         let clients = (0..CLIENTS).map(|_| Client { operation: None, next_at: 0 }).collect();
@@ -252,13 +269,18 @@ impl Cluster {
             }
         }
         let created = Arc::new(AtomicU64::new(0));
-        let done = created.clone();
-        self.spawn(0, move |node| async move {
-            if clients::create_tables(&node).await.is_ok() {
-                done.store(1, Ordering::Relaxed);
-            }
-        });
+        let mut next_attempt = self.network.now();
         while created.load(Ordering::Relaxed) == 0 {
+            if self.network.now() >= next_attempt {
+                // A power cut may have ended the last attempt.
+                next_attempt += CREATION_RETRY_MS;
+                let done = created.clone();
+                self.spawn(0, move |node| async move {
+                    if clients::create_tables(&node).await.is_ok() || clients::content(&node).await.is_some() {
+                        done.store(1, Ordering::Relaxed);
+                    }
+                });
+            }
             self.tick()?;
             if self.network.now() > until {
                 return Err("the tables were not created in time".to_owned());
@@ -405,6 +427,10 @@ impl Cluster {
             if let Some(process) = &host.process {
                 let end = process.epoch + Duration::from_millis(now);
                 on(&host.machine, || process.runtime.block_on(async { tokio::time::sleep_until(end).await }));
+                if self.end_without_power(number) {
+                    continue;
+                }
+                let host = &self.hosts[number];
                 if let Some(why) = host.failure() {
                     return Err(format!("n{} does not start: {why}", number + 1));
                 }
@@ -644,10 +670,12 @@ impl Cluster {
         let begun = self.network.now();
         self.clients[client].operation = Some(self.history.len());
         self.history.push(Operation { serial, client, machine, key, request, begun, ended: None });
-        let results = self.results.clone();
+        let (results, host) = (self.results.clone(), self.hosts[machine].machine.clone());
         self.spawn(machine, move |node| async move {
             let ended = clients::perform(&node, request, serial, key).await;
-            lock(&results).push((serial, ended));
+            if host.power().failed().is_none() {
+                lock(&results).push((serial, ended));
+            }
         });
     }
 
@@ -685,6 +713,7 @@ const JOIN_PAUSE: Duration = Duration::from_millis(200);
 /// A node that is down for longer than this often needs a snapshot.
 const PURGED_AFTER_MS: u64 = 300;
 const REJOIN_RETRY_MS: u64 = 100;
+const CREATION_RETRY_MS: u64 = 2000;
 const REJOIN_EVERY_MS: u64 = 5000;
 
 /// Joins the cluster, as a program does at its start: it may have been removed, or its address may have changed.

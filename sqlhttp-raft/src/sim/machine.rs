@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -15,8 +15,11 @@ use sqlhttp_core::FaultyDisk;
 
 use super::mutation::Mutation;
 use super::network::{Network, SimulatedListener, SimulatedStream};
+use super::power::MachinePower;
 use super::random::Random;
+use crate::log::disk::Disk as _;
 use crate::log::simulated::SimulatedDisk;
+use crate::snapshots::DOWNLOAD_PREFIX;
 
 /// The time of the system clocks when a simulation begins, in milliseconds since 1970-01-01 00:00 UTC.
 const BEGIN_UNIX_MS: u64 = 1_800_000_000_000;
@@ -47,6 +50,9 @@ pub(crate) struct Machine {
     random: Mutex<Random>,
     log_disk: SimulatedDisk,
     database_disk: FaultyDisk,
+    power: Arc<MachinePower>,
+    /// The length of a segment of the log.
+    segment_bytes: AtomicU32,
     /// The difference between the system clock of this machine and the right time.
     skew_ms: AtomicI64,
     /// The maximum time of a sync of the log.
@@ -57,17 +63,24 @@ impl Machine {
     pub(super) fn new(
         number: usize,
         network: Arc<Network>,
+        directory: &Path,
         mut random: Random,
         mutation: Option<Mutation>,
     ) -> io::Result<Machine> {
-        let database_disk = FaultyDisk::new(random.bits()).map_err(io::Error::other)?;
+        let (log_disk, database_disk) =
+            (SimulatedDisk::new(), FaultyDisk::new(random.bits()).map_err(io::Error::other)?);
+        let power = Arc::new(MachinePower::new(number, network.clone(), &directory.to_string_lossy()));
+        log_disk.connect(power.clone());
+        database_disk.connect(power.clone());
         Ok(Machine {
             number,
             mutation,
             network,
             random: Mutex::new(random),
-            log_disk: SimulatedDisk::new(),
+            log_disk,
             database_disk,
+            power,
+            segment_bytes: AtomicU32::new(SEGMENT_BYTES),
             skew_ms: AtomicI64::new(0),
             sync_ms_max: AtomicU64::new(SYNC_MS_MAX),
         })
@@ -113,13 +126,38 @@ impl Machine {
         self.network.listen(self.number)
     }
 
-    /// Moves a file from the file system to the simulated disk of the database, where it is durable. Does nothing if
-    /// the file does not exist.
+    pub(super) fn power(&self) -> &MachinePower {
+        &self.power
+    }
+
+    /// The length of a segment of the log, in bytes.
+    pub(crate) fn segment_bytes(&self) -> u32 {
+        self.segment_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_segment_bytes(&self, bytes: u32) {
+        self.segment_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Copies a snapshot that has been received to the file system, where it can be checked.
+    pub(crate) fn show_download(&self, file: &Path) -> io::Result<()> {
+        std::fs::write(file, self.log_disk.read(file)?)
+    }
+
+    /// Moves a snapshot to the simulated disk of the database. One that has been received is as durable there as it was
+    /// on the other disk; another one is moved from the file system, and is durable. Does nothing if the file does not
+    /// exist, or the machine has no power.
     pub(crate) fn move_to_database_disk(&self, file: &Path) {
-        if let Ok(content) = std::fs::read(file) {
-            self.database_disk.put(&file.to_string_lossy(), content);
-            let _ = std::fs::remove_file(file);
+        if self.power.failed().is_some() {
+            return;
         }
+        let name = file.to_string_lossy();
+        if let Some((content, synced, named)) = self.log_disk.take(file) {
+            self.database_disk.put_partly_durable(&name, content, synced, named);
+        } else if let Some(content) = std::fs::read(file).ok().filter(|_| !name.contains(DOWNLOAD_PREFIX)) {
+            self.database_disk.put(&name, content);
+        }
+        let _ = std::fs::remove_file(file);
     }
 
     /// Like [`sqlhttp_core::Database::finish_install`], on the simulated disk.
@@ -129,6 +167,8 @@ impl Machine {
     }
 }
 
+/// The length of a segment of the log, in bytes. Short segments make a simulation fast, and it then uses many.
+const SEGMENT_BYTES: u32 = 16 << 10;
 /// The maximum time of a sync of the log on a healthy disk, in milliseconds.
 pub(super) const SYNC_MS_MAX: u64 = 4;
 

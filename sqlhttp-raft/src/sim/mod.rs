@@ -10,6 +10,7 @@
 //! | `machine`, `network` | the simulated machines and their network |
 //! | `runtime`, `watch` | the runtime of openraft; its channels, without Tokio's random order of wake-ups |
 //! | `cluster` | the nodes, their crashes and restarts, and the scheduler |
+//! | `power`, `cluster::power_cuts` | power cuts at each operation on the disks of a machine |
 //! | `faults` | chooses faults |
 //! | `clients`, `history` | clients, and what they have seen |
 //! | `invariants` | what must always be true |
@@ -26,14 +27,17 @@ mod machine;
 mod mutation;
 mod network;
 mod panics;
+mod power;
 mod random;
 mod runtime;
 mod trace;
 pub(crate) mod watch;
 
+pub use cluster::power_cuts::{CutReport, Effect, PowerCut, Scenario, run_with_power_cut};
 pub use cluster::{Counts, Report, run};
 pub(crate) use machine::{Machine, block_on, machine};
 pub use mutation::Mutation;
 pub(crate) use mutation::is_mutated;
 pub(crate) use network::{SimulatedListener, SimulatedStream};
+pub use power::DiskStep;
 pub(crate) use runtime::RaftRuntime;

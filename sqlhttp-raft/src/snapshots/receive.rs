@@ -1,18 +1,17 @@
 //! Receives a snapshot from the leader.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DOWNLOAD_PREFIX, SYNC_BYTES};
+use crate::log::disk::{self, DiskFile};
 
 /// The snapshot that is being received.
 struct Incoming {
     id: u128,
-    file: File,
+    file: Arc<dyn DiskFile>,
     path: PathBuf,
     bytes: u64,
     received: u64,
@@ -63,13 +62,13 @@ impl Receiver {
             }
             return Ok(current.received);
         }
-        let file = OpenOptions::new().create(true).truncate(false).write(true).read(true).open(&path)?;
+        let file = open_or_create(&path)?;
         // After a crash, only the part that was synced is known to be as it was sent. The last sync may not have
         // returned before the crash, but the one before it has.
-        let found = file.metadata()?.len();
+        let found = file.len()?;
         let synced = (found / SYNC_BYTES).saturating_sub(1) * SYNC_BYTES;
         let received = if found > bytes { 0 } else { synced };
-        file.set_len(received)?;
+        file.truncate(received)?;
         if received > 0 {
             self.resumed.fetch_add(1, Ordering::Relaxed);
         }
@@ -93,7 +92,7 @@ impl Receiver {
         current.received = end;
         self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if end / SYNC_BYTES > offset / SYNC_BYTES || end == current.bytes {
-            current.file.sync_data()?;
+            current.file.sync()?;
         }
         Ok(())
     }
@@ -107,7 +106,11 @@ impl Receiver {
         let mut incoming = self.lock();
         match incoming.take_if(|current| current.id == id && current.received == current.bytes) {
             Some(current) => {
-                current.file.sync_all()?;
+                current.file.sync()?;
+                #[cfg(feature = "sim")]
+                if let Some(machine) = crate::sim::machine() {
+                    machine.show_download(&current.path)?;
+                }
                 self.installing.store(true, Ordering::Release);
                 Ok(current.path)
             }
@@ -118,18 +121,27 @@ impl Receiver {
     /// Ends the installation of a snapshot. Removes its file, unless the installation has renamed it.
     pub(crate) fn end(&self, file: &Path) {
         // Best effort: the next snapshot removes the file too.
-        let _ = std::fs::remove_file(file);
+        let _ = disk::current().remove(file);
         self.installing.store(false, Ordering::Release);
+    }
+}
+
+/// Opens the file of a download, which an earlier process may have begun.
+fn open_or_create(path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    let disk = disk::current();
+    match disk.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => disk.create(path),
+        opened => opened,
     }
 }
 
 /// Removes all downloads but `keep`.
 fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let is_download = entry.file_name().to_string_lossy().starts_with(DOWNLOAD_PREFIX);
-        if is_download && entry.path() != keep {
-            std::fs::remove_file(entry.path())?;
+    let disk = disk::current();
+    for name in disk.list(directory)? {
+        let path = directory.join(&name);
+        if name.starts_with(DOWNLOAD_PREFIX) && path != keep {
+            disk.remove(&path)?;
         }
     }
     Ok(())

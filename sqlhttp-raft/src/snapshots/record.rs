@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{sync_directory_of, write_durably};
+use crate::files;
 use crate::types::{LogId, id_at};
 
 /// The contents of `raft/install.json`.
@@ -33,14 +33,9 @@ impl InstallRecord {
     /// # Errors
     /// The file cannot be read, or is no record.
     pub(crate) fn read(directory: &Path) -> io::Result<Option<InstallRecord>> {
-        match std::fs::read(path(directory)) {
-            Ok(bytes) => {
-                let record = serde_json::from_slice(&bytes);
-                record.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let Some(bytes) = files::read(&path(directory))? else { return Ok(None) };
+        let record = serde_json::from_slice(&bytes);
+        record.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Writes the record durably.
@@ -48,9 +43,8 @@ impl InstallRecord {
     /// # Errors
     /// A file operation failed.
     pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
-        let file = path(directory);
-        std::fs::create_dir_all(directory.join("raft"))?;
-        write_durably(&file, &serde_json::to_vec(self).map_err(io::Error::other)?)
+        files::create_directories(&directory.join("raft"))?;
+        files::write_durably(&path(directory), &serde_json::to_vec(self).map_err(io::Error::other)?)
     }
 
     /// Removes the record of a node's directory durably, if there is one.
@@ -58,12 +52,7 @@ impl InstallRecord {
     /// # Errors
     /// A file operation failed.
     pub(crate) fn remove(directory: &Path) -> io::Result<()> {
-        let file = path(directory);
-        match std::fs::remove_file(&file) {
-            Ok(()) => sync_directory_of(&file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+        files::remove_durably(&path(directory))
     }
 
     /// The path of the file with the snapshot.

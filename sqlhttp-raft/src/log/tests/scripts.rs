@@ -608,6 +608,18 @@ impl Disk for RecordingDisk {
         self.disk.list(directory)
     }
 
+    fn create_directories(&self, directory: &Path) -> std::io::Result<()> {
+        self.disk.create_directories(directory)
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.disk.read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
     fn create(&self, path: &Path) -> std::io::Result<Arc<dyn DiskFile>> {
         self.record(format!("create {}", file_name(path)));
         Ok(self.file(path, self.disk.create(path)?))

@@ -68,6 +68,8 @@ pub(super) struct Handle {
     /// Whether the next sync of the file also syncs the directory, as SQLite's own VFS does for journals that it may
     /// have created.
     syncs_directory: AtomicBool,
+    /// The name with which the file was opened; empty for a temporary file.
+    name: Name,
     /// The name to remove from the directory when the file is closed; `None` if the file stays.
     delete_on_close: Option<Name>,
 }
@@ -105,6 +107,7 @@ impl Disk {
             file,
             id,
             epoch: state.epoch,
+            name: name.unwrap_or_default().into(),
             syncs_directory: AtomicBool::new(syncs_directory),
             delete_on_close: name.filter(|_| flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0).map(Box::from),
         })
@@ -179,6 +182,14 @@ impl State {
         self.faults.decide(operation)
     }
 
+    /// Like [`State::decide`], for an operation that changes the file with this name.
+    fn decide_change(&mut self, operation: Operation, name: &[u8]) -> FaultAction {
+        if self.is_off() {
+            return FaultAction::Stopped(operation.io_error());
+        }
+        self.faults.decide_change(operation, name, (0, &[]))
+    }
+
     /// Chooses the file that has this name after a power cut; `None` if no file has it.
     fn survivor(&mut self, name: &Name, loss: Loss) -> Option<FileId> {
         let (real, durable) = (self.real.get(name).copied(), self.durable.get(name).copied());
@@ -225,7 +236,7 @@ impl State {
         if name.is_some() && flags & ffi::SQLITE_OPEN_CREATE == 0 {
             return Err(ffi::SQLITE_CANTOPEN);
         }
-        let action = self.decide(Operation::Create);
+        let action = self.decide_change(Operation::Create, name.unwrap_or_default());
         if let FaultAction::Stopped(code) | FaultAction::Fail(code) = action {
             return Err(code);
         }
@@ -240,7 +251,11 @@ impl State {
     }
 
     pub(super) fn delete(&mut self, name: &[u8], sync_directory: bool) -> Result<(), Code> {
-        let action = self.decide(Operation::Delete);
+        if !self.live.contains_key(name) && !self.is_off() {
+            self.decide_query(Operation::Delete)?;
+            return Err(ffi::SQLITE_IOERR_DELETE_NOENT);
+        }
+        let action = self.decide_change(Operation::Delete, name);
         if let FaultAction::Stopped(code) | FaultAction::Fail(code) = action {
             return Err(code);
         }
@@ -272,8 +287,23 @@ impl State {
         self.forget_unreachable();
     }
 
+    /// Adds a file as [`State::put`] does, whose content or name is not durable.
+    pub(super) fn put_partly_durable(&mut self, name: &[u8], content: Vec<u8>, synced: bool, named: bool) {
+        let mut image = Image::durable(if synced { content.clone() } else { Vec::new() });
+        if !synced {
+            image.write(0, &content, true);
+        }
+        let id = self.add(image);
+        self.live.insert(name.into(), id);
+        self.real.insert(name.into(), id);
+        if named {
+            self.durable.insert(name.into(), id);
+        }
+        self.forget_unreachable();
+    }
+
     pub(super) fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), Code> {
-        let action = self.decide(Operation::Rename);
+        let action = self.decide_change(Operation::Rename, to);
         if let FaultAction::Stopped(code) | FaultAction::Fail(code) = action {
             return Err(code);
         }
@@ -289,7 +319,11 @@ impl State {
     }
 
     pub(super) fn sync_directory_now(&mut self) -> Result<(), Code> {
-        match self.decide(Operation::Sync) {
+        let action = match self.is_off() {
+            true => FaultAction::Stopped(Operation::Sync.io_error()),
+            false => self.faults.decide_directory_sync(),
+        };
+        match action {
             FaultAction::Proceed => self.sync_directory(),
             FaultAction::Pretend => {}
             FaultAction::Stopped(code) | FaultAction::Fail(code) => return Err(code),
@@ -346,7 +380,7 @@ impl VfsFile for Handle {
         }
         self.with(|file, faults, random| {
             let grows = offset.saturating_add(bytes.len()) > file.image.len();
-            let action = faults.decide(Operation::Write { grows });
+            let action = faults.decide_change(Operation::Write { grows }, &self.name, (offset, bytes));
             match action {
                 FaultAction::Stopped(code) => return Err(code),
                 FaultAction::Fail(code) => {
@@ -365,7 +399,7 @@ impl VfsFile for Handle {
 
     fn truncate(&self, len: usize) -> Result<(), Code> {
         self.with(|file, faults, _| {
-            let action = faults.decide(Operation::Truncate);
+            let action = faults.decide_change(Operation::Truncate, &self.name, (0, &[]));
             if let FaultAction::Stopped(code) | FaultAction::Fail(code) = action {
                 return Err(code);
             }
@@ -375,7 +409,7 @@ impl VfsFile for Handle {
     }
 
     fn sync(&self) -> Result<(), Code> {
-        self.with(|file, faults, random| match faults.decide(Operation::Sync) {
+        self.with(|file, faults, random| match faults.decide_change(Operation::Sync, &self.name, (0, &[])) {
             FaultAction::Proceed => {
                 file.image.sync();
                 Ok(true)

@@ -1,8 +1,11 @@
 //! Selects the operations of a simulated disk that fail, and their errors.
 
 use std::ffi::c_int;
+use std::sync::Arc;
 
 use rusqlite::ffi;
+
+use super::power::{DiskChange, Power, PowerSupply};
 
 /// The reaction of a stopped disk to an operation that would change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,19 @@ impl Operation {
             | Operation::Delete
             | Operation::Rename => true,
             Operation::Read | Operation::Exists | Operation::Size | Operation::ShareMemory => false,
+        }
+    }
+
+    /// The name of an operation that changes the disk, for [`DiskChange::kind`].
+    fn name(self) -> &'static str {
+        match self {
+            Operation::Write { .. } => "write",
+            Operation::Truncate => "truncate",
+            Operation::Sync => "sync",
+            Operation::Create => "create",
+            Operation::Delete => "delete",
+            Operation::Rename => "rename",
+            Operation::Read | Operation::Exists | Operation::Size | Operation::ShareMemory => "none",
         }
     }
 
@@ -115,9 +131,44 @@ pub(super) struct Faults {
     stop: Option<(u64, AfterStop)>,
     stopped: Option<AfterStop>,
     armed: Option<ArmedFault>,
+    supply: Option<Arc<dyn PowerSupply>>,
 }
 
 impl Faults {
+    pub(super) fn connect(&mut self, supply: Arc<dyn PowerSupply>) {
+        self.supply = Some(supply);
+    }
+
+    /// Like [`Faults::decide`], for an operation that changes this file. `written` is the offset and the bytes of a
+    /// write.
+    pub(super) fn decide_change(&mut self, operation: Operation, file: &[u8], written: (usize, &[u8])) -> FaultAction {
+        self.decide_named(operation, operation.name(), file, written)
+    }
+
+    /// Like [`Faults::decide`], for the sync of the directory.
+    pub(super) fn decide_directory_sync(&mut self) -> FaultAction {
+        self.decide_named(Operation::Sync, "sync directory", &[], (0, &[]))
+    }
+
+    fn decide_named(
+        &mut self,
+        operation: Operation,
+        kind: &'static str,
+        file: &[u8],
+        (offset, bytes): (usize, &[u8]),
+    ) -> FaultAction {
+        let action = self.decide(operation);
+        let (Some(supply), FaultAction::Proceed) = (&self.supply, action) else { return action };
+        let change = DiskChange { kind, file: &String::from_utf8_lossy(file), offset: offset as u64, bytes };
+        let action = match supply.at(&change) {
+            Power::Off => FaultAction::Stopped(operation.io_error()),
+            Power::Fails if operation == Operation::Sync => FaultAction::Fail(operation.io_error()),
+            Power::On | Power::Fails => return FaultAction::Proceed,
+        };
+        self.failures += 1;
+        action
+    }
+
     pub(super) fn operations(&self) -> u64 {
         self.operations
     }

@@ -10,19 +10,22 @@
 //! * [`disk`]: the directory, the files and the open handles. One mutex protects the state of a disk.
 //! * [`vfs`]: the functions that SQLite calls. Only this module contains `unsafe` code.
 //! * [`files`]: the file operations of an installation ([`FileSystem`]).
+//! * [`power`]: cuts the power of one or more disks at a chosen operation.
 
 mod disk;
 mod faults;
 mod files;
 mod image;
+mod power;
 mod vfs;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use disk::Disk;
 pub use faults::{AfterStop, DiskFault};
 pub(crate) use files::file_system;
 pub use image::Loss;
+pub use power::{DiskChange, Power, PowerSupply};
 
 use crate::engine::replicated::swap::{self, FileSystem};
 use crate::model::Error;
@@ -129,6 +132,17 @@ impl FaultyDisk {
     /// Stores a file, which is durable at once. An existing file of this name is replaced.
     pub fn put(&self, name: &str, content: Vec<u8>) {
         self.disk.state().put(name.as_bytes(), content);
+    }
+
+    /// Stores a file as [`FaultyDisk::put`] does. Its content is durable only if `synced` is set, and its name only if
+    /// `named` is set.
+    pub fn put_partly_durable(&self, name: &str, content: Vec<u8>, synced: bool, named: bool) {
+        self.disk.state().put_partly_durable(name.as_bytes(), content, synced, named);
+    }
+
+    /// Connects the disk to a supply, which decides about each further operation that changes the disk.
+    pub fn connect(&self, supply: Arc<dyn PowerSupply>) {
+        self.disk.state().faults.connect(supply);
     }
 
     /// Like [`Database::finish_install`](crate::Database::finish_install), for files on this disk.
