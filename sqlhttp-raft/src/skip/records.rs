@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::SkipEntry;
-use crate::identity::write_durably;
+use crate::files::write_durably;
 
 /// An entry that this node never applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
