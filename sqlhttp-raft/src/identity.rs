@@ -4,12 +4,13 @@
 //! cannot vote twice in a term (section 3.8 of the Raft dissertation: a server that loses its persistent state must not
 //! rejoin with its old identity).
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+
+use crate::small_files::{self, write_durably};
 
 /// The name of the file in the directory of the node.
 const FILE: &str = "node.json";
@@ -69,7 +70,7 @@ impl Identity {
     /// missing although the directory contains the log of a member.
     pub(crate) fn open(directory: &Path, state: DirectoryState, log: u128) -> io::Result<Identity> {
         let file = directory.join(FILE);
-        let record = match std::fs::read(&file) {
+        let record = match small_files::read(&file) {
             Ok(bytes) => check(read(&bytes)?, state, log)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let chosen = choose(state, log)?;
@@ -88,7 +89,8 @@ impl Identity {
 
     /// Returns whether the directory contains `node.json`.
     pub(crate) fn exists(directory: &Path) -> bool {
-        directory.join(FILE).exists()
+        let found = small_files::read(&directory.join(FILE));
+        !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
@@ -207,26 +209,6 @@ fn write(file: &Path, record: Record) -> io::Result<()> {
         log_id: format!("{log:032x}"),
     };
     write_durably(file, &serde_json::to_vec_pretty(&contents).map_err(io::Error::other)?)
-}
-
-/// Replaces the contents of a file. When this function returns, the new contents are durable; a crash before that
-/// leaves either the old contents or the new ones.
-///
-/// # Errors
-/// A file operation failed.
-pub(crate) fn write_durably(file: &Path, contents: &[u8]) -> io::Result<()> {
-    let temporary = file.with_extension("tmp");
-    let mut written = File::create(&temporary)?;
-    written.write_all(contents)?;
-    written.sync_all()?;
-    std::fs::rename(&temporary, file)?;
-    sync_directory_of(file)
-}
-
-/// Syncs the directory that contains `file`, so that the creation, the renaming or the removal of the file is durable.
-pub(crate) fn sync_directory_of(file: &Path) -> io::Result<()> {
-    let directory = file.parent().unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

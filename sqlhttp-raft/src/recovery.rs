@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sqlhttp_core::{Database, LogEntry, LogWork};
 
-use crate::identity::{Identity, sync_directory_of};
+use crate::identity::Identity;
 use crate::log::LogStore;
 use crate::machine::StateMachine;
 use crate::membership;
 use crate::runtime::engine;
+use crate::small_files::sync_directory_of;
 use crate::snapshots::InstallRecord;
 use crate::types::{MemberInfo, Membership, StoredMembership, id_at};
 

@@ -1,21 +1,25 @@
-//! The file operations of the log, behind a trait, so that tests can simulate power cuts and full disks.
+//! The file operations of the log and of small files, behind a trait, so that tests can simulate power cuts and full disks.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file operations of the log.
-pub(super) trait Disk: Send + Sync {
+/// The file operations of the log and of small files.
+pub(crate) trait Disk: Send + Sync {
     /// Returns the names of all files in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Creates an empty file, or empties an existing one.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens an existing file.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Reads an existing file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Renames a file, which replaces the file that has the new name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Syncs a directory, which makes the creation and the removal of files in it durable.
+    /// Syncs a directory, which makes the creation, the renaming and the removal of files in it durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Returns the free and the total space of the disk that contains the directory, or `None` if they are unknown.
     fn space(&self, directory: &Path) -> Option<Space>;
@@ -26,13 +30,13 @@ pub(super) trait Disk: Send + Sync {
 
 /// The free and the total space of a disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Space {
-    pub(super) free: u64,
-    pub(super) total: u64,
+pub(crate) struct Space {
+    pub(crate) free: u64,
+    pub(crate) total: u64,
 }
 
-/// A file of the log that is open for reading and writing.
-pub(super) trait DiskFile: Send + Sync {
+/// A file that is open for reading and writing.
+pub(crate) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -43,7 +47,7 @@ pub(super) trait DiskFile: Send + Sync {
 }
 
 /// Returns the disk of this machine: that of the operating system or, in a simulation, the simulated one.
-pub(super) fn current() -> Arc<dyn Disk> {
+pub(crate) fn current() -> Arc<dyn Disk> {
     #[cfg(feature = "sim")]
     if let Some(machine) = crate::sim::machine() {
         return Arc::new(machine.log_disk());
@@ -52,7 +56,7 @@ pub(super) fn current() -> Arc<dyn Disk> {
 }
 
 /// Returns the length of a segment of the log, in bytes. Short segments make a simulation fast, and it then uses many.
-pub(super) fn segment_bytes() -> u32 {
+pub(crate) fn segment_bytes() -> u32 {
     #[cfg(feature = "sim")]
     if crate::sim::machine().is_some() {
         return 16 << 10;
@@ -61,7 +65,7 @@ pub(super) fn segment_bytes() -> u32 {
 }
 
 /// The implementation of [`Disk`] with the file system of the operating system.
-pub(super) struct SystemDisk;
+pub(crate) struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -79,6 +83,14 @@ impl Disk for SystemDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(SystemFile(OpenOptions::new().read(true).write(true).open(path)?)))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -83,7 +83,7 @@
 //! | `disk` | the file operations |
 //! | `simulated` | a disk in memory, for tests and simulations |
 
-mod disk;
+pub(crate) mod disk;
 mod durable;
 mod frame;
 mod memory;

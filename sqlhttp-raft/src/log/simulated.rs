@@ -319,6 +319,24 @@ impl Disk for SimulatedDisk {
         Ok(self.handle(file, state.crashes))
     }
 
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let state = self.state();
+        state.alive()?;
+        let file = state.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(state.files[file].now.clone())
+    }
+
+    /// A power cut may undo the removal of the old name and the creation of the new one separately.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.let_through(Held::All);
+        let (happens, result) = state.operation();
+        if happens {
+            let file = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            state.names.insert(to.to_owned(), file);
+        }
+        result
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.let_through(Held::Removals);
         let (happens, result) = state.operation();

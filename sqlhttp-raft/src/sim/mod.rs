@@ -10,6 +10,7 @@
 //! | `machine`, `network` | the simulated machines and their network |
 //! | `runtime`, `watch` | the runtime of openraft; its channels, without Tokio's random order of wake-ups |
 //! | `cluster` | the nodes, their crashes and restarts, and the scheduler |
+//! | `scenarios` | simulations without random faults, of faults that the code has had |
 //! | `faults` | chooses faults |
 //! | `clients`, `history` | clients, and what they have seen |
 //! | `invariants` | what must always be true |

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{sync_directory_of, write_durably};
+use crate::small_files::{self, remove_durably, write_durably};
 use crate::types::{LogId, id_at};
 
 /// The contents of `raft/install.json`.
@@ -33,7 +33,7 @@ impl InstallRecord {
     /// # Errors
     /// The file cannot be read, or is no record.
     pub(crate) fn read(directory: &Path) -> io::Result<Option<InstallRecord>> {
-        match std::fs::read(path(directory)) {
+        match small_files::read(&path(directory)) {
             Ok(bytes) => {
                 let record = serde_json::from_slice(&bytes);
                 record.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -58,12 +58,7 @@ impl InstallRecord {
     /// # Errors
     /// A file operation failed.
     pub(crate) fn remove(directory: &Path) -> io::Result<()> {
-        let file = path(directory);
-        match std::fs::remove_file(&file) {
-            Ok(()) => sync_directory_of(&file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+        remove_durably(&path(directory))
     }
 
     /// The path of the file with the snapshot.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::messages::Verdict;
-use crate::identity::{sync_directory_of, write_durably};
+use crate::small_files::{self, remove_durably, write_durably};
 
 /// The contents of `raft/differs.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl DifferenceMark {
     /// The file cannot be read, or is no record.
     pub(crate) fn open(directory: &Path) -> io::Result<DifferenceMark> {
         let file = directory.join("raft").join("differs.json");
-        let reason = match std::fs::read(&file) {
+        let reason = match small_files::read(&file) {
             Ok(bytes) => {
                 let contents: Contents = serde_json::from_slice(&bytes).map_err(|error| {
                     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display()))
@@ -82,7 +82,7 @@ impl DifferenceMark {
     pub(crate) fn record(&self, verdict: &Verdict) -> (bool, io::Result<()>) {
         let _recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(contents) = Contents::of(verdict) else {
-            let removed = self.remove_file();
+            let removed = remove_durably(&self.file);
             return (removed.is_ok() && self.set(None), removed);
         };
         let changed = !self.set(Some(reason_of(&contents)));
@@ -95,14 +95,6 @@ impl DifferenceMark {
         let mut current = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
         self.marked.store(reason.is_some(), Ordering::Release);
         std::mem::replace(&mut *current, reason).is_some()
-    }
-
-    fn remove_file(&self) -> io::Result<()> {
-        match std::fs::remove_file(&self.file) {
-            Ok(()) => sync_directory_of(&self.file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -617,6 +617,15 @@ impl Disk for RecordingDisk {
         Ok(self.file(path, self.disk.open(path)?))
     }
 
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.disk.read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.record(format!("rename {} to {}", file_name(from), file_name(to)));
+        self.disk.rename(from, to)
+    }
+
     fn remove(&self, path: &Path) -> std::io::Result<()> {
         self.record(format!("remove {}", file_name(path)));
         self.disk.remove(path)
