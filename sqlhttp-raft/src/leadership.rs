@@ -33,6 +33,12 @@ impl Timing {
         Timing { heartbeat_timeout: heartbeat_timeout.clamp(Timing::TIMEOUT_MIN, Timing::TIMEOUT_MAX) }
     }
 
+    /// A random part of an election timeout.
+    fn jitter(self) -> Duration {
+        let percent = u32::try_from(crate::clock::new_stamp().seed % 100).unwrap_or(0);
+        self.election_min() * percent / 100
+    }
+
     /// The interval at which a leader sends heartbeats.
     pub(crate) fn heartbeat_interval(self) -> Duration {
         self.heartbeat_timeout / 10
@@ -48,6 +54,17 @@ impl Timing {
     /// starts an election after 0.75 to 1.0 heartbeat timeouts.
     pub(crate) fn lease(self) -> Duration {
         self.heartbeat_timeout / 2
+    }
+
+    /// The time after the last confirmation by a quorum for which a leader serves weak reads. It is shorter than the
+    /// lease, because openraft may regard a confirmation as later than it is, by the time [`Self::late_after`].
+    pub(crate) fn read_lease(self) -> Duration {
+        self.lease() - self.late_after()
+    }
+
+    /// The time after which the response to a request for entries is late: see `network::append`.
+    pub(crate) fn late_after(self) -> Duration {
+        self.heartbeat_interval()
     }
 
     /// The time without a message of the leader after which a follower reports that there is no leader.
@@ -108,6 +125,10 @@ pub(crate) struct Leadership {
     removed: AtomicBool,
     /// Whether this node leaves elections to the other voters, because it cannot write to its disk.
     stalled: AtomicBool,
+    /// The time before which this node grants no vote: see [`Leadership::may_vote`].
+    votes_from: Instant,
+    /// The time before which this node starts no election. Nodes that are started together choose different times.
+    elections_from: Instant,
     pub(crate) contact: Arc<LeaderContact>,
     timing: Timing,
 }
@@ -123,6 +144,7 @@ impl Leadership {
     ) -> Leadership {
         let (sender, ready_term) = watch::channel(0);
         let (sole, sole_voter): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
+        let has_followed = log.vote().is_some_and(|vote| vote.committed && vote.leader_id.voted_for != *raft.node_id());
         let watch = LeadershipWatch {
             raft: raft.clone(),
             log,
@@ -135,8 +157,11 @@ impl Leadership {
         };
         tokio::spawn(watch.run());
         let timing = Timing::new(options.heartbeat_timeout);
+        let now = Instant::now();
+        let votes_from = if has_followed { now + timing.lease() } else { now };
+        let elections_from = if has_followed { votes_from + timing.jitter() } else { now };
         let (removed, contact) = (AtomicBool::new(false), Arc::new(LeaderContact::new()));
-        Leadership {
+        let leadership = Leadership {
             raft,
             database,
             ready_term,
@@ -145,9 +170,20 @@ impl Leadership {
             transferred_term: AtomicU64::new(0),
             removed,
             stalled: AtomicBool::new(false),
+            votes_from,
+            elections_from,
             contact,
             timing,
-        }
+        };
+        leadership.set_elections();
+        leadership
+    }
+
+    /// Returns whether this node may grant a vote. It may have confirmed a leader just before it was started, and must
+    /// not vote for another one before the lease of that leader has ended. openraft does not remember the lease over a
+    /// restart.
+    pub(crate) fn may_vote(&self) -> bool {
+        Instant::now() >= self.votes_from || mutated!(VoteAfterStart)
     }
 
     pub(crate) fn raft(&self) -> &Raft {
@@ -169,7 +205,12 @@ impl Leadership {
     /// before another leader can acknowledge a write.
     pub(crate) fn is_ready(&self) -> bool {
         let term = *self.ready_term.borrow();
-        term != 0 && self.holds_lease() && self.transferred_term.load(Ordering::Acquire) != term
+        term != 0 && self.holds_lease() && !self.has_transferred(term)
+    }
+
+    /// Returns whether this node has begun to transfer its leadership in this term.
+    fn has_transferred(&self, term: u64) -> bool {
+        self.transferred_term.load(Ordering::Acquire) == term && !mutated!(ReadyAfterTransfer)
     }
 
     /// Records that this node is about to transfer its leadership. Followers vote for the next leader at once, although
@@ -191,7 +232,7 @@ impl Leadership {
         }
         let metrics = self.raft.data_metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
-        acked.is_some_and(|acked| acked.elapsed() < self.timing.lease())
+        acked.is_some_and(|acked| acked.elapsed() < self.timing.read_lease())
     }
 
     /// Returns the Raft id of the leader; `None` if there is none, or if this node has lost contact with it.
@@ -248,7 +289,8 @@ impl Leadership {
 
     /// Tells openraft whether this node may start elections.
     fn set_elections(&self) {
-        let withheld = self.removed.load(Ordering::Relaxed) || self.stalled.load(Ordering::Relaxed);
+        let has_just_started = Instant::now() < self.elections_from && !mutated!(VoteAfterStart);
+        let withheld = has_just_started || self.removed.load(Ordering::Relaxed) || self.stalled.load(Ordering::Relaxed);
         self.raft.runtime_config().elect(!withheld);
     }
 
@@ -341,7 +383,7 @@ impl LeadershipWatch {
             let term = now.vote.leader_id.term;
             // A leader that is being removed leads until the removal is committed. The others may elect the next leader
             // then, although this node holds its lease.
-            let is_voter = members.voter_ids().any(|id| id == own);
+            let is_voter = members.voter_ids().any(|id| id == own) || mutated!(ReadyWithoutVote);
             if !now.state.is_leader() || !is_voter {
                 self.ready_term.send_replace(0);
             } else if *self.ready_term.borrow() != term {

@@ -78,6 +78,7 @@
 //! | `propose`, `waiters` | queues operations and proposes entries; the callers that wait for their outcomes |
 //! | `command`, `byte_string` | the contents of a Raft log entry, and their encoding |
 //! | `skip` | `raft/skip.json`, which makes a node skip an entry of the Raft log |
+//! | `files` | small files that are replaced or removed durably |
 //! | `clock` | the clocks and the random numbers of a node |
 //! | `log` | the Raft log on disk |
 //! | `machine` | the state machine and its snapshots |

@@ -144,8 +144,16 @@ impl Node {
 /// that ANALYZE reads. See <https://sqlite.org/pragma.html#pragma_optimize>.
 const OPTIMIZE: &str = "PRAGMA optimize=0x10012";
 
-/// The interval at which the files of snapshots that are no longer needed are removed.
-const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(5);
+/// Returns the interval at which the files of snapshots that are no longer needed are removed. It is shorter in a
+/// simulation, in which nodes do not run for long.
+fn clean_up_interval() -> Duration {
+    #[cfg(feature = "sim")]
+    if crate::sim::machine().is_some() {
+        return Duration::from_millis(500);
+    }
+    Duration::from_secs(5)
+}
+
 /// The minimum number of bytes of the last entries that stay in the Raft log of a cluster of several nodes; the maximum
 /// on a node without others.
 const KEPT_BYTES_MIN: u64 = 64 << 20;
@@ -185,7 +193,7 @@ impl Maintenance {
     /// Removes the files of snapshots that are no longer needed, and ends a load that an earlier leader has begun.
     async fn clean_up(self) {
         loop {
-            tokio::time::sleep(CLEAN_UP_INTERVAL).await;
+            tokio::time::sleep(clean_up_interval()).await;
             let Some(node) = self.node() else { return };
             let purged = node.inner.log.status().purged_index;
             let (directory, observer) = (node.inner.options.directory.clone(), node.inner.options.observer.clone());

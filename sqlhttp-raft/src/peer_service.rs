@@ -58,6 +58,9 @@ impl PeerService {
     }
 
     async fn vote(&self, call: VoteCall) -> Result<VoteReply, String> {
+        if !self.leadership.may_vote() && !call.leadership_transfer {
+            return Err("this node has just been started, and does not vote yet".to_owned());
+        }
         let pre_vote = call.pre_vote;
         let request = call.request();
         let response = if pre_vote { self.raft.pre_vote(request).await } else { self.raft.vote(request).await }

@@ -127,8 +127,9 @@ impl Node {
             connect_timeout: options.connect_timeout,
             reconnects: AtomicU64::new(0),
         });
-        let peers =
-            Arc::new(Peers::new(dialer, exports.clone(), runtime.handle().clone(), slow_runtime.handle().clone()));
+        let late_after = Timing::new(options.heartbeat_timeout).late_after();
+        let (fast, slow) = (runtime.handle().clone(), slow_runtime.handle().clone());
+        let peers = Arc::new(Peers::new(dialer, exports.clone(), fast, slow, late_after));
         let parts = Parts {
             options: options.clone(),
             database,

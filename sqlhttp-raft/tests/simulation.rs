@@ -4,13 +4,15 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use sqlhttp_raft::sim::{self, Mutation, Report};
 
 /// The seeds that run by default.
 const SEEDS: (u64, u64) = (1, 100);
-/// The faults of the code that the simulation does not find yet.
-const NOT_FOUND: [Mutation; 3] = [Mutation::UnsyncedInstall, Mutation::StaleWeakRead, Mutation::UnconfirmedRead];
+/// The faults of the code that the simulation does not find. SQLite syncs the directory, and with it the rename of a
+/// snapshot, when it writes the header of the new write-ahead log, and the install record exists until then.
+const NOT_FOUND: [Mutation; 1] = [Mutation::UnsyncedInstall];
 /// The number of seeds within which each other fault of the code must be found.
 const MUTATION_SEEDS_MAX: u64 = 1000;
 
@@ -74,8 +76,12 @@ fn the_faults_of_the_code_are_found() {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut missed = Vec::new();
     for mutation in Mutation::ALL.into_iter().filter(|mutation| !NOT_FOUND.contains(mutation)) {
+        let begun = Instant::now();
         match find(1, MUTATION_SEEDS_MAX, Some(mutation), |report| report.violation.is_some()) {
-            Some(report) => println!("{mutation:?}: seed {}: {}", report.seed, report.violation.unwrap()),
+            Some(report) => {
+                let violation = report.violation.unwrap();
+                println!("{mutation:?}: {:.1?}, seed {}: {violation}", begun.elapsed(), report.seed);
+            }
             None => missed.push(mutation),
         }
     }

@@ -2,9 +2,21 @@
 //!
 //! Requests are pipelined (section 10.2.1 of the Raft dissertation): the leader sends the next entries while the
 //! follower syncs the ones before. The follower responds in the order of the requests.
+//!
+//! # Late responses
+//!
+//! openraft takes a response for the response to all requests that it has made up to then and that end with the same
+//! entry, and regards the time of the last of them as the time at which the follower has confirmed the leader. A request
+//! without entries, which only informs the follower of the commit index, ends with the same entry as the one before. If
+//! a response is late, for example because the network was partitioned, the follower may have voted for another leader
+//! since, and the former leader would take the old response for a confirmation of its leadership. Such a response is
+//! therefore not reported: the response to the last request that ends with the same entry is enough.
+//! A response that is not late may be taken for one that is later by at most the time after which it would be late. The
+//! lease for reads is shorter by this time ([`crate::leadership::Timing::read_lease`]).
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
@@ -42,14 +54,20 @@ type Writer = WriteHalf<BoxedStream>;
 pub(super) struct AppendLink {
     dialer: Arc<Dialer>,
     target: Target,
+    /// The age from which a response is late.
+    late_after: Duration,
     /// `None` if no connection is open, or if a stream uses it.
     open: Option<(Reader, Writer)>,
 }
+
+/// The last entries of the requests that openraft has made, and that have no response.
+type Unanswered = Arc<Mutex<VecDeque<Option<LogId>>>>;
 
 /// A request that has been sent.
 struct InFlight {
     prev: Option<LogId>,
     last: Option<LogId>,
+    sent_at: Instant,
     stalled_at: Instant,
     _bytes: OwnedSemaphorePermit,
 }
@@ -59,12 +77,13 @@ struct Session<'s> {
     link: &'s mut AppendLink,
     reader: Reader,
     in_flight: mpsc::Receiver<InFlight>,
+    unanswered: Unanswered,
     writer: AbortOnDrop<io::Result<Writer>>,
 }
 
 impl AppendLink {
-    pub(super) fn new(dialer: Arc<Dialer>, target: Target) -> AppendLink {
-        AppendLink { dialer, target, open: None }
+    pub(super) fn new(dialer: Arc<Dialer>, target: Target, late_after: Duration) -> AppendLink {
+        AppendLink { dialer, target, late_after, open: None }
     }
 
     /// Sends the requests of `input`, and returns the stream of their responses. The stream ends after the first error.
@@ -83,8 +102,9 @@ impl AppendLink {
             None => self.connect().await?,
         };
         let (sender, in_flight) = mpsc::channel(IN_FLIGHT_MAX);
-        let writer = AbortOnDrop(tokio::spawn(write_requests(input, writer, sender)));
-        let session = Session { link: self, reader, in_flight, writer };
+        let unanswered = Unanswered::default();
+        let writer = AbortOnDrop(tokio::spawn(write_requests(input, writer, sender, unanswered.clone())));
+        let session = Session { link: self, reader, in_flight, unanswered, writer };
         Ok(Box::pin(stream::unfold(Some(session), next_result)))
     }
 
@@ -101,13 +121,21 @@ impl AppendLink {
 }
 
 /// Writes requests to the connection, and registers each in `in_flight`. Returns the connection when `input` has ended.
-async fn write_requests<S>(mut input: S, mut writer: Writer, in_flight: mpsc::Sender<InFlight>) -> io::Result<Writer>
+async fn write_requests<S>(
+    mut input: S,
+    mut writer: Writer,
+    in_flight: mpsc::Sender<InFlight>,
+    unanswered: Unanswered,
+) -> io::Result<Writer>
 where
     S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
 {
     let bytes_left = Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX as usize));
     let mut buffer = Vec::new();
     while let Some(request) = input.next().await {
+        let (last, sent_at) =
+            (request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id), Instant::now());
+        unanswered.lock().unwrap_or_else(PoisonError::into_inner).push_back(last);
         if request.entries.is_empty() {
             // The request informs the follower of the commit index. This node applies its entries first, because the
             // callers wait for that. All tasks of replication share one thread, so the state machine runs now.
@@ -120,7 +148,8 @@ where
         let patience = STALLED_AFTER + Duration::from_millis((buffer.len() / BYTES_PER_MILLISECOND) as u64);
         let sent = InFlight {
             prev: request.prev_log_id,
-            last: request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id),
+            last,
+            sent_at,
             stalled_at: Instant::now() + patience,
             _bytes: permit,
         };
@@ -139,39 +168,52 @@ async fn next_result(
     session: Option<Session<'_>>,
 ) -> Option<(Result<StreamAppendResult<TypeConfig>, Error>, Option<Session<'_>>)> {
     let mut session = session?;
-    let Some(request) = session.in_flight.recv().await else {
-        // The input has ended, or the connection broke while a request was written.
-        let Session { link, reader, writer, .. } = session;
-        return match writer.await {
-            Ok(Ok(writer)) => {
-                link.open = Some((reader, writer));
-                None
-            }
-            Ok(Err(error)) => Some((Err(network_error(&error)), None)),
-            Err(error) => Some((Err(network_error(&error)), None)),
-        };
-    };
-    let reading = frame::read(&mut session.reader, HELLO_BYTES_MAX);
-    let read = tokio::time::timeout_at(request.stalled_at, reading).await;
-    let read = read.unwrap_or_else(|_| {
-        Err(io::Error::new(io::ErrorKind::TimedOut, "the follower does not respond to append requests"))
-    });
-    let reply = read.and_then(|frame| {
-        let frame = frame.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        if frame.kind == RESPONSE { message::decode::<AppendReply>(&frame.body) } else { Err(refused(&frame.body)) }
-    });
-    match reply {
-        Ok(reply) => {
-            let Some(result) = into_result(reply, &request) else {
-                return Some((
-                    Err(network_error(&io::Error::other("the response of the follower is malformed"))),
-                    None,
-                ));
+    loop {
+        let Some(request) = session.in_flight.recv().await else {
+            // The input has ended, or the connection broke while a request was written.
+            let Session { link, reader, writer, .. } = session;
+            return match writer.await {
+                Ok(Ok(writer)) => {
+                    link.open = Some((reader, writer));
+                    None
+                }
+                Ok(Err(error)) => Some((Err(network_error(&error)), None)),
+                Err(error) => Some((Err(network_error(&error)), None)),
             };
-            let goes_on = result.as_ref().is_ok_and(|last| *last == request.last);
-            Some((Ok(result), goes_on.then_some(session)))
+        };
+        let result = match session.read_result(&request).await {
+            Ok(result) => result,
+            Err(error) => return Some((Err(network_error(&error)), None)),
+        };
+        let goes_on = result.as_ref().is_ok_and(|last| *last == request.last);
+        if !session.is_ambiguous_after(&request) || !goes_on {
+            return Some((Ok(result), goes_on.then_some(session)));
         }
-        Err(error) => Some((Err(network_error(&error)), None)),
+    }
+}
+
+impl Session<'_> {
+    async fn read_result(&mut self, request: &InFlight) -> io::Result<StreamAppendResult<TypeConfig>> {
+        let reading = frame::read(&mut self.reader, HELLO_BYTES_MAX);
+        let read = tokio::time::timeout_at(request.stalled_at, reading).await;
+        let read = read.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the follower does not respond to append requests"))
+        });
+        let frame = read?.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        if frame.kind != RESPONSE {
+            return Err(refused(&frame.body));
+        }
+        let result = into_result(message::decode::<AppendReply>(&frame.body)?, request);
+        result.ok_or_else(|| io::Error::other("the response of the follower is malformed"))
+    }
+
+    /// Records the response to a request. Returns whether openraft would take it for the response to a later request
+    /// too, and it is late.
+    fn is_ambiguous_after(&self, request: &InFlight) -> bool {
+        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        unanswered.pop_front();
+        let is_shared = unanswered.front() == Some(&request.last);
+        is_shared && request.sent_at.elapsed() > self.link.late_after && !mutated!(LateResponse)
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) struct VoteCall {
     pub(crate) pre_vote: bool,
     vote: WireVote,
     last: Option<WireLogId>,
-    leadership_transfer: bool,
+    pub(crate) leadership_transfer: bool,
 }
 
 /// The response to a [`VoteCall`].

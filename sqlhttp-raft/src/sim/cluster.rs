@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use super::clients::{self, Content};
-use super::faults::{self, Crash, Fault};
+use super::faults::{Crash, Fault, Mix};
 use super::history::{Ended, Operation, Request};
 use super::invariants::{Invariants, Violation, check_history};
 use super::machine::{Machine, SYNC_MS_MAX, block_on, on};
@@ -32,9 +32,11 @@ const DISTURBED_MS: u64 = 12_000;
 const FORMED_WITHIN_MS: u64 = 20_000;
 /// The time after the last fault within which the cluster must work again.
 const HEALED_WITHIN_MS: u64 = 30_000;
-const CLIENTS: usize = 4;
-const KEYS: u64 = 3;
-/// The time after which a client stops waiting.
+/// The number of clients that write and read. In addition, each machine has a client that only reads from its node.
+const WRITERS: usize = 4;
+/// The maximum number of keys.
+const KEYS_MAX: u64 = 3;
+/// The maximum time after which a client that writes stops waiting.
 const GIVEN_UP_AFTER_MS: u64 = 8000;
 /// The interval at which the contents of the databases are compared.
 const CONTENT_EVERY_MS: u64 = 100;
@@ -78,11 +80,19 @@ pub struct Counts {
 /// # Panics
 /// The thread of the simulation cannot be started, or the simulation itself fails.
 pub fn run(seed: u64, mutation: Option<Mutation>) -> Report {
-    on_thread(mutation, move || {
-        let mut cluster = Cluster::new(seed, mutation)?;
+    simulate(seed, mutation, |cluster| {
         let ended = cluster.run();
-        Ok(cluster.report(ended.err()))
+        cluster.report(ended.err())
     })
+}
+
+/// Runs code with a new cluster, on a thread of its own.
+fn simulate<T: Send + 'static>(
+    seed: u64,
+    mutation: Option<Mutation>,
+    run: impl FnOnce(&mut Cluster) -> T + Send + 'static,
+) -> T {
+    on_thread(mutation, move || Ok(run(&mut Cluster::new(seed, mutation)?)))
 }
 
 /// Runs a simulation on a thread of its own.
@@ -138,9 +148,21 @@ enum Later {
 }
 
 struct Client {
+    /// The machine to whose node the client sends most of its requests.
+    home: usize,
+    /// Whether the client only reads, and only from the node of its home.
+    only_reads: bool,
     /// The index of the current operation in the history.
     operation: Option<usize>,
+    /// The time at which the client stops waiting for the current operation, which may end later.
+    gives_up_at: u64,
     next_at: u64,
+}
+
+impl Client {
+    fn new(home: usize, only_reads: bool) -> Client {
+        Client { home, only_reads, operation: None, gives_up_at: 0, next_at: 0 }
+    }
 }
 
 type Results = Arc<Mutex<Vec<(i64, Ended)>>>;
@@ -151,6 +173,8 @@ struct Cluster {
     hosts: Vec<Host>,
     directory: PathBuf,
     random: Random,
+    mix: Mix,
+    keys: u64,
     trace: Arc<Mutex<Trace>>,
     invariants: Invariants,
     history: Vec<Operation>,
@@ -219,13 +243,17 @@ impl Cluster {
             let machine = Machine::new(number, network.clone(), &directory, random.fork(), mutation)?;
             hosts.push(Host { machine: Arc::new(machine), name, directory, process: None, restart_at: 0 });
         }
-        let clients = (0..CLIENTS).map(|_| Client { operation: None, next_at: 0 }).collect();
+        let writers = (0..WRITERS).map(|number| Client::new(number % machines, false));
+        let clients = writers.chain((0..machines).map(|machine| Client::new(machine, true))).collect();
+        let (mix, keys) = (Mix::new(&mut random), random.between(1, KEYS_MAX));
         Ok(Cluster {
             seed,
             network,
             hosts,
             directory,
             random,
+            mix,
+            keys,
             trace: Arc::default(),
             invariants: Invariants::new(machines),
             history: Vec::new(),
@@ -237,7 +265,7 @@ impl Cluster {
         })
     }
 
-    fn report(mut self, violation: Option<Violation>) -> Report {
+    fn report(&mut self, violation: Option<Violation>) -> Report {
         self.counts.time_ms = self.network.now();
         if let Some(violation) = &violation {
             self.note(&format!("VIOLATION {violation}"));
@@ -298,9 +326,9 @@ impl Cluster {
             self.run_clients();
             if self.network.now() >= next_fault {
                 let leader = self.hosts.iter().position(|host| host.node().is_some_and(|node| node.is_leader()));
-                let fault = faults::choose(&mut self.random, self.hosts.len(), leader);
+                let fault = self.mix.choose(&mut self.random, self.hosts.len(), leader);
                 self.cause(fault);
-                next_fault = self.network.now() + self.random.between(50, 1000);
+                next_fault = self.network.now() + self.mix.pause_ms(&mut self.random);
             }
             self.tick()?;
         }
@@ -338,8 +366,8 @@ impl Cluster {
             let Some(first) = fresh else {
                 fresh = Some(self.history.len());
                 for machine in 0..self.hosts.len() {
-                    self.begin(machine % CLIENTS, machine, Request::Write);
-                    self.begin(machine % CLIENTS, machine, Request::Read(ReadLevel::Linearizable));
+                    self.begin(machine % WRITERS, machine, Request::Write);
+                    self.begin(machine % WRITERS, machine, Request::Read(ReadLevel::Linearizable));
                 }
                 continue;
             };
@@ -457,7 +485,7 @@ impl Cluster {
         if self.invariants.notice_installed(number, installed) {
             self.counts.installed += 1;
             self.note(&format!("n{} has installed a snapshot", number + 1));
-            let within_ms = if self.random.percent(50) { 4 } else { 7000 };
+            let within_ms = [4, 800, 3000][self.random.index(3)];
             self.crash_soon(number, 60, within_ms);
         }
         let is_due = self.network.now() % CONTENT_EVERY_MS == number as u64;
@@ -643,20 +671,31 @@ impl Cluster {
     fn run_clients(&mut self) {
         let now = self.network.now();
         for client in 0..self.clients.len() {
-            if self.clients[client].operation.is_some() || self.clients[client].next_at > now {
+            let Client { home, only_reads, ref operation, next_at, .. } = self.clients[client];
+            if operation.is_some() || next_at > now {
                 continue;
             }
-            let machine = self.random.index(self.hosts.len());
-            let request = match self.random.below(20) {
-                0..9 => Request::Write,
-                9 => Request::FailingWrite,
-                10..13 => Request::Read(ReadLevel::Linearizable),
-                13 => Request::Read(ReadLevel::Strong),
-                14..18 => Request::Read(ReadLevel::Weak),
-                _ => Request::Read(ReadLevel::None),
+            let (machine, request, pause_ms_max, patience_ms) = if only_reads {
+                let patience_ms = self.random.between(20, 800);
+                (home, read_request(&mut self.random), 60, patience_ms)
+            } else {
+                self.move_client(client);
+                let away = self.random.percent(30);
+                let machine = if away { self.random.index(self.hosts.len()) } else { self.clients[client].home };
+                let patience_ms =
+                    if self.random.percent(30) { self.random.between(50, 1500) } else { GIVEN_UP_AFTER_MS };
+                (machine, any_request(&mut self.random), 120, patience_ms)
             };
             self.begin(client, machine, request);
-            self.clients[client].next_at = now + self.random.between(1, 120);
+            self.clients[client].gives_up_at = now + patience_ms;
+            self.clients[client].next_at = now + self.random.between(1, pause_ms_max);
+        }
+    }
+
+    /// Sometimes gives a client another home.
+    fn move_client(&mut self, client: usize) {
+        if self.hosts[self.clients[client].home].process.is_none() || self.random.percent(5) {
+            self.clients[client].home = self.random.index(self.hosts.len());
         }
     }
 
@@ -666,9 +705,10 @@ impl Cluster {
             return;
         }
         let serial = i64::try_from(self.history.len() + 1).unwrap_or(i64::MAX);
-        let key = i64::try_from(self.random.below(KEYS)).unwrap_or(0);
+        let key = i64::try_from(self.random.below(self.keys)).unwrap_or(0);
         let begun = self.network.now();
         self.clients[client].operation = Some(self.history.len());
+        self.clients[client].gives_up_at = begun + GIVEN_UP_AFTER_MS;
         self.history.push(Operation { serial, client, machine, key, request, begun, ended: None });
         let (results, host) = (self.results.clone(), self.hosts[machine].machine.clone());
         self.spawn(machine, move |node| async move {
@@ -698,12 +738,33 @@ impl Cluster {
         }
         for client in &mut self.clients {
             let Some(operation) = client.operation.map(|at| &mut self.history[at]) else { continue };
-            let is_gone = now >= operation.begun + GIVEN_UP_AFTER_MS || self.hosts[operation.machine].process.is_none();
+            let is_gone = now >= client.gives_up_at || self.hosts[operation.machine].process.is_none();
             if is_gone || operation.ended.is_some() {
                 client.operation = None;
             }
         }
     }
+}
+
+/// Chooses the request of a client that writes and reads.
+fn any_request(random: &mut Random) -> Request {
+    match random.below(20) {
+        0..10 => Request::Write,
+        10 => Request::FailingWrite,
+        11..14 => Request::Read(ReadLevel::Linearizable),
+        14 => Request::Read(ReadLevel::Strong),
+        15..19 => Request::Read(ReadLevel::Weak),
+        _ => Request::Read(ReadLevel::None),
+    }
+}
+
+/// Chooses the request of a client that only reads.
+fn read_request(random: &mut Random) -> Request {
+    Request::Read(match random.below(20) {
+        0..11 => ReadLevel::Weak,
+        11..19 => ReadLevel::Linearizable,
+        _ => ReadLevel::None,
+    })
 }
 
 /// How far the clocks of the runtimes are ahead of the real one.
@@ -757,3 +818,7 @@ impl Host {
         options
     }
 }
+
+#[cfg(test)]
+#[path = "scenarios.rs"]
+mod scenarios;

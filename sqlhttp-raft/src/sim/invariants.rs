@@ -71,6 +71,7 @@ impl Invariants {
         self.check_vote(machine, node)?;
         self.check_order(node)?;
         self.check_committed(machine, node)?;
+        self.check_ready(node)?;
         self.check_leader(machine, node)
     }
 
@@ -128,6 +129,19 @@ impl Invariants {
             }
         }
         self.machines[machine].compared = compared.max(committed);
+        Ok(())
+    }
+
+    /// A leader that serves weak reads is the newest leader that has committed an entry: a later one could have
+    /// acknowledged a write (section 6.4.1).
+    fn check_ready(&self, node: &Node) -> Result<(), Violation> {
+        let term = *node.inner.leadership.ready_term().borrow();
+        let newest = self.committed.last_key_value().map_or(0, |(_, term)| *term);
+        if newest > term && node.is_ready_leader() {
+            return Err(format!(
+                "it serves weak reads as the leader of term {term}, but an entry of term {newest} is committed"
+            ));
+        }
         Ok(())
     }
 

@@ -25,11 +25,21 @@ pub enum Mutation {
     UnsyncedLog,
     /// A snapshot is installed without a record, so that a crash leaves a log that does not fit the database.
     InstallWithoutRecord,
+    /// A small file is not synced when it is replaced.
+    UnsyncedFile,
+    /// A leader that has transferred its leadership serves reads while it holds its lease.
+    ReadyAfterTransfer,
+    /// A leader that is not a voter any more serves reads while it holds its lease.
+    ReadyWithoutVote,
+    /// The response to a request for entries also confirms later requests that end with the same entry.
+    LateResponse,
+    /// A node votes as soon as it is started, although it may have confirmed a leader just before.
+    VoteAfterStart,
 }
 
 impl Mutation {
     /// All faults.
-    pub const ALL: [Mutation; 11] = [
+    pub const ALL: [Mutation; 16] = [
         Mutation::LeaderRestore,
         Mutation::ApplyBeforeDurable,
         Mutation::UnsyncedVote,
@@ -41,6 +51,11 @@ impl Mutation {
         Mutation::UnconfirmedRead,
         Mutation::UnsyncedLog,
         Mutation::InstallWithoutRecord,
+        Mutation::UnsyncedFile,
+        Mutation::ReadyAfterTransfer,
+        Mutation::ReadyWithoutVote,
+        Mutation::LateResponse,
+        Mutation::VoteAfterStart,
     ];
 
     /// The corresponding fault of the database engine; `None` if the fault is in this crate.
