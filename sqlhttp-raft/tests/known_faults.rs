@@ -425,6 +425,23 @@ async fn openraft_1706_the_next_leader_sends_its_own_snapshot() {
     close(nodes).await;
 }
 
+/// [openraft #1706](https://github.com/databendlabs/openraft/issues/1706): the copy that a leader sends is gone, and the
+/// connection breaks, so that the transfer cannot be continued. The leader makes another copy.
+#[tokio::test]
+async fn openraft_1706_a_copy_that_is_gone_is_made_again() {
+    let (links, nodes, _) = interrupted_transfer().await;
+    let copies = std::fs::read_dir(nodes[0].directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let copies: Vec<PathBuf> = copies.filter(|path| path.to_string_lossy().contains("/snapshot-")).collect();
+    assert_eq!(copies.len(), 1, "{copies:?}");
+    std::fs::remove_file(&copies[0]).unwrap();
+    links.break_connections(0, 2);
+    links.release(0, 2);
+    write_rows(&nodes[0].node, 50, 10).await;
+    assert_equal(&nodes, 60).await;
+    assert_one_installed(&nodes[2]);
+    close(nodes).await;
+}
+
 /// Waits until a node writes without the old leader. That one may follow the new leader, but serves no stale read.
 async fn assert_replaced(nodes: &[Running], old: usize, writer: usize) {
     let named = |running: &Running| running.node.leader().map(|leader| leader.name);
