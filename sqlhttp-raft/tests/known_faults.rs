@@ -20,10 +20,26 @@ use tokio::task::JoinHandle;
 
 const DEEP: VerifyOptions = VerifyOptions { deep: true, repair: false };
 
+/// The heartbeat timeout of tests in which no leader is lost. On a busy machine, a shorter one leads to elections.
+const LONG_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Starts nodes whose links can be held, with an empty table.
 async fn linked_cluster(size: usize) -> (Links, Vec<Running>) {
+    start_linked(size, |options| options).await
+}
+
+/// Three nodes with a long heartbeat timeout.
+async fn calm_cluster() -> (Links, Vec<Running>) {
+    start_linked(3, with_long_timeout).await
+}
+
+fn with_long_timeout(options: NodeOptions) -> NodeOptions {
+    NodeOptions { heartbeat_timeout: LONG_TIMEOUT, ..options }
+}
+
+async fn start_linked(size: usize, set: impl Fn(NodeOptions) -> NodeOptions) -> (Links, Vec<Running>) {
     let links = Links::default();
-    let nodes = cluster_with(size, |number, options| linked(&links, number, options)).await;
+    let nodes = cluster_with(size, |number, options| set(linked(&links, number, options))).await;
     write(&nodes[0].node, "CREATE TABLE t(a)").await;
     all_applied(&nodes).await;
     (links, nodes)
@@ -49,9 +65,18 @@ async fn leader(nodes: &[Running]) -> usize {
     find().unwrap()
 }
 
-fn spawn_read(running: &Running) -> JoinHandle<Result<i64, Error>> {
+/// Begins a linearizable read. While there is no leader, it is repeated, because elections happen on a busy machine.
+fn spawn_read(running: &Running) -> JoinHandle<i64> {
     let node = running.node.clone();
-    tokio::spawn(async move { count(&node, ReadLevel::Linearizable).await })
+    tokio::spawn(async move {
+        let begun = Instant::now();
+        loop {
+            match count(&node, ReadLevel::Linearizable).await {
+                Err(Error::NoLeader) if begun.elapsed() < Duration::from_secs(30) => {}
+                read => return read.unwrap(),
+            }
+        }
+    })
 }
 
 /// Waits until the nodes have the same number of rows, each value once, and the same content.
@@ -59,7 +84,7 @@ async fn assert_equal(nodes: &[Running], rows: i64) {
     let leader = &nodes[leader(nodes).await].node;
     all_applied(nodes).await;
     for running in nodes {
-        assert_eq!(count(&running.node, ReadLevel::Linearizable).await.unwrap(), rows);
+        assert_eq!(spawn_read(running).await.unwrap(), rows);
     }
     let verified = verified(leader).await;
     assert!(verified.equal && verified.nodes.len() == nodes.len(), "{verified:?}");
@@ -102,7 +127,7 @@ async fn fill(node: &Node) {
     write(node, blobs).await;
 }
 
-/// Starts a node again in its directory, at its address, with its links.
+/// Starts a node of [`calm_cluster`] again in its directory, at its address, with its links.
 async fn start_again(links: &Links, number: usize, stopped: Stopped, observer: Arc<dyn Observer>) -> Running {
     let Stopped { directory, address } = stopped;
     // The connections of the node that was stopped may not have ended yet.
@@ -114,7 +139,7 @@ async fn start_again(links: &Links, number: usize, stopped: Stopped, observer: A
     eventually("the address is free", &mut bind).await;
     let listener = listener.unwrap();
     let options = options(directory.path(), &format!("n{}", number + 1), Formation::Await, listener);
-    let options = linked(links, number, NodeOptions { observer, ..options });
+    let options = with_long_timeout(linked(links, number, NodeOptions { observer, ..options }));
     Running { node: Node::start(options).await.unwrap(), directory, address }
 }
 
@@ -167,9 +192,9 @@ async fn etcd_20418_a_read_at_a_follower_joins_no_earlier_round() {
         write_rows(&nodes[at].node, round, 1).await;
         let late = spawn_read(&nodes[follower]);
         links.release(at, follower);
-        assert_eq!(late.await.unwrap().unwrap(), round + 1);
+        assert_eq!(late.await.unwrap(), round + 1);
         // This read and the write overlap.
-        let early = early.await.unwrap().unwrap();
+        let early = early.await.unwrap();
         assert!((round..=round + 1).contains(&early), "{early} rows, not {round} or one more");
         other.execute_batch("ROLLBACK").unwrap();
     }
@@ -201,8 +226,8 @@ async fn etcd_20418_late_confirmations_of_a_lost_leadership_serve_no_read() {
         write_rows(&nodes[next().unwrap()].node, round, 1).await;
         let late = spawn_read(&nodes[old]);
         links.release_all();
-        assert_eq!(late.await.unwrap().unwrap(), round + 1);
-        let early = early.await.unwrap().unwrap();
+        assert_eq!(late.await.unwrap(), round + 1);
+        let early = early.await.unwrap();
         assert!((round..=round + 1).contains(&early), "{early} rows, not {round} or one more");
     }
     assert_equal(&nodes, 5).await;
@@ -241,14 +266,28 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 /// Starts a node on a crash image, without links to others. Its content must be that of its position: `before` rows,
-/// or `after` rows from the index of the snapshot on. Returns the directory.
-async fn assert_hides_nothing(image: tempfile::TempDir, before: i64, (index, after): (u64, i64)) -> tempfile::TempDir {
+/// or `after` rows from the index of the snapshot on. Returns the position.
+async fn assert_hides_nothing(image: &Path, before: i64, (index, after): (u64, i64)) -> u64 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let node = Node::start(options(image.path(), "n3", Formation::Await, listener)).await.unwrap();
-    let expected = if node.status().applied_index >= index { after } else { before };
-    assert_eq!(count(&node, ReadLevel::None).await.unwrap(), expected, "at {}", node.status().applied_index);
+    let node = Node::start(options(image, "n3", Formation::Await, listener)).await.unwrap();
+    let applied = node.status().applied_index;
+    let expected = if applied >= index { after } else { before };
+    assert_eq!(count(&node, ReadLevel::None).await.unwrap(), expected, "at {applied}");
     node.close().await.unwrap();
-    image
+    applied
+}
+
+/// Writes the record that a node is going to install a snapshot, which ends with this term and index.
+fn record_installation(directory: &Path, file: &str, (term, index): (u64, u64)) {
+    let record = format!(r#"{{"file":"{file}","term":{term},"index":{index}}}"#);
+    std::fs::write(directory.join("raft/install.json"), record).unwrap();
+}
+
+/// The name of the file with the snapshot that a node has received.
+fn download(directory: &Path) -> String {
+    let mut names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let name = names.find(|name| name.to_string_lossy().starts_with("db.sqlite-download-"));
+    name.expect("a snapshot").into_string().unwrap()
 }
 
 /// [rqlite #2747](https://github.com/rqlite/rqlite/issues/2747): a node took its position from a snapshot that it had
@@ -258,13 +297,14 @@ async fn assert_hides_nothing(image: tempfile::TempDir, before: i64, (index, aft
 /// of the directory.
 #[tokio::test]
 async fn rqlite_2747_a_snapshot_that_is_not_installed_hides_no_rows() {
-    let (links, mut nodes) = linked_cluster(3).await;
+    let (links, mut nodes) = calm_cluster().await;
     write_rows(&nodes[0].node, 0, 20).await;
     all_applied(&nodes).await;
     let stopped = leave_behind(&mut nodes, 20..70).await;
     let snapshot = nodes[0].node.status().applied_index;
     let (late, lock, delays) = locked_before_a_snapshot(&links, stopped).await;
     let before = late.node.status().applied_index;
+
     let mut images = Vec::new();
     for attempt in 1..=5 {
         eventually("an attempt to install has failed", || delays.0.load(Ordering::SeqCst) >= attempt).await;
@@ -272,17 +312,20 @@ async fn rqlite_2747_a_snapshot_that_is_not_installed_hides_no_rows() {
         assert_eq!(count(&late.node, ReadLevel::None).await.unwrap(), 20);
         images.push(crash_image(late.directory.path()));
     }
-    // A snapshot that was replaced by nothing: the record of an installation names a file that does not exist.
-    let record = format!(r#"{{"file":"db.sqlite-download-0","term":1,"index":{snapshot}}}"#);
-    std::fs::write(images[0].path().join("raft/install.json"), record).unwrap();
+    // Crashes after the record of the installation was written: it names the snapshot, or a file that does not exist.
+    let term = late.node.status().term;
+    record_installation(images[0].path(), "db.sqlite-download-0", (term, snapshot));
+    record_installation(images[1].path(), &download(images[1].path()), (term, snapshot));
 
     let stopped = stop(late).await;
     drop(lock);
-    let mut last = stopped.directory;
-    for image in images {
-        last = assert_hides_nothing(image, 20, (snapshot, 70)).await;
+    let mut applied = Vec::new();
+    for image in &images {
+        applied.push(assert_hides_nothing(image.path(), 20, (snapshot, 70)).await);
     }
-    let late = start_again(&links, 2, Stopped { directory: last, ..stopped }, no_observer()).await;
+    assert_eq!(applied[1], snapshot, "the start has completed the installation");
+    let directory = images.pop().unwrap();
+    let late = start_again(&links, 2, Stopped { directory, ..stopped }, no_observer()).await;
     nodes.push(late);
     write_rows(&nodes[1].node, 70, 1).await;
     assert_equal(&nodes, 71).await;
@@ -311,7 +354,7 @@ async fn locked_before_a_snapshot(links: &Links, stopped: Stopped) -> (Running, 
 #[tokio::test]
 async fn rqlite_2759_an_installation_that_fails_applies_no_write_twice() {
     for crash in [false, true] {
-        let (links, mut nodes) = linked_cluster(3).await;
+        let (links, mut nodes) = calm_cluster().await;
         write_rows(&nodes[0].node, 0, 10).await;
         all_applied(&nodes).await;
         let stopped = leave_behind(&mut nodes, 10..30).await;
@@ -346,7 +389,7 @@ fn database_file(directory: &Path, name: &str, values: std::ops::Range<i64>) -> 
 /// once, also on a node that is restarted between them, and a load that is refused has no effect.
 #[tokio::test]
 async fn rqlite_2759_a_load_that_fails_applies_no_write_twice() {
-    let (links, mut nodes) = linked_cluster(3).await;
+    let (links, mut nodes) = calm_cluster().await;
     let files = tempfile::tempdir().unwrap();
     write_rows(&nodes[0].node, 0, 10).await;
     all_applied(&nodes).await;
@@ -368,19 +411,30 @@ async fn rqlite_2759_a_load_that_fails_applies_no_write_twice() {
     close(nodes).await;
 }
 
-/// Starts three nodes, of which the third one has received a part of a snapshot and waits for the rest. Returns the
-/// applied index of the leader before the transfer, too.
-async fn interrupted_transfer() -> (Links, Vec<Running>, u64) {
-    let (links, mut nodes) = linked_cluster(3).await;
+/// A cluster whose third node has received a part of a snapshot and waits for the rest.
+struct Interrupted {
+    links: Links,
+    nodes: Vec<Running>,
+    /// The number of the node that sends the snapshot.
+    sender: usize,
+    /// The applied index of the other nodes before the transfer.
+    index: u64,
+}
+
+async fn interrupted_transfer() -> Interrupted {
+    let (links, mut nodes) = calm_cluster().await;
     fill(&nodes[0].node).await;
     let stopped = leave_behind(&mut nodes, 0..50).await;
     let index = nodes[0].node.status().applied_index;
     links.hold_after(0, 2, 2 << 20);
-    let late = start_again(&links, 2, stopped, no_observer()).await;
-    eventually("the link holds the second part", || links.is_full(0, 2)).await;
-    assert!(late.node.status().totals.snapshot_bytes_received > 0);
-    nodes.push(late);
-    (links, nodes, index)
+    links.hold_after(1, 2, 2 << 20);
+    nodes.push(start_again(&links, 2, stopped, no_observer()).await);
+    let sender = || (0..2).find(|sender| links.is_full(*sender, 2));
+    eventually("a link holds the second part", || sender().is_some()).await;
+    let sender = sender().unwrap();
+    assert!(nodes[2].node.status().totals.snapshot_bytes_received > 0);
+    links.release(1 - sender, 2);
+    Interrupted { links, nodes, sender, index }
 }
 
 /// Asserts that the third node has installed one snapshot, and has no parts of others.
@@ -395,14 +449,14 @@ fn assert_one_installed(late: &Running) {
 /// that it was sending. The follower then needed another snapshot, and so on without end.
 #[tokio::test]
 async fn openraft_1706_the_log_keeps_the_entries_after_a_snapshot_that_is_being_sent() {
-    let (links, nodes, index) = interrupted_transfer().await;
-    write_rows(&nodes[0].node, 50, 100).await;
+    let Interrupted { links, nodes, sender, index } = interrupted_transfer().await;
+    write_rows(&nodes[sender].node, 50, 100).await;
     for running in &nodes[..2] {
         running.node.snapshot(Some(0)).await.unwrap();
     }
-    let first = nodes[0].node.status().log.first_index;
+    let first = nodes[sender].node.status().log.first_index;
     assert!(first <= index + 1, "the log begins at {first}, but the snapshot ends at about {index}");
-    links.release(0, 2);
+    links.release(sender, 2);
     assert_equal(&nodes, 150).await;
     assert_one_installed(&nodes[2]);
     close(nodes).await;
@@ -412,31 +466,30 @@ async fn openraft_1706_the_log_keeps_the_entries_after_a_snapshot_that_is_being_
 /// leader sends a snapshot of its own.
 #[tokio::test]
 async fn openraft_1706_the_next_leader_sends_its_own_snapshot() {
-    let (links, mut nodes, _) = interrupted_transfer().await;
-    let stopped = stop(nodes.remove(0)).await;
+    let Interrupted { links, mut nodes, sender, .. } = interrupted_transfer().await;
+    let stopped = stop(nodes.remove(sender)).await;
     links.release_all();
     eventually("another node leads", || nodes[0].node.is_ready_leader()).await;
     write_rows(&nodes[0].node, 50, 10).await;
-    eventually("the snapshot is installed", || nodes[1].node.status().totals.snapshots_installed == 1).await;
-    let first = start_again(&links, 0, stopped, no_observer()).await;
-    nodes.insert(0, first);
+    eventually("the snapshot is installed", || nodes[1].node.status().totals.snapshots_installed > 0).await;
+    nodes.insert(sender, start_again(&links, sender, stopped, no_observer()).await);
     assert_equal(&nodes, 60).await;
     assert_one_installed(&nodes[2]);
     close(nodes).await;
 }
 
-/// [openraft #1706](https://github.com/databendlabs/openraft/issues/1706): the copy that a leader sends is gone, and the
-/// connection breaks, so that the transfer cannot be continued. The leader makes another copy.
+/// [openraft #1706](https://github.com/databendlabs/openraft/issues/1706): the copy that a leader sends is gone, and
+/// the connection breaks, so that the transfer cannot be continued. The leader makes another copy.
 #[tokio::test]
 async fn openraft_1706_a_copy_that_is_gone_is_made_again() {
-    let (links, nodes, _) = interrupted_transfer().await;
-    let copies = std::fs::read_dir(nodes[0].directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let Interrupted { links, nodes, sender, .. } = interrupted_transfer().await;
+    let copies = std::fs::read_dir(nodes[sender].directory.path()).unwrap().map(|entry| entry.unwrap().path());
     let copies: Vec<PathBuf> = copies.filter(|path| path.to_string_lossy().contains("/snapshot-")).collect();
     assert_eq!(copies.len(), 1, "{copies:?}");
     std::fs::remove_file(&copies[0]).unwrap();
-    links.break_connections(0, 2);
-    links.release(0, 2);
-    write_rows(&nodes[0].node, 50, 10).await;
+    links.break_connections(sender, 2);
+    links.release(sender, 2);
+    write_rows(&nodes[sender].node, 50, 10).await;
     assert_equal(&nodes, 60).await;
     assert_one_installed(&nodes[2]);
     close(nodes).await;
@@ -448,10 +501,16 @@ async fn assert_replaced(nodes: &[Running], old: usize, writer: usize) {
     let old_name = format!("n{}", old + 1);
     eventually("another node leads", || named(&nodes[writer]).is_some_and(|name| name != old_name)).await;
     write_rows(&nodes[writer].node, 0, 10).await;
-    assert_eq!(count(&nodes[writer].node, ReadLevel::Linearizable).await.unwrap(), 10);
+    assert_eq!(spawn_read(&nodes[writer]).await.unwrap(), 10);
     assert!(!nodes[old].node.is_ready_leader());
     let read = count(&nodes[old].node, ReadLevel::Weak).await;
     assert!(matches!(read, Err(_) | Ok(10)), "{read:?}");
+}
+
+/// The numbers of the leader and of the other nodes.
+async fn leader_and_others(nodes: &[Running]) -> (usize, Vec<usize>) {
+    let leader = leader(nodes).await;
+    (leader, (0..nodes.len()).filter(|node| *node != leader).collect())
 }
 
 /// [openraft #2080](https://github.com/databendlabs/openraft/issues/2080): the messages of a leader arrive, but not the
@@ -459,9 +518,9 @@ async fn assert_replaced(nodes: &[Running], old: usize, writer: usize) {
 #[tokio::test]
 async fn openraft_2080_a_leader_that_receives_nothing_is_replaced() {
     let (links, nodes) = linked_cluster(3).await;
-    links.hold(1, 0);
-    links.hold(2, 0);
-    assert_replaced(&nodes, 0, 1).await;
+    let (old, others) = leader_and_others(&nodes).await;
+    others.iter().for_each(|other| links.hold(*other, old));
+    assert_replaced(&nodes, old, others[0]).await;
     links.release_all();
     assert_equal(&nodes, 10).await;
     close(nodes).await;
@@ -472,9 +531,9 @@ async fn openraft_2080_a_leader_that_receives_nothing_is_replaced() {
 #[tokio::test]
 async fn openraft_2080_a_leader_that_sends_nothing_is_replaced() {
     let (links, nodes) = linked_cluster(3).await;
-    links.hold(0, 1);
-    links.hold(0, 2);
-    assert_replaced(&nodes, 0, 2).await;
+    let (old, others) = leader_and_others(&nodes).await;
+    others.iter().for_each(|other| links.hold(old, *other));
+    assert_replaced(&nodes, old, others[1]).await;
     links.release_all();
     assert_equal(&nodes, 10).await;
     close(nodes).await;
@@ -486,13 +545,15 @@ async fn openraft_2080_a_leader_that_sends_nothing_is_replaced() {
 #[tokio::test]
 async fn openraft_2080_a_leader_with_one_follower_is_replaced_by_a_majority_with_that_follower() {
     let (links, nodes) = linked_cluster(5).await;
-    for other in 2..5 {
-        links.hold_both(0, other);
+    let (old, others) = leader_and_others(&nodes).await;
+    let (connected, isolated) = others.split_at(3);
+    for other in &others[1..] {
+        links.hold_both(old, *other);
     }
-    for other in 1..4 {
-        links.hold_both(4, other);
+    for other in connected {
+        links.hold_both(isolated[0], *other);
     }
-    assert_replaced(&nodes, 0, 2).await;
+    assert_replaced(&nodes, old, connected[1]).await;
     links.release_all();
     assert_equal(&nodes, 10).await;
     close(nodes).await;
