@@ -1,11 +1,13 @@
-//! A database that is rebuilt from its log is identical, row for row, at any time, in any time zone, however the
-//! entries of the log are grouped, with restarts between them, and from a copy of the database that was taken in the
-//! middle.
+//! A database that is rebuilt from its log is identical, row for row, at any time, with any clock, in any time zone and
+//! language, however the entries of the log are grouped, with restarts between them, and from a copy of the database
+//! that was taken in the middle.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -14,6 +16,26 @@ use sqlhttp_raft::{Node, NodeOptions};
 
 /// The environment variable with the directory in which the child process rebuilds a database.
 const REPLAY: &str = "SQLHTTP_TEST_REPLAY";
+/// The environment variable with the time of the parent process, in seconds after 1970. It is set if the child process
+/// has another clock.
+const PARENT_TIME: &str = "SQLHTTP_TEST_PARENT_TIME";
+/// The places where Debian installs libfaketime.
+const FAKETIME: [&str; 2] = ["/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1"];
+
+/// How a database is rebuilt.
+struct Replay {
+    from_copy: bool,
+    time_zone: &'static str,
+    language: &'static str,
+    /// The clock, in the words of libfaketime: far ahead, far behind, and with another speed.
+    clock: &'static str,
+}
+
+const REPLAYS: [Replay; 3] = [
+    Replay { from_copy: false, time_zone: "Pacific/Kiritimati", language: "C", clock: "+400d" },
+    Replay { from_copy: true, time_zone: "America/New_York", language: "de_DE.UTF-8", clock: "-400d" },
+    Replay { from_copy: false, time_zone: "Asia/Kathmandu", language: "tr_TR.UTF-8", clock: "+900d x3" },
+];
 
 const SCHEMA: &[&str] = &[
     "CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT DEFAULT CURRENT_TIMESTAMP, \
@@ -29,6 +51,9 @@ const SCHEMA: &[&str] = &[
     "CREATE VIRTUAL TABLE words USING fts5(t)",
     "CREATE VIRTUAL TABLE old USING fts4(t); INSERT INTO old(old) VALUES ('automerge=2')",
     "CREATE VIRTUAL TABLE boxes USING rtree(id, low, high)",
+    "CREATE TABLE docs(id INTEGER PRIMARY KEY, doc DEFAULT (json_object('at', datetime('now', 'localtime'), 'r', random())))",
+    "CREATE TRIGGER docs_update AFTER UPDATE ON docs BEGIN \
+     INSERT INTO log(what, seen) VALUES (json_extract(new.doc, '$.at'), CURRENT_TIMESTAMP); END",
 ];
 
 /// Statements to choose from; `?` is replaced by a number.
@@ -66,6 +91,15 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO log(what) SELECT k FROM u WHERE v > ? LIMIT 4",
     "INSERT INTO log(what) VALUES (sqlite_version())",
     "INSERT OR FAIL INTO u(k, v) VALUES ('n' || random(), 1), ('k1', 2), ('k1', 3)",
+    "INSERT INTO a(n) VALUES (sin(?) + pow(2, 0.5) * log(? + 1) - exp(1)), (acos(0.?) + sqrt(julianday('now')))",
+    "INSERT INTO log(what) VALUES (timediff('now', '2020-02-29') || strftime('%W %j %f', 'now', '+? days', 'localtime'))",
+    "INSERT INTO docs DEFAULT VALUES",
+    "UPDATE docs SET doc = json_insert(doc, '$.n', json_array(?, random(), CURRENT_TIME)) WHERE id % 3 = ? % 3",
+    "INSERT INTO log(what, seen) SELECT key, value FROM docs, json_each(doc) ORDER BY random() LIMIT 3",
+    "INSERT INTO log(what) SELECT sum(n) OVER (ORDER BY random()) FROM a LIMIT 2",
+    "PRAGMA user_version = ?",
+    "PRAGMA application_id = ?",
+    "PRAGMA optimize",
     "PRAGMA recursive_triggers = ON",
     "PRAGMA reverse_unordered_selects = ON",
 ];
@@ -97,8 +131,8 @@ impl Rng {
 /// Disables snapshots, so that the log can be replayed from its beginning.
 fn options(directory: &Path) -> NodeOptions {
     let mut options = NodeOptions::new(directory, "n1", "localhost:4002");
-    options.snapshots.interval = std::time::Duration::ZERO;
-    options.optimize_interval = std::time::Duration::ZERO;
+    options.snapshots.interval = Duration::ZERO;
+    options.optimize_interval = Duration::ZERO;
     options
 }
 
@@ -182,9 +216,40 @@ fn copy_log(from: &Path, to: &Path) {
 
 /// In the child process: starts a node on the log alone, which applies all entries.
 async fn replay(directory: &Path) {
+    if let Ok(parent) = std::env::var(PARENT_TIME) {
+        let ahead = unix_seconds().abs_diff(parent.parse().unwrap());
+        assert!(ahead > 366 * 86_400, "the clock differs only by {ahead} seconds");
+    }
     let node = Node::start(options(directory)).await.unwrap();
     node.barrier(Deadline::NEVER).await.unwrap();
     node.close().await.unwrap();
+}
+
+/// Rebuilds the database of a log in a child process. Returns its content.
+fn replayed(original: &Path, replay: &Replay) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    copy_log(original, directory.path());
+    if replay.from_copy {
+        fs::copy(original.join("half"), directory.path().join("db.sqlite")).unwrap();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "a_replay_makes_the_same_database"]).env(REPLAY, directory.path());
+    child.env("TZ", replay.time_zone).env("LC_ALL", replay.language);
+    if let Some(library) = faketime_library() {
+        child.env("LD_PRELOAD", library).env("FAKETIME", replay.clock).env("FAKETIME_DISABLE_SHM", "1");
+        // No operating system lets the monotonic clock jump.
+        child.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+        child.env(PARENT_TIME, unix_seconds().to_string());
+    }
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    content(directory.path())
+}
+
+/// The path of the library that changes the clock, if it is installed.
+fn faketime_library() -> Option<PathBuf> {
+    let listed = Command::new("sh").args(["-c", &format!("ls {} 2>/dev/null", FAKETIME.join(" "))]).output().ok()?;
+    String::from_utf8_lossy(&listed.stdout).lines().next().map(PathBuf::from)
 }
 
 #[tokio::test]
@@ -192,25 +257,17 @@ async fn a_replay_makes_the_same_database() {
     if let Some(directory) = std::env::var_os(REPLAY) {
         return replay(Path::new(&directory)).await;
     }
+    if faketime_library().is_none() {
+        // Written directly, because the output of a test that passes is captured otherwise.
+        std::io::stderr().write_all(b"libfaketime is not installed: the clocks of the replays are equal\n").unwrap();
+    }
     for (seed, restarts) in [(1, false), (2, false), (3, true)] {
         let original = tempfile::tempdir().unwrap();
         build(original.path(), seed, restarts).await;
-        // The child process runs at a later second (`a_second_passes`) and in another time zone.
+        // Without libfaketime, the replays run at a later second.
         a_second_passes().await;
-        for from_copy in [false, true] {
-            let replayed = tempfile::tempdir().unwrap();
-            copy_log(original.path(), replayed.path());
-            if from_copy {
-                fs::copy(original.path().join("half"), replayed.path().join("db.sqlite")).unwrap();
-            }
-            let child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "a_replay_makes_the_same_database"])
-                .env(REPLAY, replayed.path())
-                .env("TZ", "Pacific/Kiritimati")
-                .output()
-                .unwrap();
-            assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
-            assert_same(&content(original.path()), &content(replayed.path()), seed);
+        for replay in &REPLAYS {
+            assert_same(&content(original.path()), &replayed(original.path(), replay), seed);
         }
     }
 }
@@ -224,11 +281,14 @@ fn assert_same(before: &[String], after: &[String], seed: u64) {
     assert_eq!(before.len(), after.len(), "seed {seed}");
 }
 
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
 /// Waits until the clock shows another second.
 async fn a_second_passes() {
-    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let before = now();
-    while now() == before {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let before = unix_seconds();
+    while unix_seconds() == before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{Cluster, Node, Random, Request, Response, Server, eventually, temp_dir};
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+use common::{Cluster, Node, Random, Request, Response, Server, eventually, faketime, temp_dir};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -152,6 +155,12 @@ const SCHEMA: &[&str] = &[
     "CREATE VIEW moment AS SELECT unixepoch('now', 'subsec') AS t, random() AS r",
     "CREATE TRIGGER moment_insert INSTEAD OF INSERT ON moment BEGIN INSERT INTO log(what, seen) VALUES (new.t, random()); END",
     "CREATE VIRTUAL TABLE words USING fts5(body)",
+    "CREATE TABLE s(id INTEGER PRIMARY KEY AUTOINCREMENT, day TEXT DEFAULT CURRENT_DATE, time TEXT DEFAULT CURRENT_TIME, \
+     year INTEGER AS (CAST(strftime('%Y', day) AS INTEGER)) STORED, doc BLOB, root REAL AS (sqrt(id))) STRICT",
+    "CREATE INDEX s_year ON s(year, id)",
+    "CREATE VIRTUAL TABLE boxes USING rtree(id, low, high)",
+    "CREATE TRIGGER s_delete AFTER DELETE ON s WHEN old.id % 2 BEGIN \
+     INSERT INTO log(what, seen) VALUES (old.doc, CURRENT_TIMESTAMP); END",
 ];
 
 /// Statements to choose from; `?` is replaced by a number.
@@ -181,25 +190,58 @@ const STATEMENTS: &[&str] = &[
     "VACUUM",
     "REINDEX",
     "PRAGMA user_version = ?",
+    "PRAGMA application_id = ?",
     "PRAGMA optimize",
+    "PRAGMA recursive_triggers = ON",
+    "PRAGMA reverse_unordered_selects = ON",
+    "INSERT INTO s DEFAULT VALUES",
+    "INSERT INTO s(doc) VALUES (jsonb(json_object('at', datetime('now', 'localtime', 'subsec'), 'n', json_array(?, random())))) \
+     RETURNING *",
+    "UPDATE s SET doc = jsonb_set(doc, '$.n[#]', random() % ?) WHERE id IN (SELECT id FROM s ORDER BY random() LIMIT 3)",
+    "INSERT INTO log(what, seen) SELECT value, json_extract(doc, '$.at') FROM s, json_each(s.doc, '$.n') ORDER BY random() LIMIT 4",
+    "DELETE FROM s WHERE id IN (SELECT id FROM s ORDER BY random() LIMIT 1)",
+    "INSERT INTO a(n, at) SELECT sum(n) OVER (ORDER BY random()), unixepoch('now', 'localtime') FROM a LIMIT 3",
+    "INSERT INTO a(n) VALUES (atan2(?, 3) * degrees(acos(0.?)) + ln(? + 1)), (sin(julianday('now')))",
+    "INSERT INTO a(n) VALUES (sinh(? / 50.0) + tanh(0.?) * cosh(1) - log2(? + 2) + mod(?, 7.5))",
+    "INSERT INTO log(what, seen) VALUES (timediff('now', '2020-02-29'), strftime('%s %f %j', 'now', '+? hours', 'utc'))",
+    "INSERT INTO log(what) VALUES (changes() || ' ' || total_changes() || ' ' || last_insert_rowid())",
+    "INSERT INTO boxes SELECT NULL, abs(random() % 50), 50 + abs(random() % 50) FROM s LIMIT 4",
+    "DELETE FROM boxes WHERE id % 3 = ? % 3",
+    "CREATE TEMP TABLE IF NOT EXISTS scratch AS SELECT random() AS n; INSERT INTO log(what) SELECT n FROM scratch",
+    "CREATE TABLE IF NOT EXISTS late (x, y DEFAULT (random()))",
+    "INSERT INTO late(x) VALUES (random()), (CURRENT_TIMESTAMP)",
+    "ALTER TABLE late ADD COLUMN z DEFAULT 'added'",
+    "DROP TABLE IF EXISTS late",
     "CREATE TABLE IF NOT EXISTS late? (x, y DEFAULT (random()))",
     "DROP TABLE IF EXISTS late?",
 ];
 
+/// The statements that have succeeded.
+type Succeeded = BTreeSet<&'static str>;
+
 /// Sends requests with random statements to random nodes.
-fn random_writes(cluster: &Cluster, random: &mut Random, count: usize) {
+fn random_writes(cluster: &Cluster, random: &mut Random, count: usize, succeeded: &mut Succeeded) {
     let running = cluster.running();
     for _ in 0..count {
-        let statements: Vec<String> = (0..=random.below(5))
-            .map(|_| {
-                let number = random.below(100).to_string();
-                random.choose(STATEMENTS).replace('?', &number)
-            })
-            .collect();
+        let templates: Vec<&str> = (0..=random.below(5)).map(|_| *random.choose(STATEMENTS)).collect();
+        let statements: Vec<String> =
+            templates.iter().map(|sql| sql.replace('?', &random.below(100).to_string())).collect();
         let target = *random.choose(&["/db/execute", "/db/execute?transaction", "/db/request"]);
         let response = cluster.server(*random.choose(&running)).post_json(target, json!(statements));
         assert_eq!(response.status, 200, "{statements:?}: {}", response.text());
+        let results = response.results();
+        let done = templates.iter().zip(&results).filter(|(_, result)| result.get("error").is_none());
+        succeeded.extend(done.map(|(sql, _)| sql));
     }
+}
+
+/// Asserts that all statements have succeeded, except for those that must fail.
+fn assert_all_succeeded(succeeded: &Succeeded) {
+    let must_fail = |sql: &str| {
+        sql.contains("OR FAIL") || sql.contains("OR ROLLBACK") || sql.contains("nowhere") || sql.contains("SAVEPOINT")
+    };
+    let failed: Vec<_> = STATEMENTS.iter().filter(|sql| !must_fail(sql) && !succeeded.contains(*sql)).collect();
+    assert!(failed.is_empty(), "have never succeeded: {failed:#?}");
 }
 
 /// Asserts that no leader has reported another outcome of a member.
@@ -210,27 +252,75 @@ fn assert_same_outcomes(cluster: &Cluster) {
     }
 }
 
-/// The nodes have different time zones, languages and environments. They are restarted, install snapshots, and change
-/// the leader between the writes.
-#[test]
-fn random_statements_give_the_same_content_on_all_nodes() {
-    let mut random = Random::from_environment();
-    let flags = ["-raft-snap-int", "0s"];
+/// The clocks of the nodes: more than a year ahead, more than a year behind, and three times as fast as real time.
+const CLOCKS: [&str; 3] = ["+400d", "-400d", "+0 x3"];
+
+/// The variables that give a node a clock of its own; none if libfaketime is not installed.
+fn clock(time: &str) -> Vec<(&'static str, String)> {
+    let Some(library) = faketime::library() else { return Vec::new() };
+    let preload = ("LD_PRELOAD", library.to_string_lossy().into_owned());
+    let fixed = faketime::VARIABLES.map(|(name, value)| (name, value.to_owned()));
+    [preload, ("FAKETIME", time.to_owned())].into_iter().chain(fixed).collect()
+}
+
+/// Three voters with different time zones, languages, environments and clocks.
+fn different_nodes() -> Cluster {
+    let environments: [&[(&str, &str)]; 3] = [
+        &[("TZ", "Asia/Tokyo"), ("LC_ALL", "C")],
+        &[("TZ", "America/New_York"), ("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE.UTF-8")],
+        &[("TZ", "Pacific/Chatham"), ("LC_ALL", "tr_TR.UTF-8"), ("HOME", "/")],
+    ];
     let mut cluster = Cluster::empty(None);
-    cluster.add_in(&flags, &[("TZ", "Asia/Tokyo"), ("LC_ALL", "C")]);
-    cluster.add_in(&flags, &[("TZ", "America/New_York"), ("LC_ALL", "de_DE.UTF-8"), ("LANG", "de_DE.UTF-8")]);
-    cluster.add_in(&flags, &[("TZ", "Pacific/Chatham"), ("LC_ALL", "tr_TR.UTF-8"), ("HOME", "/")]);
+    for (environment, time) in environments.into_iter().zip(CLOCKS) {
+        let clock = clock(time);
+        let clock = clock.iter().map(|(name, value)| (*name, value.as_str()));
+        let variables: Vec<(&str, &str)> = environment.iter().copied().chain(clock).collect();
+        cluster.add_in(&["-raft-snap-int", "0s"], &variables);
+    }
     eventually("all nodes vote", || {
         (0..3).all(|index| cluster.server(index).get("/status?key=store.raft.voter").json() == json!(true))
     });
+    cluster
+}
+
+/// Asserts that the clocks of the nodes differ by more than a year. Without libfaketime, writes to stderr that they are
+/// equal; the output of a test that passes is captured, except for such direct writes.
+fn assert_clocks_differ(cluster: &Cluster) {
+    if faketime::library().is_none() {
+        std::io::stderr().write_all(b"libfaketime is not installed: the clocks of the nodes are equal\n").unwrap();
+        return;
+    }
+    let clock = |index: usize| {
+        let rows = cluster.server(index).db_query_at("/db/query?level=none", "SELECT unixepoch('now')");
+        rows[0][0].as_i64().unwrap()
+    };
+    assert!(clock(0) - clock(2) > 366 * 86_400, "n1 is ahead of n3");
+    assert!(clock(2) - clock(1) > 366 * 86_400, "n2 is behind n3");
+}
+
+/// Asserts that rows contain times of leaders whose clocks were ahead and behind.
+fn assert_times_of_several_clocks(cluster: &Cluster) {
+    if faketime::library().is_some() {
+        let rows = cluster.server(0).db_query("SELECT max(at) - min(at) FROM log WHERE at > 2000000");
+        assert!(rows[0][0].as_f64().unwrap() > 700.0, "{rows}");
+    }
+}
+
+/// The nodes are restarted, install snapshots, and change the leader between the writes.
+#[test]
+fn random_statements_give_the_same_content_on_all_nodes() {
+    let mut random = Random::from_environment();
+    let mut succeeded = Succeeded::new();
+    let mut cluster = different_nodes();
+    assert_clocks_differ(&cluster);
     cluster.server(0).db_execute(json!(SCHEMA));
     for round in 0..3 {
         assert_same_outcomes(&cluster);
-        random_writes(&cluster, &mut random, 60);
+        random_writes(&cluster, &mut random, 60, &mut succeeded);
         assert_equal(cluster.server(round), "", 3);
         cluster.kill(round);
         cluster.leader();
-        random_writes(&cluster, &mut random, 20);
+        random_writes(&cluster, &mut random, 20, &mut succeeded);
         // In the first round, the node applies many entries after its start. Later, it needs a snapshot if the leader
         // has purged its log by then.
         for index in cluster.running().into_iter().filter(|_| round > 0) {
@@ -238,10 +328,12 @@ fn random_statements_give_the_same_content_on_all_nodes() {
         }
         cluster.restart(round);
         cluster.lead_by((round + 1) % 3);
-        random_writes(&cluster, &mut random, 20);
+        random_writes(&cluster, &mut random, 20, &mut succeeded);
     }
     assert_equal(cluster.server(0), "?deep", 3);
     assert_same_outcomes(&cluster);
+    assert_times_of_several_clocks(&cluster);
+    assert_all_succeeded(&succeeded);
     let installed: f64 =
         (0..3).map(|index| cluster.server(index).metric("sqlhttp_raft_snapshots_installed_total")).sum();
     assert!(installed > 0.0, "no node has installed a snapshot");

@@ -154,7 +154,7 @@ async fn send_copy(peers: &Peers, node: u64, vote: Vote, index_min: u64) -> Resu
         return Err(ReplicationClosed::new("the copy belongs to a later term").into());
     }
     let install = InstallCall { id: export.id, vote: vote.into() };
-    let sent = snapshots::send(peers, Target::Node(node), &export, &install).await;
+    let sent = snapshots::send(peers, &peers.exports, Target::Node(node), &export, &install).await;
     sent.map(Vote::from).map_err(|error| unreachable(error.to_string()))
 }
 

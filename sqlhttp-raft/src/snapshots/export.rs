@@ -126,6 +126,11 @@ impl Exports {
         self.lock().take();
     }
 
+    /// Forgets this copy, because it cannot be read. The next follower that needs a snapshot receives another one.
+    pub(crate) fn forget(&self, export: &Arc<Export>) {
+        self.lock().take_if(|kept| Arc::ptr_eq(&kept.export, export));
+    }
+
     /// Removes the copy if no follower has used it for some time, or if the entries after it have been purged up to
     /// `purged_index`.
     pub(crate) fn clean_up(&self, purged_index: u64) {

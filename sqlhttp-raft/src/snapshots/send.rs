@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::CHUNK_BYTES;
-use super::export::Export;
+use super::export::{Export, Exports};
 use crate::network::message::WireVote;
 use crate::network::{CallError, Peers, Request, Target};
 use crate::runtime::blocking;
@@ -95,8 +95,25 @@ async fn read_chunk(file: &Arc<File>, offset: u64, len: u64) -> io::Result<Vec<u
 }
 
 /// Sends a copy of the database to a follower, then `install`, and waits until the follower has installed the copy.
-/// Returns the response to `install`.
-pub(crate) async fn send<T, R>(peers: &Peers, target: Target, export: &Arc<Export>, install: &R) -> Result<T, SendError>
+/// Returns the response to `install`. A copy that cannot be read is not sent again.
+pub(crate) async fn send<T, R>(
+    peers: &Peers,
+    exports: &Exports,
+    target: Target,
+    export: &Arc<Export>,
+    install: &R,
+) -> Result<T, SendError>
+where
+    R: Request<Response = Result<T, String>>,
+{
+    let sent = send_file(peers, target, export, install).await;
+    if matches!(sent, Err(SendError::Copy(_))) {
+        exports.forget(export);
+    }
+    sent
+}
+
+async fn send_file<T, R>(peers: &Peers, target: Target, export: &Arc<Export>, install: &R) -> Result<T, SendError>
 where
     R: Request<Response = Result<T, String>>,
 {

@@ -67,7 +67,8 @@ impl Node {
         let index_min = self.inner.database.progress().index;
         let export = self.inner.exports.get(index_min).await.map_err(|error| error.to_string())?;
         let install = ReseedCall { id: export.id };
-        let sent = snapshots::send(&self.inner.peers, Target::Node(call.node), &export, &install).await;
+        let (peers, exports) = (&self.inner.peers, &self.inner.exports);
+        let sent = snapshots::send(peers, exports, Target::Node(call.node), &export, &install).await;
         sent.map_err(|error| error.to_string())
     }
 

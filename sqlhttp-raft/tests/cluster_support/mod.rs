@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, unreachable_pub)]
 
+pub mod links;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,10 +45,16 @@ pub async fn start_with(name: &str, formation: Formation, set: impl FnOnce(NodeO
 
 /// Starts a leader and other nodes that join it, and waits until all of them vote.
 pub async fn cluster(size: usize) -> Vec<Running> {
-    let mut nodes = vec![start("n1", Formation::Create).await];
+    cluster_with(size, |_, options| options).await
+}
+
+/// Like [`cluster`], with other options. `set` gets the number of the node, beginning with 0.
+pub async fn cluster_with(size: usize, set: impl Fn(usize, NodeOptions) -> NodeOptions) -> Vec<Running> {
+    let mut nodes = vec![start_with("n1", Formation::Create, |options| set(0, options)).await];
     eventually("n1 leads", || nodes[0].node.is_ready_leader()).await;
-    for number in 2..=size {
-        let joining = start(&format!("n{number}"), Formation::Await).await;
+    for number in 1..size {
+        let name = format!("n{}", number + 1);
+        let joining = start_with(&name, Formation::Await, |options| set(number, options)).await;
         let joined = join(&joining.node, &nodes[0].address).await;
         assert_eq!(joined, Joined::Added);
         nodes.push(joining);

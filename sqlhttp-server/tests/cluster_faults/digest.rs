@@ -1,8 +1,10 @@
-//! The comparison of the nodes' content: a digest of the SQL dump of each node, at the same applied index.
+//! Two comparisons of the nodes' content. The first one is independent of the product's comparison: a digest of the SQL
+//! dump of each node, at the same applied index. The second one is `GET /verify` of the product. Both must find the
+//! contents equal.
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::common::Request;
@@ -13,14 +15,23 @@ use super::nodes::Nodes;
 const SETTLE: Duration = Duration::from_secs(90);
 /// The time limit of a dump.
 const DUMP: Duration = Duration::from_secs(30);
+/// The time limit of a request to `/verify`.
+const VERIFY: Duration = Duration::from_secs(60);
 /// How often the nodes are asked while they are behind.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The time without membership after which a removed node is started again.
 const MEMBERLESS_MAX: Duration = Duration::from_secs(10);
 
 /// Waits until one node leads, all vote, and all have applied the same entries. Returns the digest of their content;
-/// an error if they do not settle or if their contents differ.
-pub fn await_equal(nodes: &mut Nodes) -> Result<String, String> {
+/// an error if they do not settle or if their contents differ. With `deep`, the nodes also compare their indexes with
+/// their tables.
+pub fn await_equal(nodes: &mut Nodes, deep: bool) -> Result<String, String> {
+    let digest = await_equal_dumps(nodes)?;
+    await_verified(nodes, deep)?;
+    Ok(digest)
+}
+
+fn await_equal_dumps(nodes: &mut Nodes) -> Result<String, String> {
     let deadline = Instant::now() + SETTLE;
     let mut last_start = Instant::now();
     loop {
@@ -40,6 +51,50 @@ pub fn await_equal(nodes: &mut Nodes) -> Result<String, String> {
             restart_removed(nodes);
         }
         std::thread::sleep(INTERVAL);
+    }
+}
+
+/// Waits until a verification by the product finds the contents equal. A node may not respond in time on a busy machine,
+/// and another verification may be running, so such results are no error before the deadline. A difference is.
+fn await_verified(nodes: &Nodes, deep: bool) -> Result<(), String> {
+    let deadline = Instant::now() + SETTLE;
+    let request = Request::new("GET", if deep { "/verify?deep" } else { "/verify" });
+    for node in nodes.all().into_iter().cycle() {
+        let verdict = match nodes.ask(node, &request, VERIFY) {
+            Ok(response) => verdict(response.status, &response.text(), nodes.count()),
+            Err(error) => Verdict::Open(error.to_string()),
+        };
+        match verdict {
+            Verdict::Equal => return Ok(()),
+            Verdict::Differ(why) => return Err(format!("/verify finds a difference: {why}")),
+            Verdict::Open(why) if Instant::now() > deadline => return Err(format!("/verify does not succeed: {why}")),
+            Verdict::Open(_) => std::thread::sleep(INTERVAL),
+        }
+    }
+    Err("no node".to_owned())
+}
+
+/// The result of a verification.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// All nodes have the same digest.
+    Equal,
+    /// Contents differ.
+    Differ(String),
+    /// Not all nodes have been compared.
+    Open(String),
+}
+
+fn verdict(status: u16, text: &str, count: usize) -> Verdict {
+    let body: Value = serde_json::from_str(text).unwrap_or_default();
+    let digests = || body["nodes"].as_object().into_iter().flat_map(|nodes| nodes.values());
+    let digests: Vec<&Value> = digests().map(|node| &node["digest"]).filter(|digest| digest.is_string()).collect();
+    let same = digests.iter().all(|digest| *digest == digests[0]);
+    let differs = !same || body["differences"].as_array().is_some_and(|found| !found.is_empty());
+    match body["equal"].as_bool() {
+        _ if differs => Verdict::Differ(text.to_owned()),
+        Some(true) if status == 200 && digests.len() == count => Verdict::Equal,
+        _ => Verdict::Open(format!("status {status}: {text}")),
     }
 }
 
@@ -117,5 +172,26 @@ mod tests {
         for other in [["b", "a", "a"], ["a", "b", "a"], ["a", "a", "b"]] {
             assert!(compare(&digests(other), 7).unwrap_err().contains("differ at index 7"));
         }
+    }
+
+    #[test]
+    fn a_verification_must_compare_all_nodes() {
+        let body = |equal: bool, digests: [&str; 3], differences: Value| {
+            let digest = |text: &str| if text.is_empty() { json!({"error": "no"}) } else { json!({ "digest": text }) };
+            let [a, b, c] = digests.map(digest);
+            json!({"equal": equal, "nodes": {"a": a, "b": b, "c": c}, "differences": differences}).to_string()
+        };
+        let row = json!([{"node": "c", "table": "t", "row": 1}]);
+        assert_eq!(verdict(200, &body(true, ["1", "1", "1"], json!([])), 3), Verdict::Equal);
+        for text in [body(false, ["1", "1", "2"], json!([])), body(false, ["1", "1", ""], row.clone())] {
+            assert_eq!(verdict(200, &text, 3), Verdict::Differ(text.clone()));
+        }
+        // The product must not call contents equal that have other digests.
+        assert!(matches!(verdict(200, &body(true, ["1", "1", "2"], json!([])), 3), Verdict::Differ(_)));
+        let open = [(200, body(false, ["1", "1", ""], json!([]))), (503, "no leader".to_owned())];
+        for (status, text) in open.into_iter().chain([(200, body(true, ["1", "1", ""], json!([])))]) {
+            assert!(matches!(verdict(status, &text, 3), Verdict::Open(_)), "{text}");
+        }
+        assert!(matches!(verdict(200, &body(true, ["1", "1", "1"], json!([])), 5), Verdict::Open(_)));
     }
 }

@@ -6,8 +6,9 @@
 //!   `checker/`) decides whether the history of all registers is linearizable, with reads of the levels `linearizable`
 //!   and `strong`;
 //! * each acknowledged insert must be present once, each insert without effect absent, and each transaction whole;
-//! * all nodes must have the same content at the same index, which `integrity_check` finds sound; the contents are also
-//!   compared after each restart, join, snapshot and load;
+//! * all nodes must have the same content at the same index, which `integrity_check` finds sound: their SQL dumps must
+//!   be the same, and `GET /verify?deep` must find them equal. The contents are also compared after each restart, join,
+//!   snapshot and load;
 //! * no process may have ended by itself or panicked.
 //!
 //! The tests need root, Go and the packages that `.ci/faults` installs, so they run on request only:

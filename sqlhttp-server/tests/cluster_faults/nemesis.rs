@@ -65,7 +65,7 @@ impl Nemesis<'_> {
     /// Stops the clients, and compares the contents of all nodes.
     fn compare(&mut self) {
         let _closed = self.run.gate.write().unwrap_or_else(PoisonError::into_inner);
-        match digest::await_equal(self.nodes) {
+        match digest::await_equal(self.nodes, false) {
             Ok(_) => self.run.note_comparison(),
             Err(why) => self.run.violation(why),
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::common::faketime;
 use super::network::{self, Network};
 use super::proxy::{self, Proxy};
 use super::sandbox;
@@ -132,21 +133,19 @@ impl Nodes {
     /// Starts a node, and does not wait.
     pub fn start(&mut self, node: usize) {
         let log = OpenOptions::new().create(true).append(true).open(self.file(node, "log")).expect("a log");
-        let faketime = sandbox::faketime_library().expect("libfaketime");
-        let preload = format!("{}:{}", sandbox::sync_library().display(), faketime.display());
+        let library = faketime::library().expect("libfaketime");
+        let preload = format!("{}:{}", sandbox::sync_library().display(), library.display());
         let variables = [
             format!("LD_PRELOAD={preload}"),
             format!("SQLHTTP_SYNC_CONTROL={}", self.file(node, "sync").display()),
             format!("FAKETIME_TIMESTAMP_FILE={}", self.file(node, "clock").display()),
-            // Read the file at each call, and leave the monotonic clock as it is: no operating system lets it jump.
+            // Read the file at each call.
             "FAKETIME_NO_CACHE=1".to_owned(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-            "DONT_FAKE_MONOTONIC=1".to_owned(),
-            "FAKETIME_DISABLE_SHM=1".to_owned(),
             "RUST_BACKTRACE=1".to_owned(),
         ];
         let mut command = network::inside(node, &["env", "-i"]);
-        command.args(variables).args(self.words(node));
+        command.args(variables).args(faketime::VARIABLES.map(|(name, value)| format!("{name}={value}")));
+        command.args(self.words(node));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log);
         let child = command.spawn().expect("a node can be started");
         self.hosts[node].process = Some(Process { child, stopped: false });

@@ -5,12 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::common::faketime;
+
 /// Set in the environment of the process inside the sandbox: the directory of the test.
 const INSIDE: &str = "SQLHTTP_FAULTS_INSIDE";
 const CHECKER: &str = "checker";
 const LIBRARY: &str = "sync.so";
-/// The places where Debian installs libfaketime.
-const FAKETIME: [&str; 2] = ["/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1"];
 
 /// The directory for the checker, the preloaded library, and the data and logs of the nodes. Each test of each process
 /// has its own, so that several can run at the same time.
@@ -26,12 +26,6 @@ pub fn checker() -> PathBuf {
 /// The library that delays fsync.
 pub fn sync_library() -> PathBuf {
     directory().join(LIBRARY)
-}
-
-/// The library that changes the clock.
-pub fn faketime_library() -> Option<PathBuf> {
-    let listed = Command::new("sh").args(["-c", &format!("ls {} 2>/dev/null", FAKETIME.join(" "))]).output().ok()?;
-    String::from_utf8_lossy(&listed.stdout).lines().next().map(PathBuf::from)
 }
 
 /// Runs `test` in a sandbox. `name` is the name of the test function that calls this. Without root or a program that is
@@ -85,7 +79,7 @@ fn missing() -> Vec<&'static str> {
             missing.push(program);
         }
     }
-    if faketime_library().is_none() {
+    if faketime::library().is_none() {
         missing.push("libfaketime");
     }
     missing

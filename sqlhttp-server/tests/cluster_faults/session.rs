@@ -23,6 +23,9 @@ use super::workload::{self, Workload};
 /// The time limit of a start.
 const START: Duration = Duration::from_secs(60);
 
+/// Texts in the log of a node that is broken, or whose content was not that of the others for some time.
+const BROKEN: [&str; 3] = ["panicked at", "has computed another outcome", "differs from that of the majority"];
+
 /// The names of the columns of a [`Report`].
 pub const HEADING: &str = "combination              seed  nodes  faults      ok   fail  unknown  elections  installs  \
                            equal  seconds  verdict";
@@ -153,7 +156,7 @@ fn form(nodes: &mut Nodes, file: &[u8]) {
         }
         Formation::Together => {
             nodes.heal();
-            digest::await_equal(nodes).expect("a cluster");
+            digest::await_equal(nodes, false).expect("a cluster");
             await_results(nodes, &Request::json("/db/execute?transaction", workload::schema()));
         }
     }
@@ -175,14 +178,15 @@ fn await_results(nodes: &mut Nodes, request: &Request) {
 
 /// Waits until the nodes are the same, and checks what the clients were promised. Returns the digest of the content.
 fn finish(nodes: &mut Nodes, run: &Run, workload: &Workload) -> String {
-    let digest = digest::await_equal(nodes).unwrap_or_else(|why| {
+    let digest = digest::await_equal(nodes, true).unwrap_or_else(|why| {
         run.violation(why);
         String::new()
     });
     workload.finish(run);
     run.history.flush();
     nodes.note_ends();
-    for what in nodes.unexpected_ends.iter().chain(&nodes.log_lines("panicked at")) {
+    let lines = BROKEN.iter().flat_map(|text| nodes.log_lines(text));
+    for what in nodes.unexpected_ends.iter().cloned().chain(lines) {
         run.violation(format!("unexpected: {what}"));
     }
     digest

@@ -24,7 +24,7 @@ pub fn verdict_on_reads_of_an_isolated_node(level: &str, seed: u64) -> Verdict {
     let directory = session::directory(&format!("isolated-{level}"), seed);
     let mut nodes = Nodes::new(3, false, Formation::Together, &directory);
     nodes.heal();
-    digest::await_equal(&mut nodes).expect("a cluster");
+    digest::await_equal(&mut nodes, false).expect("a cluster");
     session::must_write(0, &json!(["CREATE TABLE registers(k TEXT PRIMARY KEY, v INTEGER)"]));
     let leader = nodes.leader().expect("a leader");
     let others: Vec<usize> = nodes.all().into_iter().filter(|node| *node != leader).collect();
@@ -51,7 +51,7 @@ pub fn verdict_on_reads_of_an_isolated_node(level: &str, seed: u64) -> Verdict {
     println!("isolated leader, reads of level {level}, seed {seed}: {writes} writes, {reads} reads, {verdict:?}");
     assert!(writes > 0 && (level != "none" || reads > 0), "{writes} writes, {reads} reads");
     nodes.heal();
-    digest::await_equal(&mut nodes).expect("the same content on all nodes");
+    digest::await_equal(&mut nodes, true).expect("the same content on all nodes");
     drop(nodes);
     let _ = std::fs::remove_dir_all(directory);
     verdict

@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod crash;
 pub mod dns;
+pub mod faketime;
 pub mod http;
 pub mod json;
 pub mod random;
