@@ -6,12 +6,12 @@
 //! # Late responses
 //!
 //! openraft takes a response for the response to all requests that it has made up to then and that end with the same
-//! entry, and regards the time of the last of them as the time at which the follower has confirmed the leader. A request
-//! without entries, which only informs the follower of the commit index, ends with the same entry as the one before. If
-//! a response is late, for example because the network was partitioned, the follower may have voted for another leader
-//! since, and the former leader would take the old response for a confirmation of its leadership. Such a response is
-//! therefore not reported: the response to the last request that ends with the same entry is enough.
-//! A response that is not late may be taken for one that is later by at most the time after which it would be late. The
+//! entry, and regards the time of the last of them as the time at which the follower has confirmed the leader. A
+//! request without entries, which only informs the follower of the commit index, ends with the same entry as the one
+//! before. If a response is late, for example because the network was partitioned, the follower may have voted for
+//! another leader since, and the former leader would take the old response for a confirmation of its leadership. Such a
+//! response is therefore not reported: the response to the last request that ends with the same entry is enough. A
+//! response that is not late may be taken for one that is later by at most the time after which it would be late. The
 //! lease for reads is shorter by this time ([`crate::leadership::Timing::read_lease`]).
 
 use std::collections::VecDeque;

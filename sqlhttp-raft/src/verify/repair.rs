@@ -30,8 +30,9 @@ impl Node {
     /// The leader repairs a node only if the user with these credentials has the permission `all` there.
     ///
     /// # Errors
-    /// [`VerifyError::Running`] if another verification is running, and does not end within 10 seconds; [`VerifyError::Log`] if there is no leader or no
-    /// quorum; [`VerifyError::TooBusy`] if the nodes cannot agree on an index.
+    /// [`VerifyError::Running`] if another verification is running, and does not end within 10 seconds;
+    /// [`VerifyError::Log`] if there is no leader or no quorum; [`VerifyError::TooBusy`] if the nodes cannot agree on
+    /// an index.
     pub async fn verify(
         &self,
         options: VerifyOptions,

@@ -54,8 +54,8 @@ fn await_equal_dumps(nodes: &mut Nodes) -> Result<String, String> {
     }
 }
 
-/// Waits until a verification by the product finds the contents equal. A node may not respond in time on a busy machine,
-/// and another verification may be running, so such results are no error before the deadline. A difference is.
+/// Waits until a verification by the product finds the contents equal. A node may not respond in time on a busy
+/// machine, and another verification may be running, so such results are no error before the deadline. A difference is.
 fn await_verified(nodes: &Nodes, deep: bool) -> Result<(), String> {
     let deadline = Instant::now() + SETTLE;
     let request = Request::new("GET", if deep { "/verify?deep" } else { "/verify" });
