@@ -56,17 +56,6 @@ impl Timing {
         self.heartbeat_timeout / 2
     }
 
-    /// The time after the last confirmation by a quorum for which a leader serves weak reads. It is shorter than the
-    /// lease, because openraft may regard a confirmation as later than it is, by the time [`Self::late_after`].
-    pub(crate) fn read_lease(self) -> Duration {
-        self.lease() - self.late_after()
-    }
-
-    /// The time after which the response to a request for entries is late: see `network::append`.
-    pub(crate) fn late_after(self) -> Duration {
-        self.heartbeat_interval()
-    }
-
     /// The time without a message of the leader after which a follower reports that there is no leader.
     pub(crate) fn leader_lost_after(self) -> Duration {
         self.heartbeat_timeout
@@ -232,7 +221,7 @@ impl Leadership {
         }
         let metrics = self.raft.data_metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
-        acked.is_some_and(|acked| acked.elapsed() < self.timing.read_lease())
+        acked.is_some_and(|acked| acked.elapsed() < self.timing.lease())
     }
 
     /// Returns the Raft id of the leader; `None` if there is none, or if this node has lost contact with it.

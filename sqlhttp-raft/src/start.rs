@@ -127,9 +127,8 @@ impl Node {
             connect_timeout: options.connect_timeout,
             reconnects: AtomicU64::new(0),
         });
-        let late_after = Timing::new(options.heartbeat_timeout).late_after();
         let (fast, slow) = (runtime.handle().clone(), slow_runtime.handle().clone());
-        let peers = Arc::new(Peers::new(dialer, exports.clone(), fast, slow, late_after));
+        let peers = Arc::new(Peers::new(dialer, exports.clone(), fast, slow));
         let parts = Parts {
             options: options.clone(),
             database,

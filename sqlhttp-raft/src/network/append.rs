@@ -3,16 +3,14 @@
 //! Requests are pipelined (section 10.2.1 of the Raft dissertation): the leader sends the next entries while the
 //! follower syncs the ones before. The follower responds in the order of the requests.
 //!
-//! # Late responses
+//! # Shared responses
 //!
 //! openraft takes a response for the response to all requests that it has made up to then and that end with the same
 //! entry, and regards the time of the last of them as the time at which the follower has confirmed the leader. A
 //! request without entries, which only informs the follower of the commit index, ends with the same entry as the one
-//! before. If a response is late, for example because the network was partitioned, the follower may have voted for
-//! another leader since, and the former leader would take the old response for a confirmation of its leadership. Such a
-//! response is therefore not reported: the response to the last request that ends with the same entry is enough. A
-//! response that is not late may be taken for one that is later by at most the time after which it would be late. The
-//! lease for reads is shorter by this time ([`crate::leadership::Timing::read_lease`]).
+//! before. The response to the earlier request may have waited in a partitioned network while the follower voted for
+//! another leader; the former leader would take it for a confirmation of its leadership. Therefore a response is not
+//! reported if a later request that ends with the same entry has been made. The response to that one is enough.
 
 use std::collections::VecDeque;
 use std::io;
@@ -54,8 +52,6 @@ type Writer = WriteHalf<BoxedStream>;
 pub(super) struct AppendLink {
     dialer: Arc<Dialer>,
     target: Target,
-    /// The age from which a response is late.
-    late_after: Duration,
     /// `None` if no connection is open, or if a stream uses it.
     open: Option<(Reader, Writer)>,
 }
@@ -67,7 +63,6 @@ type Unanswered = Arc<Mutex<VecDeque<Option<LogId>>>>;
 struct InFlight {
     prev: Option<LogId>,
     last: Option<LogId>,
-    sent_at: Instant,
     stalled_at: Instant,
     _bytes: OwnedSemaphorePermit,
 }
@@ -82,8 +77,8 @@ struct Session<'s> {
 }
 
 impl AppendLink {
-    pub(super) fn new(dialer: Arc<Dialer>, target: Target, late_after: Duration) -> AppendLink {
-        AppendLink { dialer, target, late_after, open: None }
+    pub(super) fn new(dialer: Arc<Dialer>, target: Target) -> AppendLink {
+        AppendLink { dialer, target, open: None }
     }
 
     /// Sends the requests of `input`, and returns the stream of their responses. The stream ends after the first error.
@@ -133,8 +128,7 @@ where
     let bytes_left = Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX as usize));
     let mut buffer = Vec::new();
     while let Some(request) = input.next().await {
-        let (last, sent_at) =
-            (request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id), Instant::now());
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
         unanswered.lock().unwrap_or_else(PoisonError::into_inner).push_back(last);
         if request.entries.is_empty() {
             // The request informs the follower of the commit index. This node applies its entries first, because the
@@ -146,13 +140,7 @@ where
         let wanted = u32::try_from(buffer.len()).unwrap_or(u32::MAX).min(IN_FLIGHT_BYTES_MAX);
         let permit = bytes_left.clone().acquire_many_owned(wanted).await.map_err(io::Error::other)?;
         let patience = STALLED_AFTER + Duration::from_millis((buffer.len() / BYTES_PER_MILLISECOND) as u64);
-        let sent = InFlight {
-            prev: request.prev_log_id,
-            last,
-            sent_at,
-            stalled_at: Instant::now() + patience,
-            _bytes: permit,
-        };
+        let sent = InFlight { prev: request.prev_log_id, last, stalled_at: Instant::now() + patience, _bytes: permit };
         if in_flight.send(sent).await.is_err() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -186,7 +174,7 @@ async fn next_result(
             Err(error) => return Some((Err(network_error(&error)), None)),
         };
         let goes_on = result.as_ref().is_ok_and(|last| *last == request.last);
-        if !session.is_ambiguous_after(&request) || !goes_on {
+        if !session.is_shared(&request) || !goes_on {
             return Some((Ok(result), goes_on.then_some(session)));
         }
     }
@@ -208,12 +196,11 @@ impl Session<'_> {
     }
 
     /// Records the response to a request. Returns whether openraft would take it for the response to a later request
-    /// too, and it is late.
-    fn is_ambiguous_after(&self, request: &InFlight) -> bool {
+    /// too.
+    fn is_shared(&self, request: &InFlight) -> bool {
         let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
         unanswered.pop_front();
-        let is_shared = unanswered.front() == Some(&request.last);
-        is_shared && request.sent_at.elapsed() > self.link.late_after && !mutated!(LateResponse)
+        unanswered.front() == Some(&request.last) && !mutated!(SharedResponse)
     }
 }
 

@@ -40,8 +40,6 @@ pub(crate) struct Peers {
     exports: Arc<Exports>,
     /// The runtime for forwarded requests and snapshots.
     slow_runtime: Handle,
-    /// See [`crate::leadership::Timing::late_after`].
-    late_after: Duration,
     clients: Mutex<BTreeMap<(Target, Purpose), Arc<RpcClient>>>,
 }
 
@@ -50,14 +48,8 @@ pub(crate) struct Peers {
 const CLIENTS_MAX: usize = 1024;
 
 impl Peers {
-    pub(crate) fn new(
-        dialer: Arc<Dialer>,
-        exports: Arc<Exports>,
-        raft_runtime: Handle,
-        slow_runtime: Handle,
-        late_after: Duration,
-    ) -> Peers {
-        Peers { dialer, exports, raft_runtime, slow_runtime, late_after, clients: Mutex::default() }
+    pub(crate) fn new(dialer: Arc<Dialer>, exports: Arc<Exports>, raft_runtime: Handle, slow_runtime: Handle) -> Peers {
+        Peers { dialer, exports, raft_runtime, slow_runtime, clients: Mutex::default() }
     }
 
     /// The number of times that a connection for forwarded requests was opened because the one before had broken.
@@ -170,7 +162,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: u64, member: &MemberInfo) -> Connection {
         self.0.dialer.addresses.set(target, &member.raft_address);
-        let append = AppendLink::new(self.0.dialer.clone(), Target::Node(target), self.0.late_after);
+        let append = AppendLink::new(self.0.dialer.clone(), Target::Node(target));
         Connection { peers: self.0.clone(), node: target, append: Some(append) }
     }
 

@@ -32,7 +32,7 @@ pub enum Mutation {
     /// A leader that is not a voter any more serves reads while it holds its lease.
     ReadyWithoutVote,
     /// The response to a request for entries also confirms later requests that end with the same entry.
-    LateResponse,
+    SharedResponse,
     /// A node votes as soon as it is started, although it may have confirmed a leader just before.
     VoteAfterStart,
 }
@@ -54,7 +54,7 @@ impl Mutation {
         Mutation::UnsyncedFile,
         Mutation::ReadyAfterTransfer,
         Mutation::ReadyWithoutVote,
-        Mutation::LateResponse,
+        Mutation::SharedResponse,
         Mutation::VoteAfterStart,
     ];
 

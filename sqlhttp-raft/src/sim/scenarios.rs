@@ -98,7 +98,7 @@ fn a_leader_that_has_removed_itself_serves_no_reads() {
 /// then commits the entry, and tells the followers so, before the second response arrives.
 #[test]
 fn a_late_response_does_not_renew_the_lease_of_a_former_leader() {
-    shows(Mutation::LateResponse, |cluster| {
+    shows(Mutation::SharedResponse, |cluster| {
         let former = leader(cluster);
         let cut = |cluster: &Cluster, cut, both| {
             for other in others(cluster, former) {
