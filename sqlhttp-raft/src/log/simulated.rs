@@ -230,6 +230,7 @@ impl State {
 }
 
 /// An operation that changes the disk.
+#[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "only the power supply of a simulation reads it"))]
 struct Change<'a> {
     kind: &'static str,
     path: &'a Path,

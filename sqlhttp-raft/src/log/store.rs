@@ -201,7 +201,6 @@ impl LogStore {
     }
 
     /// Returns the last vote that is visible to others.
-    #[cfg(feature = "sim")]
     pub(crate) fn vote(&self) -> Option<crate::types::Vote> {
         self.shared.memory().state.vote
     }
