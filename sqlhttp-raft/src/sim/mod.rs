@@ -11,7 +11,7 @@
 //! | `runtime`, `watch` | the runtime of openraft; its channels, without Tokio's random order of wake-ups |
 //! | `cluster` | the nodes, their crashes and restarts, and the scheduler |
 //! | `power`, `cluster::power_cuts` | power cuts at each operation on the disks of a machine |
-//! | `scenarios` | simulations without random faults, of faults that the code has had |
+//! | `cluster::scenarios` | simulations without random faults, of faults that the code has had |
 //! | `faults` | chooses faults |
 //! | `clients`, `history` | clients, and what they have seen |
 //! | `invariants` | what must always be true |

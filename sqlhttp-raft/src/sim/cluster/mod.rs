@@ -820,5 +820,4 @@ impl Host {
 }
 
 #[cfg(test)]
-#[path = "scenarios.rs"]
 mod scenarios;
