@@ -10,8 +10,8 @@ use sqlhttp_raft::sim::{self, Mutation, Report};
 
 /// The seeds that run by default.
 const SEEDS: (u64, u64) = (1, 100);
-/// The faults of the code that the simulation does not find. SQLite syncs the directory, and with it the rename of a
-/// snapshot, when it writes the header of the new write-ahead log, and the install record exists until then.
+/// The faults of the code that the simulation does not find. As long as the install record exists, the start completes
+/// the installation, and SQLite probably syncs the directory before the record is removed.
 const NOT_FOUND: [Mutation; 1] = [Mutation::UnsyncedInstall];
 /// The number of seeds within which each other fault of the code must be found.
 const MUTATION_SEEDS_MAX: u64 = 1000;
