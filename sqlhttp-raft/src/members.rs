@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::metrics::RaftServerMetrics;
 use openraft::{ChangeMembers, Instant as _};
 use serde::{Deserialize, Serialize};
 use sqlhttp_core::TimeZone;
@@ -24,7 +25,7 @@ use crate::observer::{Event, Observer};
 use crate::options::NodeOptions;
 use crate::raft::Raft;
 use crate::runtime::watch;
-use crate::types::MemberInfo;
+use crate::types::{MemberInfo, TypeConfig, index_of};
 
 /// The time within which a change of the membership must be committed.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -268,18 +269,43 @@ impl Members {
         Ok(())
     }
 
+    /// Makes a change. Completes first a change that has remained in joint consensus, for example because the quorum was
+    /// lost: openraft would base the new one on the voters that the unfinished one leads to, which may lack this node.
     async fn change(&self, change: Changes) -> Result<(), ChangeFailed> {
+        self.finish_joint_membership().await?;
+        self.propose(change).await
+    }
+
+    async fn propose(&self, change: Changes) -> Result<(), ChangeFailed> {
         // A leader that has removed itself leads until its removal is committed (section 4.2.2 of the Raft
         // dissertation). openraft does not permit it further changes.
         if !self.current().1.contains(&self.leadership.own_id()) {
             return Err(ChangeFailed::NotLeader);
         }
-        let changed = tokio::time::timeout(CHANGE_TIMEOUT, self.raft().change_membership(change, false)).await;
-        match changed {
-            Ok(Ok(_)) => Ok(()),
+        let changing = async {
+            let changed = self.raft().change_membership(change, false).await?;
+            // The next change must see this one.
+            self.await_membership(index_of(&changed.log_id)).await;
+            Ok(())
+        };
+        match tokio::time::timeout(CHANGE_TIMEOUT, changing).await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Err(ChangeFailed::NotLeader),
             Ok(Err(error)) => Err(ChangeFailed::Other(error.to_string())),
             Err(_) => Err(ChangeFailed::Other("the change of the membership took too long".to_owned())),
+        }
+    }
+
+    /// Waits until the metrics of openraft contain the membership in the entry at `index`, or a later one.
+    async fn await_membership(&self, index: u64) {
+        let mut metrics = self.raft().server_metrics();
+        let known =
+            |metrics: &RaftServerMetrics<TypeConfig>| metrics.membership_config.log_id().map(|id| index_of(&id));
+        while known(&metrics.borrow_and_update()) < Some(index) {
+            if metrics.changed().await.is_err() {
+                // Replication has ended.
+                return;
+            }
         }
     }
 
@@ -292,11 +318,12 @@ impl Members {
         self.reap(leads_for).await
     }
 
-    /// Completes a change that an earlier leader has begun. openraft stays in joint consensus until the next change.
+    /// Completes a change that this node or an earlier leader has begun. openraft stays in joint consensus until the next
+    /// change.
     async fn finish_joint_membership(&self) -> Result<(), ChangeFailed> {
         let membership = self.raft().server_metrics().borrow_watched().membership_config.clone();
         let [_, .., last] = membership.membership().get_joint_config().as_slice() else { return Ok(()) };
-        self.change(Changes::ReplaceAllVoters(last.clone())).await
+        self.propose(Changes::ReplaceAllVoters(last.clone())).await
     }
 
     /// Updates the membership if this node was started with another name or address than before.

@@ -132,3 +132,37 @@ fn a_node_that_was_started_again_does_not_end_the_lease_of_the_leader() {
         Ok(())
     });
 }
+
+/// The responses to the first step of the removal of the leader arrive when its lease has ended, so openraft refuses the
+/// second step. The next change is another removal.
+#[test]
+fn a_change_of_the_membership_completes_an_unfinished_one_first() {
+    let removals = |cluster: &mut Cluster| {
+        let former = leader(cluster);
+        let (own, other) = (cluster.hosts[former].name.clone(), cluster.hosts[others(cluster, former)[0]].name.clone());
+        let cut = |cluster: &Cluster, cut| {
+            others(cluster, former).iter().for_each(|other| cluster.network.set_cut(*other, former, cut));
+        };
+        let remove = |cluster: &Cluster, name: &str| {
+            let name = name.to_owned();
+            // Once, not until it succeeds.
+            cluster.spawn(former, move |node| async move { drop(node.inner.members.remove(&name).await) });
+        };
+        cut(cluster, true);
+        remove(cluster, &own);
+        tick(cluster, 700)?;
+        cut(cluster, false);
+        for _ in 0..300 {
+            remove(cluster, &other);
+            cluster.tick()?;
+        }
+        tick(cluster, 1000)
+    };
+    for seed in SEEDS {
+        let ended = simulate(seed, None, move |cluster| {
+            cluster.form().expect("the cluster is formed");
+            removals(cluster)
+        });
+        assert_eq!(ended, Ok(()), "seed {seed}");
+    }
+}
