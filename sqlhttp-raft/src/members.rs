@@ -269,8 +269,9 @@ impl Members {
         Ok(())
     }
 
-    /// Makes a change. Completes first a change that has remained in joint consensus, for example because the quorum was
-    /// lost: openraft would base the new one on the voters that the unfinished one leads to, which may lack this node.
+    /// Makes a change. Completes first a change that has remained in joint consensus, for example because the quorum
+    /// was lost: openraft would base the new one on the voters that the unfinished one leads to, which may lack this
+    /// node.
     async fn change(&self, change: Changes) -> Result<(), ChangeFailed> {
         self.finish_joint_membership().await?;
         self.propose(change).await
@@ -318,8 +319,8 @@ impl Members {
         self.reap(leads_for).await
     }
 
-    /// Completes a change that this node or an earlier leader has begun. openraft stays in joint consensus until the next
-    /// change.
+    /// Completes a change that this node or an earlier leader has begun. openraft stays in joint consensus until the
+    /// next change.
     async fn finish_joint_membership(&self) -> Result<(), ChangeFailed> {
         let membership = self.raft().server_metrics().borrow_watched().membership_config.clone();
         let [_, .., last] = membership.membership().get_joint_config().as_slice() else { return Ok(()) };

@@ -133,8 +133,8 @@ fn a_node_that_was_started_again_does_not_end_the_lease_of_the_leader() {
     });
 }
 
-/// The responses to the first step of the removal of the leader arrive when its lease has ended, so openraft refuses the
-/// second step. The next change is another removal.
+/// The responses to the first step of the removal of the leader arrive when its lease has ended, so openraft refuses
+/// the second step. The next change is another removal.
 #[test]
 fn a_change_of_the_membership_completes_an_unfinished_one_first() {
     let removals = |cluster: &mut Cluster| {
