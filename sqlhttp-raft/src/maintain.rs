@@ -195,12 +195,12 @@ impl Maintenance {
         loop {
             tokio::time::sleep(clean_up_interval()).await;
             let Some(node) = self.node() else { return };
-            let purged = node.inner.log.status().purged_index;
+            let purged = node.inner.log.durably_purged_index();
             let (directory, observer) = (node.inner.options.directory.clone(), node.inner.options.observer.clone());
             let removed = blocking(move || {
                 node.inner.exports.clean_up(purged);
                 loads::remove_old_uploads(&directory)?;
-                // The log no longer ends before the installed snapshot.
+                // The log no longer ends before the installed snapshot, also after a power cut.
                 let record = InstallRecord::read(&directory)?;
                 let is_done = record.is_some_and(|record| record.last_entry().map_or(0, |id| index_of(&id)) <= purged);
                 if is_done { InstallRecord::remove(&directory) } else { Ok(()) }

@@ -12,7 +12,7 @@ use super::durable::DurableIndex;
 use super::memory::InMemoryLog;
 use super::options::{LogOptions, SOLE_CACHE_DIVISOR};
 use super::retry::DiskRetry;
-use crate::types::{Entry, LogId, TypeConfig, Vote};
+use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 use crate::waiters::reply;
 
 /// An operation that changes the log, and the receiver of its result.
@@ -74,6 +74,8 @@ pub(super) struct LogShared {
     pub(super) arrived_in_simulation: tokio::sync::Notify,
     pub(super) memory: Mutex<InMemoryLog>,
     pub(super) durable: Arc<DurableIndex>,
+    /// The index of the last entry whose purge is durable on this node's disk, counted from 1; 0 if there is none.
+    pub(super) durably_purged: AtomicU64,
     /// Whether `append` writes and syncs on the calling thread instead of the log thread. True only while the cluster
     /// has one node.
     pub(super) inline_append: AtomicBool,
@@ -98,6 +100,7 @@ impl LogShared {
         let durable = Arc::<DurableIndex>::default();
         memory.all_durable();
         durable.set(memory.durable());
+        let durably_purged = AtomicU64::new(memory.state.purged.map_or(0, |id| index_of(&id)));
         LogShared {
             options,
             queue: Mutex::default(),
@@ -106,6 +109,7 @@ impl LogShared {
             arrived_in_simulation: Default::default(),
             memory: Mutex::new(memory),
             durable,
+            durably_purged,
             inline_append: AtomicBool::default(),
             counters: LogCounters::default(),
             retry,

@@ -14,7 +14,7 @@ use super::memory::EntrySource;
 use super::queue::LogOp;
 use super::store::LogStore;
 use crate::runtime::blocking;
-use crate::types::{Entry, LogId, TypeConfig, Vote};
+use crate::types::{Entry, LogId, TypeConfig, Vote, index_of};
 
 /// The maximum total length, in bytes, of the entries that are read at a time to be sent to another node or passed to
 /// the state machine. A single entry may be longer.
@@ -184,6 +184,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.shared.memory().purge(upto);
-        self.durable(|done| LogOp::Purge(upto, done)).await
+        self.durable(|done| LogOp::Purge(upto, done)).await?;
+        self.shared.durably_purged.fetch_max(index_of(&upto), Ordering::Release);
+        Ok(())
     }
 }

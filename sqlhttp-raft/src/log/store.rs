@@ -154,6 +154,12 @@ impl LogStore {
         self.shared.durable.clone()
     }
 
+    /// Returns the index of the last entry, counted from 1, whose purge is durable on this node's disk; 0 if there is
+    /// none. After a power cut, the log does not end before it.
+    pub(crate) fn durably_purged_index(&self) -> u64 {
+        self.shared.durably_purged.load(Ordering::Acquire)
+    }
+
     /// Returns the index, counted from 1, up to which the log can be purged so that the newest entries remain, and
     /// their frames occupy at least `bytes` bytes. If the log contains less, returns the index of the last purged
     /// entry.

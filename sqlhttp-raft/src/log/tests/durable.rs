@@ -82,6 +82,31 @@ async fn an_entry_is_not_applied_before_it_is_durable() {
     log.close();
 }
 
+/// The record of an installed snapshot is needed until then.
+#[tokio::test]
+async fn a_purge_counts_as_durable_when_it_is() {
+    let disk = SimulatedDisk::new();
+    let mut log = open(&disk);
+    append(&mut log, blanks(1, 0..3)).await.unwrap();
+    log.purge(log_id(1, 1)).await.unwrap();
+    assert_eq!((log.status().purged_index, log.durably_purged_index()), (2, 2));
+    disk.hold(Held::Syncs);
+    let mut other = log.clone();
+    {
+        let mut purging = pin!(other.purge(log_id(1, 2)));
+        let polled = poll_fn(|cx| Poll::Ready(purging.as_mut().poll(cx))).await;
+        assert!(polled.is_pending(), "{polled:?}");
+        disk.wait_until_one_is_held();
+        assert_eq!((log.status().purged_index, log.durably_purged_index()), (3, 2));
+        disk.release();
+        purging.await.unwrap();
+    }
+    assert_eq!(log.durably_purged_index(), 3);
+    log.close();
+    drop((log, other));
+    assert_eq!(open(&disk).durably_purged_index(), 3);
+}
+
 /// An entry that cannot become durable is never applied, and no apply waits for it without end.
 #[tokio::test]
 async fn an_entry_is_not_applied_if_the_log_has_failed() {
