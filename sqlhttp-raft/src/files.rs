@@ -48,7 +48,8 @@ pub(crate) fn remove_durably(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a directory and the directories that contain it, unless they exist. Durable on return.
+/// Creates a directory and the directories that contain it, unless they exist. Those that it creates are durable on
+/// return.
 ///
 /// # Errors
 /// A file operation failed.

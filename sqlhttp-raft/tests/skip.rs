@@ -53,6 +53,16 @@ async fn revive(stopped: Stopped) -> (Running, Arc<Seen>) {
     (Running { node, directory, address }, seen)
 }
 
+async fn revive_all(stopped: Vec<Stopped>) -> (Vec<Running>, Vec<Arc<Seen>>) {
+    let (mut nodes, mut seen) = (Vec::new(), Vec::new());
+    for node in stopped {
+        let (running, events) = revive(node).await;
+        nodes.push(running);
+        seen.push(events);
+    }
+    (nodes, seen)
+}
+
 struct Stopped {
     name: String,
     directory: tempfile::TempDir,
@@ -99,7 +109,7 @@ async fn stopped_cluster() -> (Vec<Stopped>, u64) {
 }
 
 /// The digest of the entry at `index`, from the error that a node reports when the file contains another one.
-async fn digest_of(stopped: Stopped, index: u64) -> (Stopped, String) {
+async fn digest_of(stopped: &Stopped, index: u64) -> String {
     let copy = copy_of(stopped.directory.path());
     let alone = r#"[{"id": "n1", "address": "127.0.0.1:1"}]"#;
     std::fs::write(copy.path().join("raft/peers.json"), alone).unwrap();
@@ -109,8 +119,7 @@ async fn digest_of(stopped: Stopped, index: u64) -> (Stopped, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let started = Node::start(options(copied.directory.path(), "n1", Formation::Await, listener)).await;
     let error = started.err().unwrap().to_string();
-    let digest = error.split("but its digest is ").nth(1).unwrap_or_else(|| panic!("{error}"))[..8].to_owned();
-    (stopped, digest)
+    error.split("but its digest is ").nth(1).unwrap_or_else(|| panic!("{error}"))[..8].to_owned()
 }
 
 fn copy_of(directory: &Path) -> tempfile::TempDir {
@@ -123,17 +132,11 @@ fn copy_of(directory: &Path) -> tempfile::TempDir {
 #[tokio::test]
 async fn all_nodes_skip_an_entry_when_all_of_them_name_it() {
     let (mut stopped, index) = stopped_cluster().await;
-    let (first, digest) = digest_of(stopped.remove(0), index).await;
-    stopped.insert(0, first);
+    let digest = digest_of(&stopped[0], index).await;
     stopped.iter().for_each(Stopped::forget_content);
     stopped.iter().for_each(|node| node.skip(index, &digest));
     let third = stopped.pop().unwrap();
-    let (mut nodes, mut seen) = (Vec::new(), Vec::new());
-    for node in stopped {
-        let (running, events) = revive(node).await;
-        nodes.push(running);
-        seen.push(events);
-    }
+    let (mut nodes, mut seen) = revive_all(stopped).await;
     // Both wait at the entry, because the third node could apply it.
     eventually("both wait for n3", || seen.iter().all(|seen| seen.waits_for("n3"))).await;
     assert!(nodes.iter().all(|running| running.node.status().applied_index < index));
@@ -174,7 +177,8 @@ async fn all_nodes_skip_an_entry_when_all_of_them_name_it() {
 #[tokio::test]
 async fn no_node_skips_an_entry_that_another_one_has_applied() {
     let (mut stopped, index) = stopped_cluster().await;
-    let (first, digest) = digest_of(stopped.remove(0), index).await;
+    let first = stopped.remove(0);
+    let digest = digest_of(&first, index).await;
     first.forget_content();
     first.skip(index, &digest);
     let mut nodes = Vec::new();
@@ -200,18 +204,12 @@ async fn no_node_skips_an_entry_that_another_one_has_applied() {
 #[tokio::test]
 async fn a_node_that_is_willing_remains_so_without_the_file() {
     let (mut stopped, index) = stopped_cluster().await;
-    let (first, digest) = digest_of(stopped.remove(0), index).await;
-    stopped.insert(0, first);
+    let digest = digest_of(&stopped[0], index).await;
     stopped.iter().for_each(Stopped::forget_content);
     stopped[0].skip(index, &digest);
     stopped[1].skip(index, &digest);
     let third = stopped.pop().unwrap();
-    let (mut nodes, mut seen) = (Vec::new(), Vec::new());
-    for node in stopped {
-        let (running, events) = revive(node).await;
-        nodes.push(running);
-        seen.push(events);
-    }
+    let (mut nodes, seen) = revive_all(stopped).await;
     eventually("both wait for n3", || seen.iter().all(|seen| seen.waits_for("n3"))).await;
     let second = stop(nodes.pop().unwrap(), "n2").await;
     std::fs::remove_file(second.directory.path().join("raft/skip.json")).unwrap();
@@ -230,7 +228,8 @@ async fn a_node_that_is_willing_remains_so_without_the_file() {
 #[tokio::test]
 async fn a_recovered_node_decides_alone() {
     let (mut stopped, index) = stopped_cluster().await;
-    let (first, digest) = digest_of(stopped.remove(0), index).await;
+    let first = stopped.remove(0);
+    let digest = digest_of(&first, index).await;
     first.forget_content();
     first.skip(index, &digest);
     let peers = first.directory.path().join("raft/peers.json");

@@ -10,7 +10,8 @@ use std::sync::Arc;
 pub(crate) trait Disk: Send + Sync {
     /// Returns the names of all files in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
-    /// Creates a directory and the directories that contain it, unless they exist. Durable on return.
+    /// Creates a directory and the directories that contain it, unless they exist. Those that it creates are durable on
+    /// return.
     fn create_directories(&self, directory: &Path) -> io::Result<()>;
     /// Returns the contents of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;

@@ -125,8 +125,8 @@ impl StateMachine {
     /// Returns whether an entry commits a load, and the operator does not want this node to skip it.
     pub(super) fn commits_load(&self, entry: &Entry) -> bool {
         let EntryPayload::Normal(command) = &entry.payload else { return false };
-        let is_skipped = self.skips.names(index_of(&entry.log_id));
-        matches!(command.operations(), [Operation::LoadCommit { .. }]) && !is_skipped
+        let commits = matches!(command.operations(), [Operation::LoadCommit { .. }]);
+        commits && !self.skips.names(index_of(&entry.log_id))
     }
 
     /// Applies an entry that commits a load. All entries before it must have been applied.

@@ -65,7 +65,7 @@ pub(crate) enum Scope {
     Recovery,
 }
 
-/// What a node knows about its cluster.
+/// The leadership and the other members, as this node knows them.
 pub(crate) struct View {
     leads: bool,
     /// The names of the other members, by Raft id.
@@ -134,6 +134,10 @@ impl Skips {
     }
 
     fn named(&self, index: u64) -> Option<SkipEntry> {
+        // Called for each entry. Few nodes have ever skipped one.
+        if self.requested.is_none() && self.records.are_empty() {
+            return None;
+        }
         let recorded = self.records.get(index).map(|record| record.entry);
         recorded.or_else(|| self.requested.clone().filter(|entry| entry.index == index))
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub(super) struct SkipRecord {
 pub(super) struct SkipRecords {
     file: PathBuf,
     records: Mutex<Vec<SkipRecord>>,
+    /// Whether there are no records. Readable while a record is being written.
+    empty: AtomicBool,
 }
 
 impl SkipRecords {
@@ -31,12 +34,18 @@ impl SkipRecords {
     /// # Errors
     /// The file cannot be read, or does not contain records.
     pub(super) fn open(file: PathBuf) -> io::Result<SkipRecords> {
-        let records = match std::fs::read(&file) {
+        let records: Vec<SkipRecord> = match std::fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        Ok(SkipRecords { file, records: Mutex::new(records) })
+        let empty = AtomicBool::new(records.is_empty());
+        Ok(SkipRecords { file, records: Mutex::new(records), empty })
+    }
+
+    /// Returns whether there are no records.
+    pub(super) fn are_empty(&self) -> bool {
+        self.empty.load(Ordering::Acquire)
     }
 
     /// Returns the record of the entry at `index`.
@@ -66,6 +75,7 @@ impl SkipRecords {
         write_durably(&self.file, &text)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.file.display())))?;
         *records = changed;
+        self.empty.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -86,6 +96,7 @@ mod tests {
         let file = directory.path().join("skipped.json");
         let entry = |index, digest: &str| SkipEntry { index, digest: digest.to_owned() };
         let records = SkipRecords::open(file.clone()).unwrap();
+        assert!(records.are_empty());
         records.record(entry(3, "aa"), false).unwrap();
         records.record(entry(5, "bb"), false).unwrap();
         records.record(entry(5, "bb"), true).unwrap();
@@ -95,6 +106,7 @@ mod tests {
         assert_eq!(records.get(3), Some(SkipRecord { entry: entry(3, "aa"), decided: false }));
         assert_eq!(records.get(5), Some(SkipRecord { entry: entry(5, "bb"), decided: true }));
         assert_eq!(records.get(4), None);
+        assert!(!records.are_empty());
         assert_eq!(records.decided(), [entry(5, "bb")]);
         std::fs::write(&file, "{").unwrap();
         assert!(SkipRecords::open(file).is_err());
