@@ -365,7 +365,8 @@ async fn verifications_at_the_same_time_wait_for_each_other() {
     let verify = |number: usize| nodes[number].node.verify(PLAIN, None);
     let (first, second, third, fourth) = tokio::join!(verify(0), verify(1), verify(2), verify(2));
     for verification in [first, second, third, fourth] {
-        assert!(verification.unwrap().equal);
+        let verification = verification.unwrap();
+        assert!(verification.equal, "{verification:?}");
     }
     close(nodes).await;
 }

@@ -52,30 +52,48 @@ impl VerifySessions {
 
     /// Begins a session, which replaces an idle one. Returns when the database knows the index.
     async fn begin(&self, database: &Database, call: PinCall) -> PinReply {
-        if self.is_busy(call.id) {
+        let (id, applied_index) = (call.id, database.progress().index);
+        if !self.reserve(id, applied_index) {
             return PinReply::Busy;
         }
-        let applied_index = database.progress().index;
+        let reply = self.pin(database, call, applied_index).await;
+        if reply != PinReply::Waits {
+            self.end_with_id(id);
+        }
+        reply
+    }
+
+    /// Stores a new session, unless the node takes part in another verification. The session exists before the node
+    /// waits for its database: otherwise two verifications that begin at the same time would both find none.
+    fn reserve(&self, id: u128, applied_index: u64) -> bool {
+        let mut session = self.lock();
+        if session.as_ref().is_some_and(|other| other.id != id && other.asked.elapsed() < IDLE_MAX) {
+            return false;
+        }
+        let state = SessionState::Waits { applied_index };
+        *session = Some(Session { id, asked: Instant::now(), state, content: None, task: None });
+        tokio::spawn(end_when_idle(Arc::downgrade(&self.0), id));
+        true
+    }
+
+    async fn pin(&self, database: &Database, call: PinCall, applied_index: u64) -> PinReply {
         if applied_index >= call.index {
             return PinReply::Passed;
         }
+        let id = call.id;
         let pending = match database.pin_at(call.index).await {
             Ok(pending) => pending,
             Err(error) => return PinReply::Failed(error.to_string()),
         };
-        let (id, state) = (call.id, SessionState::Waits { applied_index });
-        *self.lock() = Some(Session { id, asked: Instant::now(), state, content: None, task: None });
-        let task = tokio::spawn(run(Arc::downgrade(&self.0), database.clone(), call, pending));
-        if let Some(session) = self.lock().as_mut().filter(|session| session.id == id) {
-            session.task = Some(task.abort_handle());
+        let compute = run(Arc::downgrade(&self.0), database.clone(), call, pending);
+        match self.find(id, |session| session.task = Some(tokio::spawn(compute).abort_handle())) {
+            Some(()) => PinReply::Waits,
+            None => PinReply::Failed("the verification has ended".to_owned()),
         }
-        tokio::spawn(end_when_idle(Arc::downgrade(&self.0), id));
-        PinReply::Waits
     }
 
-    /// Returns whether the node takes part in a verification other than `id`.
-    fn is_busy(&self, id: u128) -> bool {
-        self.lock().as_ref().is_some_and(|other| other.id != id && other.asked.elapsed() < IDLE_MAX)
+    fn end_with_id(&self, id: u128) {
+        drop(self.lock().take_if(|session| session.id == id));
     }
 
     /// Ends the session, if there is one.
@@ -225,6 +243,6 @@ impl Node {
     }
 
     pub(crate) fn end_verification(&self, call: &EndCall) {
-        drop(self.inner.verify_sessions.lock().take_if(|session| session.id == call.id));
+        self.inner.verify_sessions.end_with_id(call.id);
     }
 }
