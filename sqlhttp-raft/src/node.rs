@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use sqlhttp_core::{Answer, Backend, Batch, BoxFuture, Database, Deadline, Error, ReadLevel};
 
 use crate::bootstrap::Notified;
@@ -172,7 +173,11 @@ impl Node {
             // An older entry at the same or a later index is not part of the leader's log. Only an unsafe recovery of a
             // cluster can lead to this.
             let is_same = self.inner.database.progress().term >= progress.term;
-            if is_same { Ok(vote) } else { Err("this node contains entries that the cluster does not".to_owned()) }
+            if is_same {
+                self.follow(vote).await
+            } else {
+                Err("this node contains entries that the cluster does not".to_owned())
+            }
         } else {
             let snapshot = snapshot_at(&progress, DatabaseSnapshot::Received(file.clone()));
             let snapshot = snapshot.map_err(|error| error.to_string())?;
@@ -183,6 +188,17 @@ impl Node {
         let node = self.clone();
         let _ = blocking(move || node.inner.receiver.end(&file)).await;
         installed
+    }
+
+    /// Follows the leader with this vote, unless this node has voted for a later one. Returns the vote of this node,
+    /// which may only be that of the leader if openraft has accepted it: the leader takes it for a confirmation of its
+    /// leadership.
+    async fn follow(&self, vote: Vote) -> Result<Vote, String> {
+        let heartbeat = AppendEntriesRequest { vote, prev_log_id: None, leader_commit: None, entries: Vec::new() };
+        match self.inner.raft.append_entries(heartbeat).await.map_err(|error| error.to_string())? {
+            AppendEntriesResponse::HigherVote(later) if !mutated!(SnapshotConfirms) => Ok(later),
+            _ => Ok(vote),
+        }
     }
 
     /// Ensures that a node that joins receives no entry with a statement that failed only because of this node's disk

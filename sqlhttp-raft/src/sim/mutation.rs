@@ -35,11 +35,13 @@ pub enum Mutation {
     SharedResponse,
     /// A node votes as soon as it is started, although it may have confirmed a leader just before.
     VoteAfterStart,
+    /// A node that needs no snapshot confirms the leadership of its sender, although it has voted for a later leader.
+    SnapshotConfirms,
 }
 
 impl Mutation {
     /// All faults.
-    pub const ALL: [Mutation; 16] = [
+    pub const ALL: [Mutation; 17] = [
         Mutation::LeaderRestore,
         Mutation::ApplyBeforeDurable,
         Mutation::UnsyncedVote,
@@ -56,6 +58,7 @@ impl Mutation {
         Mutation::ReadyWithoutVote,
         Mutation::SharedResponse,
         Mutation::VoteAfterStart,
+        Mutation::SnapshotConfirms,
     ];
 
     /// The corresponding fault of the database engine; `None` if the fault is in this crate.
