@@ -291,7 +291,7 @@ impl Node {
             }
         };
         let Some(next) = next.filter(|next| voters.contains(next)) else { return refused("cannot find peer") };
-        self.inner.leadership.begin_transfer();
+        self.inner.leadership.begin_transfer(metrics.current_term);
         if let Err(fatal) = self.inner.raft.trigger().transfer_leader(next).await {
             return MembershipReply::Refused(fatal.to_string());
         }

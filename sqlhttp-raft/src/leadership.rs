@@ -202,11 +202,11 @@ impl Leadership {
         self.transferred_term.load(Ordering::Acquire) == term && !mutated!(ReadyAfterTransfer)
     }
 
-    /// Records that this node is about to transfer its leadership. Followers vote for the next leader at once, although
-    /// this node holds its lease, so it is not ready any more. It cannot become ready again in the same term: openraft
-    /// has stopped its heartbeats.
-    pub(crate) fn begin_transfer(&self) {
-        self.transferred_term.store(*self.ready_term.borrow(), Ordering::Release);
+    /// Records that this node is about to transfer its leadership of this term. Followers vote for the next leader at
+    /// once, although this node holds its lease, so it is not ready any more. It cannot become ready in the same term,
+    /// also if it was not ready yet: openraft has stopped its heartbeats.
+    pub(crate) fn begin_transfer(&self, term: u64) {
+        self.transferred_term.store(term, Ordering::Release);
     }
 
     /// Returns a receiver of the term in which this node leads and has applied every entry that was acknowledged

@@ -12,8 +12,13 @@ use sqlhttp_raft::sim::{self, Mutation, Report};
 const SEEDS: (u64, u64) = (1, 100);
 /// Further seeds that always run: they have found faults that no other test shows. With the fault in the code, the seed
 /// finds it again.
-const FOUND_FAULTS: [(u64, Option<Mutation>); 4] =
-    [(404, None), (876, None), (6183, Some(Mutation::SnapshotConfirms)), (6198, Some(Mutation::SnapshotConfirms))];
+const FOUND_FAULTS: [(u64, Option<Mutation>); 5] = [
+    (404, None),
+    (876, None),
+    (1771, Some(Mutation::ReadyAfterTransfer)),
+    (6183, Some(Mutation::SnapshotConfirms)),
+    (6198, Some(Mutation::SnapshotConfirms)),
+];
 /// The faults of the code that the seeds do not find. `UnsyncedInstall`: as long as the install record exists, the
 /// start completes the installation, and SQLite probably syncs the directory before the record is removed.
 /// `VoteAfterStart`: a scenario in `sim::cluster::scenarios` finds it.
