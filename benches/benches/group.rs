@@ -23,7 +23,7 @@ fn insert(sql: &Arc<str>, n: u64) -> Batch {
 async fn insert_many(db: Database, count: u64) {
     let sql: Arc<str> = INSERT.into();
     for n in 0..count {
-        let outcome = db.execute(insert(&sql, n)).await.expect("an outcome");
+        let outcome = db.run(insert(&sql, n)).await.expect("an outcome");
         assert_eq!(outcome.ending, Ending::Done);
     }
 }
@@ -48,7 +48,7 @@ fn group(criterion: &mut Criterion) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let db = Database::open(dir.path().join("group.db"), Options::default()).expect("a database");
     let create = Step::execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, amount REAL)", ());
-    db.execute_blocking(Batch::one(create)).expect("a table");
+    db.blocking().run(Batch::one(create)).expect("a table").into_result().expect("a table");
     let runtime = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     let mut group = criterion.benchmark_group("group commit");
     group.throughput(Throughput::Elements(1));

@@ -12,7 +12,7 @@ const FILL: &str = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SEL
      SELECT i, format('name-%08d', i), i / 100.0, 'a short note of forty characters, stored' FROM n";
 
 async fn read(db: &Database, step: Step) -> Outcome {
-    let answer = db.query(Batch::one(step), ReadLevel::Weak, Deadline::NEVER).await;
+    let answer = db.read_batch(Batch::one(step), ReadLevel::Weak, Deadline::NEVER).await;
     let outcome = Answer::whole(answer.expect("an answer")).await.expect("an outcome");
     assert_eq!(outcome.ending, Ending::Done);
     outcome
@@ -22,7 +22,7 @@ fn rows(criterion: &mut Criterion) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let db = Database::open(dir.path().join("rows.db"), Options::default()).expect("a database");
     let fill = Batch::transaction(vec![Step::execute(CREATE, ()), Step::execute(FILL, ())]);
-    assert_eq!(db.execute_blocking(fill).expect("an outcome").ending, Ending::Done);
+    assert_eq!(db.blocking().run(fill).expect("an outcome").ending, Ending::Done);
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let mut group = criterion.benchmark_group("read");
     group.throughput(Throughput::Elements(1));

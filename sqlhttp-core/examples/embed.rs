@@ -2,29 +2,25 @@
 //!
 //! `cargo run -p sqlhttp-core --example embed`
 
-use sqlhttp_core::{Batch, Database, Options, Step, StepOutcome};
+use sqlhttp_core::{Database, Options};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::temp_dir().join(format!("sqlhttp-embed-{}.db", std::process::id()));
     let db = Database::open(path.as_path(), Options::default())?;
-    db.execute_blocking(Batch::one(Step::execute("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)", ())))?;
+    db.blocking().execute("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)", ())?;
 
     // Writes that arrive at the same time share one transaction and one fsync. A write is durable when its call
     // returns.
     std::thread::scope(|scope| {
-        for name in ["Ada", "Grace", "Edsger"] {
-            let insert = Batch::one(Step::execute("INSERT INTO users(name) VALUES (:name)", [(":name", name)]));
-            scope.spawn(|| db.execute_blocking(insert));
-        }
-    });
+        let insert = |name| db.blocking().execute("INSERT INTO users(name) VALUES (:name)", [("name", name)]);
+        let inserts = ["Ada", "Grace", "Edsger"].map(|name| scope.spawn(move || insert(name)));
+        inserts.into_iter().try_for_each(|insert| insert.join().map_or(Ok(()), |inserted| inserted.map(drop)))
+    })?;
 
-    let query = Step::query("SELECT id, name FROM users WHERE id <= ? ORDER BY name", [10]);
-    let outcome = db.execute_blocking(Batch::one(query))?;
-    if let Some(StepOutcome::Rows(rows)) = outcome.steps.first() {
-        for row in rows.iter() {
-            let values: Vec<_> = row.values().map(|value| value.to_value()).collect();
-            println!("{values:?}");
-        }
+    let users: Vec<(i64, String)> =
+        db.blocking().query_all("SELECT id, name FROM users WHERE id <= ? ORDER BY name", [10])?;
+    for (id, name) in users {
+        println!("{id}: {name}");
     }
     drop(db);
     Ok(std::fs::remove_file(path)?)

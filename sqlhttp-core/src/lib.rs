@@ -5,31 +5,78 @@
 //! and each has the same effect as in a transaction of its own. Readers run concurrently on snapshots. A write is
 //! durable when the call that made it returns.
 //!
-//! The crate is neither a connection pool nor a query builder: a caller passes a [`Batch`] of SQL steps and receives an
-//! [`Outcome`].
-//!
 //! ```
-//! use sqlhttp_core::{Batch, Database, Options, Step, StepOutcome};
+//! use sqlhttp_core::{Database, Error, Executor as _, Options, params};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let db = Database::open(":memory:", Options::default())?;
-//! db.execute_blocking(Batch::transaction(vec![
-//!     Step::execute("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)", ()),
-//!     Step::execute("INSERT INTO users(name) VALUES (?)", ["Ada"]),
-//! ]))?;
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! # let directory = tempfile::tempdir().unwrap();
+//! # std::env::set_current_dir(&directory).unwrap();
+//! let db = Database::open("app.db", Options::default())?;
+//! db.execute("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT UNIQUE, age INTEGER)", ()).await?;
 //!
-//! let outcome = db.execute_blocking(Batch::one(Step::query("SELECT name FROM users WHERE id = :id", [("id", 1)])))?;
-//! let Some(StepOutcome::Rows(rows)) = outcome.steps.first() else { panic!("a query gives rows") };
-//! assert_eq!(rows.iter().next().and_then(|row| row.get(0)?.to_value().into()), Some("Ada".into()));
-//! # Ok(())
-//! # }
+//! let ada = db.execute("INSERT INTO users(name, age) VALUES (?, ?)", params!["Ada", 36]).await?;
+//! assert_eq!(ada.last_insert_id, Some(1));
+//! let twice = db.execute("INSERT INTO users(name) VALUES (?)", ["Ada"]).await;
+//! assert!(twice.unwrap_err().is_unique());
+//!
+//! let age: Option<u8> = db.query_one("SELECT age FROM users WHERE name = :name", [("name", "Ada")]).await?;
+//! let users: Vec<(i64, String)> = db.query_all("SELECT id, name FROM users", ()).await?;
+//! assert_eq!((age, users), (Some(36), vec![(1, "Ada".to_owned())]));
+//!
+//! // Reads, decides and writes in one transaction, on the writer thread.
+//! let older = db.transaction(|tx| {
+//!     let age: i64 = tx.query_one("SELECT age FROM users WHERE id = 1", ())?;
+//!     tx.execute("UPDATE users SET age = ? WHERE id = 1", [age + 1])?;
+//!     Ok::<_, Error>(age + 1)
+//! });
+//! assert_eq!(older.await?, 37);
+//! # Ok::<(), Error>(())
+//! # }).unwrap();
 //! ```
 //!
-//! [`Database::execute`] does the same without blocking the thread, on any async runtime.
+//! | to | call |
+//! |---|---|
+//! | run SQL, read rows into Rust types | the methods of [`Executor`] |
+//! | do the same without async functions | [`Database::blocking`] |
+//! | bind values | [`params!`], [`named_params!`], tuples, arrays: see [`Params`] and [`IntoValue`] |
+//! | read rows | tuples, [`FromRow`] (derive: feature `derive`), `Deserialized` (feature `serde`), [`Row`] |
+//! | read millions of rows | [`Executor::query_stream`] |
+//! | decide between the statements of a transaction | [`Database::transaction`], [`Database::read`] |
+//! | write several statements as fast as possible | [`Executor::batch`], [`Step::expect_changed`] |
+//! | handle the failure of each statement, in a server | [`Database::run`], [`Backend`] |
+//!
+//! # When to use it
+//!
+//! Use this crate if many tasks or threads write to one SQLite database, and no write may be lost. With 64 callers it
+//! commits many times more transactions per second than a connection behind a lock, because they share an fsync. Use
+//! something else in other cases:
+//!
+//! * [rusqlite](https://docs.rs/rusqlite): one thread, or the whole of SQLite's C interface. A single thread that waits
+//!   for each of its writes gains nothing from group commit.
+//! * [tokio-rusqlite](https://docs.rs/tokio-rusqlite): rusqlite's connection on a thread of its own, for async programs
+//!   with few writes.
+//! * [sqlx](https://docs.rs/sqlx): queries that are checked at compile time, or several kinds of databases.
+//!
+//! The crate is no query builder, and has no connections: a transaction is a closure or a batch, so that no caller can
+//! leave one open.
+//!
+//! # What runs on which thread
+//!
+//! | work | thread |
+//! |---|---|
+//! | preparing statements, and short reads (up to a millisecond) | the thread of the caller |
+//! | longer reads, [`Database::read`] | a reader thread, which waits while the caller takes no rows |
+//! | writes, [`Database::transaction`] | the writer thread |
+//! | converting rows to Rust types | the thread of the caller, when it takes them |
+//! | [`Database::backup`], [`Database::check_integrity`] | a thread with low priority |
+//! | enforcing time limits | the supervisor thread, one for all databases of the process |
+//!
+//! The futures run on any async runtime.
 //!
 //! # The path of a write
 //!
-//! 1. [`Database::execute`] gives the batch a [`Stamp`]: the timestamp and random seed that its SQL sees.
+//! 1. [`Executor::execute`] and the other methods make a [`Batch`], and [`Database::run`] gives it a [`Stamp`]: the
+//!    timestamp and random seed that its SQL sees.
 //! 2. The module `inline` takes a session (a configured connection) from the pool (`sessions`) and prepares the
 //!    statements. SQLite reports that they write (`classify`); the SQL text is not parsed.
 //! 3. The batch enters the write queue (`writer::queue`). If the queue is full, the call fails with
@@ -57,7 +104,10 @@
 //! # Features
 //!
 //! * `engine` (default): the engine. Without it the crate consists of [`model`], for crates that translate protocols.
-//! * `serde`: serialization of [`Batch`], [`Outcome`] and the types that they contain.
+//! * `derive`: the derive macro `FromRow`.
+//! * `chrono`, `serde_json`, `uuid`: the types of these crates as parameters and results.
+//! * `serde`: rows as types that implement `serde::Deserialize`; serialization of [`Batch`], [`Outcome`] and the types
+//!   that they contain.
 //!
 //! # Caveats
 //!
@@ -81,9 +131,11 @@ pub use engine::{
 };
 #[cfg(feature = "engine")]
 pub use engine::{
-    Bucket, CheckOptions, Classified, Conditions, ContentDigest, Database, Feature, IntegrityReport, JournalMode,
-    Location, LogEntry, LogWork, NamedZone, OnApplied, Options, OutcomeLink, PendingContent, PinnedContent, Progress,
-    RowDigest, RowKey, STACK_BYTES, Status, TableDigest, TimeZone, UnknownTimeZone, Writes, install_allocator,
-    missing_features, new_stamp, sqlite_version,
+    Blocking, Bucket, CheckOptions, Classified, Conditions, ContentDigest, Database, Feature, IntegrityReport,
+    JournalMode, Location, LogEntry, LogWork, NamedZone, OnApplied, Options, OutcomeLink, PendingContent,
+    PinnedContent, Progress, RowDigest, RowIter, RowKey, STACK_BYTES, Status, TableDigest, TimeZone, Transaction,
+    UnknownTimeZone, Writes, install_allocator, missing_features, new_stamp, sqlite_version,
 };
 pub use model::*;
+#[cfg(feature = "derive")]
+pub use sqlhttp_core_derive::FromRow;

@@ -65,7 +65,7 @@ fn a_backup_while_writes_run_is_consistent() {
             let writer = scope.spawn(|| {
                 let mut written = 0;
                 while !done.load(Ordering::Relaxed) {
-                    let outcome = db.execute_blocking(transfer()).expect("an outcome");
+                    let outcome = db.blocking().run(transfer()).expect("an outcome");
                     assert_eq!(outcome.ending, Ending::Done, "{outcome:?}");
                     written += 1;
                 }

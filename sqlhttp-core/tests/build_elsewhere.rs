@@ -22,7 +22,7 @@ use sqlhttp_core::{Batch, Database, Options, Step, StepOutcome};
 fn main() {
     let db = Database::open(":memory:", Options::default()).unwrap();
     for sql in ["SELECT sqrt(144)", "SELECT log(2, 8)", "SELECT count(*) FROM sqlite_stmt"] {
-        let outcome = db.execute_blocking(Batch::one(Step::query(sql, ()))).unwrap();
+        let outcome = db.blocking().run(Batch::one(Step::query(sql, ()))).unwrap();
         match &outcome.steps[0] {
             StepOutcome::Rows(rows) => println!("{sql}: {:?}", rows.iter().next().unwrap().get(0).unwrap().to_value()),
             other => println!("{sql}: {other:?}"),

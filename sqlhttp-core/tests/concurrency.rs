@@ -44,7 +44,7 @@ fn readers_do_not_wait_for_a_write_and_see_only_committed_data() {
         "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c, t";
     assert_eq!(integer(&db, long), 300_000);
     drop(busy_writer);
-    block_on(waiting).expect("an outcome");
+    block_on(waiting).expect("an outcome").into_result().unwrap();
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
 }
 
@@ -75,7 +75,7 @@ fn a_transaction_of_reads_sees_one_state() {
                 transaction(&["SELECT a FROM t", "SELECT a FROM t"]),
                 transaction(&["SELECT a FROM t; SELECT a FROM t", "SELECT a FROM t"]),
             ] {
-                let outcome = db.execute_blocking(batch).expect("an outcome");
+                let outcome = db.blocking().run(batch).expect("an outcome");
                 assert_eq!(outcome.steps[0], outcome.steps[1]);
             }
         }
@@ -93,7 +93,7 @@ fn a_read_sees_the_earlier_writes_of_its_thread() {
                 scope.spawn(move || {
                     for n in 0..25 {
                         let value = thread * 1000 + n;
-                        db.execute_blocking(insert(value)).expect("an outcome");
+                        db.blocking().run(insert(value)).expect("an outcome").into_result().unwrap();
                         let found = rows_with(db, "SELECT count(*) FROM t WHERE a = ?", [value]);
                         assert_eq!(found, [[Value::Integer(1)]]);
                     }
@@ -120,7 +120,7 @@ fn writes_that_arrive_together_share_a_transaction() {
     assert_eq!(db.status().write_queue_len, 50);
     drop(busy_writer);
     for waiting in waiting {
-        block_on(waiting).expect("an outcome");
+        block_on(waiting).expect("an outcome").into_result().unwrap();
     }
     let after = db.status();
     assert_eq!(after.batches_written - before.batches_written, 50);
@@ -139,15 +139,15 @@ fn dropping_the_future_of_a_queued_write_cancels_it() {
     drop(start(&db, marking));
     let also_kept = start(&db, insert(5));
     drop(busy_writer);
-    block_on(kept).expect("an outcome");
-    block_on(also_kept).expect("an outcome");
+    block_on(kept).expect("an outcome").into_result().unwrap();
+    block_on(also_kept).expect("an outcome").into_result().unwrap();
     assert_eq!(rows(&db, "SELECT a FROM t ORDER BY a"), [[Value::Integer(1)], [Value::Integer(5)]]);
 }
 
 #[test]
 fn dropping_the_future_of_a_read_interrupts_it() {
     for db in [memory(), with_table_kept(Options { read_threads: 1, ..Options::default() })] {
-        let mut endless: PendingOutcome<'_> = Box::pin(db.execute(Batch::one(Step::query(ENDLESS_READ, ()))));
+        let mut endless: PendingOutcome<'_> = Box::pin(db.run(Batch::one(Step::query(ENDLESS_READ, ()))));
         assert!(poll_once(endless.as_mut()).is_pending());
         drop(endless);
         // The endless read has ended, because the only thread of the pool is available again.
@@ -176,7 +176,7 @@ fn a_deadline_ends_reads_and_writes_and_other_batches_succeed() {
             let mut waiting = request(&db, endless, soon());
             assert!(poll_once(waiting.as_mut()).is_pending());
             timing_out.push(waiting);
-            let mut waiting: PendingOutcome<'_> = Box::pin(db.execute(insert(n as i64)));
+            let mut waiting: PendingOutcome<'_> = Box::pin(db.run(insert(n as i64)));
             assert!(poll_once(waiting.as_mut()).is_pending());
             staying.push(waiting);
         }
@@ -230,12 +230,12 @@ fn full_queues_refuse_further_batches() {
         with_table(Options { write_queue_len_max: 2, read_queue_len_max: 1, read_threads: 1, ..Options::default() });
     let busy_writer = BusyWriter::start(&db);
     let waiting = [start(&db, insert(1)), start(&db, insert(2))];
-    let refused = db.execute_blocking(insert(3));
+    let refused = db.blocking().run(insert(3));
     assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
     assert!(refused.is_err_and(|error| error.retry()));
     drop(busy_writer);
     for waiting in waiting {
-        block_on(waiting).expect("an outcome");
+        block_on(waiting).expect("an outcome").into_result().unwrap();
     }
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
 
@@ -243,11 +243,11 @@ fn full_queues_refuse_further_batches() {
     let running = endless();
     wait_until("the first read runs", || db.status().read_queue_len == 0);
     let queued = endless();
-    let refused = db.execute_blocking(Batch::one(Step::query(ENDLESS_READ, ())));
+    let refused = db.blocking().run(Batch::one(Step::query(ENDLESS_READ, ())));
     assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
     drop((running, queued));
     wait_until("the reads have ended", || db.status().read_queue_len == 0);
-    db.execute_blocking(insert(4)).expect("an outcome");
+    db.blocking().run(insert(4)).expect("an outcome").into_result().unwrap();
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn two_databases_on_one_file_see_each_others_commits() {
     let other = test_dir.open(Options::default());
     std::thread::scope(|scope| {
         for db in [&one, &other] {
-            scope.spawn(move || (0..50).for_each(|n| drop(db.execute_blocking(insert(n)).expect("an outcome"))));
+            scope.spawn(move || (0..50).for_each(|n| drop(db.blocking().run(insert(n)).expect("an outcome"))));
         }
     });
     for db in [&one, &other] {
@@ -319,18 +319,18 @@ fn a_lock_of_another_connection_is_reported_as_busy() {
         let busy_writer = BusyWriter::start(&other);
         // The other writer has taken the statement from its queue, but may not have acquired the lock yet.
         let nothing = || Batch::one(Step::execute("DELETE FROM t WHERE false", ()));
-        wait_until("the lock is taken", || db.execute_blocking(nothing()).is_err());
+        wait_until("the lock is taken", || db.blocking().run(nothing()).is_err());
         let mut waiting = start(&db, insert(1));
         let busy = block_on(waiting.as_mut());
         assert!(matches!(&busy, Err(Error::Busy(error)) if error.primary_code() == 5), "{busy:?}");
         assert!(busy.is_err_and(|error| error.retry()));
-        let alone = db.execute_blocking(transaction(&["CREATE TEMP TABLE x(a)", "INSERT INTO t VALUES (2)"]));
+        let alone = db.blocking().run(transaction(&["CREATE TEMP TABLE x(a)", "INSERT INTO t VALUES (2)"]));
         assert!(matches!(alone, Err(Error::Busy(_))), "{alone:?}");
         if journal_mode == JournalMode::Wal {
             assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
         }
         drop(busy_writer);
-        wait_until("the lock is free", || db.execute_blocking(insert(3)).is_ok());
+        wait_until("the lock is free", || db.blocking().run(insert(3)).is_ok());
         assert_eq!(integer(&db, "SELECT a FROM t"), 3);
         assert_eq!(db.status().poisoned, None);
     }
@@ -373,7 +373,7 @@ fn a_query_cannot_write() {
             "WITH x AS (SELECT 1) DELETE FROM t",
             "SELECT 1; DELETE FROM t",
         ] {
-            let answer = block_on(db.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER));
+            let answer = block_on(db.read_batch(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER));
             let Ok(Answer::Whole(outcome)) = answer else { panic!("{sql}: {answer:?}") };
             let [StepOutcome::Failed(failure)] = &outcome.steps[..] else { panic!("{sql}: {outcome:?}") };
             assert_eq!(failure.to_string(), "attempt to write a readonly database", "{sql}");

@@ -23,7 +23,7 @@ fn ten_million_rows_take_constant_memory() {
         let sql = format!(
             "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {ROWS}) SELECT n, 'row ' || n FROM c"
         );
-        let answer = block_on(db.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER));
+        let answer = block_on(db.read_batch(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER));
         let Ok(Answer::Parts(mut stream)) = answer else { panic!("the result is not streamed: {answer:?}") };
         let (mut count, mut sum, mut most) = (0_u64, 0_i64, 0);
         let mut take = |block: &Block| {

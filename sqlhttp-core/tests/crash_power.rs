@@ -249,7 +249,7 @@ fn the_time_of_the_stamp_applies_on_any_vfs() {
         stamp: Some(stamp),
         ..Batch::one(Step::query("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)", ()))
     };
-    let outcome = database.execute_blocking(batch).expect("an outcome");
+    let outcome = database.blocking().run(batch).expect("an outcome");
     let [StepOutcome::Rows(rows)] = outcome.steps.as_slice() else {
         panic!("no rows: {outcome:?}");
     };

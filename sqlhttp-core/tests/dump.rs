@@ -32,7 +32,7 @@ COMMIT;
 ";
 
 fn run(db: &Database, sql: &str) -> Option<String> {
-    let outcome = db.execute_blocking(Batch::one(Step::execute(sql, ()))).expect("an outcome");
+    let outcome = db.blocking().run(Batch::one(Step::execute(sql, ()))).expect("an outcome");
     outcome.steps.into_iter().find_map(|step| match step {
         StepOutcome::Failed(failure) => Some(failure.to_string()),
         _ => None,

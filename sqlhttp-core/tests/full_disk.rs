@@ -52,7 +52,7 @@ fn apply(database: &Database, statements: &[&str]) -> Vec<Outcome> {
 }
 
 fn count(database: &Database) -> i64 {
-    let outcome = database.execute_blocking(Batch::one(Step::query("SELECT count(*) FROM t", ()))).unwrap();
+    let outcome = database.blocking().run(Batch::one(Step::query("SELECT count(*) FROM t", ()))).unwrap();
     let Some(StepOutcome::Rows(rows)) = outcome.steps.first() else { panic!("{outcome:?}") };
     match rows.iter().next().unwrap().get(0).unwrap().to_value() {
         Value::Integer(count) => count,
@@ -130,13 +130,13 @@ fn a_write_that_is_larger_than_the_disk_fails_and_later_writes_succeed() {
     disk.set_capacity(CAPACITY);
     let database = open(&disk, Writes::Direct);
     for sql in ["CREATE TABLE t(a)", FILL] {
-        assert!(is_done(&database.execute_blocking(batch(sql)).unwrap()), "{sql}");
+        assert!(is_done(&database.blocking().run(batch(sql)).unwrap()), "{sql}");
     }
     for round in 1..=3 {
-        let outcome = database.execute_blocking(batch(ENDLESS)).unwrap();
+        let outcome = database.blocking().run(batch(ENDLESS)).unwrap();
         assert!(is_full(&outcome), "{outcome:?}");
         // The failure is returned before the space is freed. The next write is answered after that.
-        let outcome = database.execute_blocking(batch("INSERT INTO t VALUES (7)")).unwrap();
+        let outcome = database.blocking().run(batch("INSERT INTO t VALUES (7)")).unwrap();
         assert!(is_done(&outcome), "{outcome:?}");
         assert!(disk.used() < CAPACITY - (512 << 10), "{} bytes are in use", disk.used());
         block_on(database.checkpoint()).unwrap();
@@ -159,7 +159,7 @@ fn the_uncommitted_part_of_the_write_ahead_log_is_truncated_at_the_next_start() 
         let options = Options { writes, ..Options::default() };
         let database = Database::open(path.clone(), options.clone()).unwrap();
         match writes {
-            Writes::Direct => drop(database.execute_blocking(batch("CREATE TABLE t(a)")).unwrap()),
+            Writes::Direct => drop(database.blocking().run(batch("CREATE TABLE t(a)")).unwrap()),
             Writes::Log => drop(apply(&database, &["CREATE TABLE t(a)"])),
         }
         let killed = Connection::open(&path).unwrap();

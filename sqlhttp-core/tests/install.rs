@@ -41,7 +41,7 @@ const MANY_ROWS: &str = "SELECT n, ballast FROM t WHERE n < 0";
 
 /// Starts a read, which runs when this function returns.
 fn stream(database: &Database, sql: &str) -> Box<dyn PartStream> {
-    let answer = block_on(database.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER));
+    let answer = block_on(database.read_batch(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER));
     let Ok(Answer::Parts(stream)) = answer else { panic!("the result is not streamed: {answer:?}") };
     stream
 }
@@ -99,7 +99,7 @@ fn read(database: &Database) -> Result<(i64, i64), Error> {
     // Two statements in one read: both must see the same content.
     let sql = "SELECT count(*), max(n) FROM t WHERE n > 0";
     let batch = Batch::transaction(vec![Step::query(sql, ()), Step::query(sql, ())]);
-    let outcome = database.execute_blocking(batch)?;
+    let outcome = database.blocking().run(batch)?;
     assert_eq!(outcome.ending, Ending::Done, "{outcome:?}");
     let found: Vec<Vec<Vec<Value>>> = outcome
         .steps
@@ -184,8 +184,7 @@ fn snapshots_are_exported_while_others_are_installed() {
 fn waiting_read(database: &Database) -> PendingOutcome<'_> {
     let mut waiting: Option<PendingOutcome<'_>> = None;
     wait_until("a read has to wait", || {
-        let mut read: PendingOutcome<'_> =
-            Box::pin(database.execute(Batch::one(Step::query("SELECT max(n) FROM t", ()))));
+        let mut read: PendingOutcome<'_> = Box::pin(database.run(Batch::one(Step::query("SELECT max(n) FROM t", ()))));
         waiting = poll_once(read.as_mut()).is_pending().then_some(read);
         waiting.is_some()
     });

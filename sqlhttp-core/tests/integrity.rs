@@ -188,7 +188,7 @@ fn dropping_the_future_ends_a_check() {
 fn until_refused(db: &Database) -> String {
     let start = Instant::now();
     loop {
-        match db.execute_blocking(transaction(&["INSERT INTO pairs VALUES (random(), 1)"])) {
+        match db.blocking().run(transaction(&["INSERT INTO pairs VALUES (random(), 1)"])) {
             Err(Error::Poisoned(why)) => return why.to_string(),
             outcome => assert!(start.elapsed() < PATIENCE, "{outcome:?}"),
         }

@@ -176,7 +176,7 @@ fn one_at_a_time(db: &Database, members: &[Member]) -> Vec<String> {
         Member::Completes(batch) => Some(batch.clone()),
         Member::Dropped(_) | Member::TimesOut => None,
     });
-    completing.map(|batch| describe(db.execute_blocking(batch))).collect()
+    completing.map(|batch| describe(db.blocking().run(batch))).collect()
 }
 
 /// Runs the members as groups: all are queued in order before the first of them runs.
@@ -223,7 +223,7 @@ fn compare(members: &[Member], group_len_max: usize) -> Result<(), TestCaseError
             ..Options::default()
         });
         let set_up = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 0 }), ..Batch::one(Step::execute(SCHEMA, ())) };
-        describe(db.execute_blocking(set_up));
+        describe(db.blocking().run(set_up));
         script(&db, "PRAGMA foreign_keys = ON");
         db
     };
@@ -336,7 +336,7 @@ fn a_violated_deferred_foreign_key_fails_only_its_own_step_with_atomicity_each()
             "INSERT INTO late(p) VALUES (77)",
         ])
     };
-    let outcome = db.execute_blocking(each).expect("an outcome");
+    let outcome = db.blocking().run(each).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Done, "{outcome:?}");
     let failed: Vec<bool> = outcome.steps.iter().map(|step| matches!(step, StepOutcome::Failed(_))).collect();
     assert_eq!(failed, [false, true, false, false]);
@@ -386,7 +386,7 @@ fn steps_with_atomicity_each_have_the_same_results_in_a_group_and_alone() {
                 last,
             ])
         };
-        assert_eq!(db.execute_blocking(each).expect("an outcome").ending, Ending::Done);
+        assert_eq!(db.blocking().run(each).expect("an outcome").ending, Ending::Done);
         rows(&db, "SELECT a, b, c, d FROM log WHERE a <> 'trigger'")
     };
     assert_eq!(seen("SELECT 1"), seen("VACUUM"));

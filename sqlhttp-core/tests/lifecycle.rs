@@ -27,7 +27,7 @@ fn close_finishes_queued_writes_and_leaves_a_single_file() {
     let mut closing = Box::pin(db.close());
     assert!(poll_once(closing.as_mut()).is_pending());
     wait_until("new writes are refused", || {
-        let mut late: PendingOutcome<'_> = Box::pin(db.execute(insert(99)));
+        let mut late: PendingOutcome<'_> = Box::pin(db.run(insert(99)));
         matches!(poll_once(late.as_mut()), std::task::Poll::Ready(Err(Error::Closed)))
     });
     drop(busy_writer);
@@ -48,9 +48,9 @@ fn nothing_runs_after_close() {
         exec(&db, "CREATE TABLE t(a)");
         block_on(db.close()).expect("close");
         block_on(db.close()).expect("close again");
-        assert!(matches!(db.execute_blocking(insert(1)), Err(Error::Closed)));
-        assert!(matches!(db.execute_blocking(transaction(&["SELECT 1"])), Err(Error::Closed)));
-        let query = block_on(db.query(transaction(&["SELECT 1"]), ReadLevel::None, Deadline::NEVER));
+        assert!(matches!(db.blocking().run(insert(1)), Err(Error::Closed)));
+        assert!(matches!(db.blocking().run(transaction(&["SELECT 1"])), Err(Error::Closed)));
+        let query = block_on(db.read_batch(transaction(&["SELECT 1"]), ReadLevel::None, Deadline::NEVER));
         assert!(matches!(query, Err(Error::Closed)));
         assert!(matches!(block_on(db.run_script("SELECT 1")), Err(Error::Closed)));
         assert!(matches!(block_on(db.vacuum()), Err(Error::Closed)));
@@ -84,10 +84,10 @@ fn close_returns_while_a_stream_is_open() {
 }
 
 async fn work(db: &Database) {
-    let made = db.execute(transaction(&["CREATE TABLE t(a)", "INSERT INTO t VALUES (1)"])).await;
+    let made = db.run(transaction(&["CREATE TABLE t(a)", "INSERT INTO t VALUES (1)"])).await;
     assert_eq!(made.expect("an outcome").ending, Ending::Done);
     let long = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT n FROM c";
-    let answer = db.query(transaction(&[long]), ReadLevel::None, Deadline::NEVER).await;
+    let answer = db.read_batch(transaction(&[long]), ReadLevel::None, Deadline::NEVER).await;
     let outcome = answer.expect("an answer").whole().await.expect("an outcome");
     assert!(matches!(&outcome.steps[..], [StepOutcome::Rows(rows)] if rows.len() == 300_000));
     db.run_script("INSERT INTO t VALUES (2)").await.expect("it ran").expect("it succeeded");
@@ -118,12 +118,12 @@ fn the_api_works_without_a_runtime() {
     let db = test_dir.open(Options::default());
     let long = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT n FROM c";
     exec(&db, "CREATE TABLE t(a)");
-    db.execute_blocking(insert(1)).expect("an outcome");
+    db.blocking().run(insert(1)).expect("an outcome").into_result().unwrap();
     assert_eq!(rows(&db, long).len(), 300_000);
     std::thread::scope(|scope| {
         for n in 0..8 {
             let db = &db;
-            scope.spawn(move || db.execute_blocking(insert(n)).expect("an outcome"));
+            scope.spawn(move || db.blocking().run(insert(n)).expect("an outcome"));
         }
     });
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 9);
@@ -149,7 +149,7 @@ fn a_read_only_database_refuses_everything_but_reads() {
         ] {
             for atomicity in [Atomicity::All, Atomicity::Each] {
                 let batch = Batch { atomicity, ..transaction(&[sql]) };
-                let outcome = db.execute_blocking(batch).expect("an outcome");
+                let outcome = db.blocking().run(batch).expect("an outcome");
                 let [StepOutcome::Failed(failure)] = &outcome.steps[..] else { panic!("{sql}: {outcome:?}") };
                 assert_eq!(failure.to_string(), "attempt to write a readonly database", "{sql}");
             }
@@ -208,7 +208,7 @@ fn every_journal_mode_is_set() {
         let test_dir = TestDir::new();
         let db = test_dir.open(Options { journal_mode, ..Options::default() });
         let batch = transaction(&["CREATE TABLE t(a)", "PRAGMA journal_mode", "PRAGMA synchronous"]);
-        let outcome = db.execute_blocking(batch).expect("an outcome");
+        let outcome = db.blocking().run(batch).expect("an outcome");
         let [_, StepOutcome::Rows(mode), StepOutcome::Rows(synchronous)] = &outcome.steps[..] else {
             panic!("{outcome:?}")
         };
@@ -219,7 +219,7 @@ fn every_journal_mode_is_set() {
                 let db = &db;
                 scope.spawn(move || {
                     for i in 0..10 {
-                        db.execute_blocking(insert(n * 100 + i)).expect("an outcome");
+                        db.blocking().run(insert(n * 100 + i)).expect("an outcome").into_result().unwrap();
                         assert!(integer(db, "SELECT count(*) FROM t") > 0);
                     }
                 });
@@ -299,7 +299,7 @@ fn a_damaged_page_fails_only_the_statements_that_read_it() {
     };
     assert_eq!(failure.to_string(), "database disk image is malformed");
     assert_eq!(integer(&db, "SELECT count(*) FROM good"), 0);
-    let write = db.execute_blocking(transaction(&["INSERT INTO good VALUES (1)", "DELETE FROM bad WHERE a IS NULL"]));
+    let write = db.blocking().run(transaction(&["INSERT INTO good VALUES (1)", "DELETE FROM bad WHERE a IS NULL"]));
     assert!(!matches!(&write, Ok(outcome) if outcome.ending == Ending::Done), "{write:?}");
     assert_eq!(integer(&db, "SELECT count(*) FROM good"), 0);
 }

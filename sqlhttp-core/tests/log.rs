@@ -57,7 +57,7 @@ fn proposed(database: &Database, index: u64, batch: Batch) -> LogEntry {
 async fn rows(database: &Database, sql: &str) -> Vec<Vec<Value>> {
     use sqlhttp_core::{Backend as _, Deadline};
     let batch = Batch::one(Step::query(sql, ()));
-    let outcome = database.query(batch, ReadLevel::None, Deadline::NEVER).await.unwrap().whole().await.unwrap();
+    let outcome = database.read_batch(batch, ReadLevel::None, Deadline::NEVER).await.unwrap().whole().await.unwrap();
     let Some(StepOutcome::Rows(rows)) = outcome.steps.into_iter().next() else { panic!("no rows: {sql}") };
     let width = rows.columns.len();
     rows.iter().map(|row| (0..width).map(|column| row.get(column).unwrap().to_value()).collect()).collect()
@@ -133,7 +133,7 @@ async fn a_statement_that_ends_the_transaction_affects_only_its_own_batch() {
     let direct = Database::open(direct_dir.path().join("db"), Options::default()).unwrap();
     let mut expected = Vec::new();
     for batch in &scripts {
-        expected.push(direct.execute(batch.clone()).await.unwrap());
+        expected.push(direct.run(batch.clone()).await.unwrap());
     }
     for together in [true, false] {
         let dir = tempfile::tempdir().unwrap();
@@ -203,7 +203,7 @@ async fn a_deferred_constraint_fails_its_batch_only() {
 async fn only_the_log_writes() {
     let dir = tempfile::tempdir().unwrap();
     let database = open(dir.path());
-    let error = database.execute(Batch::one(Step::execute("CREATE TABLE t(a)", ()))).await.unwrap_err();
+    let error = database.run(Batch::one(Step::execute("CREATE TABLE t(a)", ()))).await.unwrap_err();
     assert!(matches!(error, Error::Unsupported(_)), "{error}");
     let direct = Database::open(":memory:", Options::default()).unwrap();
     assert!(matches!(direct.apply(vec![]).await.unwrap_err(), Error::Unsupported(_)));
@@ -351,7 +351,7 @@ async fn analyze_has_the_same_result_after_a_restart() {
 async fn a_database_that_was_not_written_by_a_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let direct = Database::open(dir.path().join("db"), Options::default()).unwrap();
-    direct.execute(all(&["CREATE TABLE t(a)"])).await.unwrap();
+    direct.run(all(&["CREATE TABLE t(a)"])).await.unwrap().into_result().unwrap();
     direct.close().await.unwrap();
     let options = Options { writes: sqlhttp_core::Writes::Log, ..Options::default() };
     let refused = Database::open(dir.path().join("db"), options.clone()).unwrap_err();

@@ -347,12 +347,12 @@ fn compare_with_direct(batches: &[Batch], foreign_keys: bool) -> Result<(), Test
     apply(&log, vec![schema()]);
     for work in schema().work {
         let LogWork::Batch { batch, .. } = work else { panic!("the schema is a batch") };
-        direct.execute_blocking(Batch::clone(&batch)).expect("an outcome");
+        drop(direct.blocking().run(Batch::clone(&batch)).expect("an outcome"));
     }
     let items: Vec<WorkItem> = batches.iter().map(|batch| WorkItem::Batch(batch.clone(), None)).collect();
     let (_, got) = one_at_a_time(&log, &items);
     let want: Vec<Outcome> =
-        batches.iter().map(|batch| direct.execute_blocking(batch.clone()).expect("an outcome")).collect();
+        batches.iter().map(|batch| direct.blocking().run(batch.clone()).expect("an outcome")).collect();
     // The facts of a step that ended its transaction are lost when the transaction is run again.
     let (want, got) = (describe(want.into_iter().map(without_facts)), describe(got.into_iter().map(without_facts)));
     for (index, (want, got)) in want.iter().zip(&got).enumerate() {

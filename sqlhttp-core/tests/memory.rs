@@ -28,7 +28,7 @@ fn write_promptly(db: &Database, rows: i64) {
 
 fn stream(db: &Database, sql: &str) -> Box<dyn PartStream> {
     let batch = Batch::one(Step::query(sql, ()));
-    match block_on(db.query(batch, ReadLevel::None, Deadline::NEVER)).expect("an answer") {
+    match block_on(db.read_batch(batch, ReadLevel::None, Deadline::NEVER)).expect("an answer") {
         Answer::Parts(stream) => stream,
         Answer::Whole(outcome) => panic!("the result is not streamed: {outcome:?}"),
     }
@@ -120,7 +120,7 @@ fn a_read_neither_sees_nor_waits_for_uncommitted_changes() {
 
 /// The integer results of a batch of queries, one for each step.
 fn integers(db: &Database, sql: &[&str]) -> Vec<i64> {
-    let outcome = db.execute_blocking(transaction(sql)).expect("an outcome");
+    let outcome = db.blocking().run(transaction(sql)).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Done);
     let one = |step: &StepOutcome| match step {
         StepOutcome::Rows(rows) => match values(rows)[..] {
@@ -150,7 +150,7 @@ fn sixty_four_threads_read_consistent_snapshots_while_they_write() {
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        let outcome = db.execute_blocking(transaction(&[
+                        let outcome = db.blocking().run(transaction(&[
                             "UPDATE account SET money = money - 1 WHERE id = 1",
                             "INSERT INTO log(note) VALUES (hex(randomblob(2000)))",
                             "UPDATE account SET money = money + 1 WHERE id = 2",
@@ -233,7 +233,7 @@ fn files_can_be_attached_and_databases_in_memory_cannot() {
     let copying =
         [attach.as_str(), "INSERT INTO here SELECT a FROM other.there", "INSERT INTO other.there VALUES (43)"];
     let batch = transaction(&copying);
-    let outcome = db.execute_blocking(batch).expect("an outcome");
+    let outcome = db.blocking().run(batch).expect("an outcome");
     assert!(!outcome.steps.iter().any(|step| matches!(step, StepOutcome::Failed(_))), "{outcome:?}");
     assert_eq!(integer(&db, "SELECT a FROM here"), 42);
     assert_eq!(rows(&test_dir.open(Options::default()), "SELECT a FROM there").len(), 2);
@@ -274,7 +274,7 @@ fn temporary_data_is_in_memory_too() {
     }
     let db = with_rows(300_000);
     let own = ["CREATE TEMP TABLE own AS SELECT a, zeroblob(100) FROM t", "SELECT count(*) FROM own"];
-    let outcome = db.execute_blocking(transaction(&own)).expect("an outcome");
+    let outcome = db.blocking().run(transaction(&own)).expect("an outcome");
     assert!(matches!(&outcome.steps[1], StepOutcome::Rows(rows) if values(rows) == [[Value::Integer(300_000)]]));
     assert_eq!(integer(&db, "SELECT count(*) FROM temp.sqlite_schema"), 0);
 }

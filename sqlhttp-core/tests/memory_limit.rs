@@ -35,8 +35,8 @@ fn a_statement_that_needs_too_much_memory_fails_alone() {
         Database::open(Location::Memory, options).expect("a database")
     };
     let db = open();
-    let run = |batch: Batch| db.execute_blocking(batch).expect("an outcome");
-    run(Batch::one(Step::execute("CREATE TABLE t(a)", ())));
+    let run = |batch: Batch| db.blocking().run(batch).expect("an outcome");
+    run(Batch::one(Step::execute("CREATE TABLE t(a)", ()))).into_result().unwrap();
 
     let expected = "out of memory: the limit of a statement is 67108864 bytes (-some-flag)";
     assert_eq!(failure(&run(Batch::one(Step::query(large(40), ())))).as_deref(), Some(expected));
@@ -57,7 +57,7 @@ fn a_statement_that_needs_too_much_memory_fails_alone() {
         let db = open();
         let batch = Batch::one(Step::query(upper(60), ()));
         let started = Instant::now();
-        let answer = block_on(async { db.query(batch, ReadLevel::None, deadline).await?.whole().await });
+        let answer = block_on(async { db.read_batch(batch, ReadLevel::None, deadline).await?.whole().await });
         // The statement may still run after its caller has received the error; `close` waits for it.
         block_on(db.close()).expect("closed");
         (answer.is_ok(), started.elapsed())

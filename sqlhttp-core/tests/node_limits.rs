@@ -50,7 +50,7 @@ fn integers(database: &Database, sql: &str) -> Vec<i64> {
 fn rebuild(database: &Database) -> Outcome {
     let fill = "INSERT INTO f WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 5000) \
                 SELECT 'word' || x FROM c";
-    apply(database, 1, &["CREATE TABLE t(a)", "CREATE VIRTUAL TABLE f USING fts5(w)", fill], 0);
+    apply(database, 1, &["CREATE TABLE t(a)", "CREATE VIRTUAL TABLE f USING fts5(w)", fill], 0).into_result().unwrap();
     apply(database, 2, &["INSERT INTO f(f) VALUES ('rebuild')"], 1000)
 }
 
@@ -80,7 +80,7 @@ fn a_step_that_begins_after_the_time_limit_fails_by_a_durable_decision() {
     let test_dir = TestDir::new();
     let database = open(&test_dir.path("db"));
     database.set_sole(true);
-    apply(&database, 1, &["CREATE TABLE t(a)"], STEPS_MAX);
+    apply(&database, 1, &["CREATE TABLE t(a)"], STEPS_MAX).into_result().unwrap();
     let (mut index, mut repeats) = (1, 4);
     loop {
         let heavy = heavy();
@@ -104,7 +104,7 @@ fn nested_views(database: &Database) -> Outcome {
         let inner = n - 1;
         format!("CREATE VIEW v{n} AS SELECT * FROM v{inner} UNION SELECT * FROM v{inner}")
     }));
-    apply(database, 1, &views.iter().map(String::as_str).collect::<Vec<_>>(), 0);
+    apply(database, 1, &views.iter().map(String::as_str).collect::<Vec<_>>(), 0).into_result().unwrap();
     apply(database, 2, &["INSERT INTO t SELECT count(*) FROM v13"], 1_000)
 }
 
@@ -116,7 +116,7 @@ fn preparing_a_statement_is_limited_in_time_on_a_node_without_others() {
     let outcome = nested_views(&database);
     assert_eq!(timeouts(&outcome), 1, "{outcome:?}");
     assert_eq!((database.status().poisoned, database.status().decision_index), (None, 2));
-    apply(&database, 3, &["INSERT INTO t VALUES (7)"], 1_000);
+    apply(&database, 3, &["INSERT INTO t VALUES (7)"], 1_000).into_result().unwrap();
     assert_eq!(integers(&database, "SELECT a FROM t"), [7]);
 }
 
@@ -130,7 +130,7 @@ fn a_write_that_runs_when_another_node_joins_has_no_time_limit() {
     let test_dir = TestDir::new();
     let database = open(&test_dir.path("db"));
     database.set_sole(true);
-    apply(&database, 1, &["CREATE TABLE t(a)"], STEPS_MAX);
+    apply(&database, 1, &["CREATE TABLE t(a)"], STEPS_MAX).into_result().unwrap();
     let mut applying = Box::pin(database.apply(entry(2, vec![operation(&[SLOW], 1_000_000, false)])));
     assert!(poll_once(applying.as_mut()).is_pending());
     wait_until("the entry is being applied", || database.status().write_queue_len == 0);
@@ -191,7 +191,7 @@ fn a_decision_is_dropped_if_another_node_joins_before_it_is_committed() {
     let test_dir = TestDir::new();
     let database = open(&test_dir.path("db"));
     database.set_sole(true);
-    apply(&database, 1, &["CREATE TABLE t(a)"], STEPS_MAX);
+    apply(&database, 1, &["CREATE TABLE t(a)"], STEPS_MAX).into_result().unwrap();
     // An index that no other test of this program uses.
     let last = 50;
     (2..last).for_each(|index| drop(apply(&database, index, &["DELETE FROM t"], STEPS_MAX)));
@@ -216,12 +216,12 @@ fn a_decision_is_known_after_a_restart() {
     let test_dir = TestDir::new();
     let database = open(&test_dir.path("db"));
     database.set_sole(true);
-    apply(&database, 1, &["CREATE TABLE t(a)"], STEPS_MAX);
+    apply(&database, 1, &["CREATE TABLE t(a)"], STEPS_MAX).into_result().unwrap();
     let work = || vec![operation(&[SLOW], 1_000_000, true), operation(&["INSERT INTO t VALUES (7)"], 0, true)];
     block_on(database.apply(entry(2, work()))).expect("applied");
     assert_eq!(database.status().decision_index, 2);
     assert_eq!(integers(&database, "SELECT a FROM t"), [7]);
-    apply(&database, 3, &["INSERT INTO t VALUES (8)"], 0);
+    apply(&database, 3, &["INSERT INTO t VALUES (8)"], 0).into_result().unwrap();
     drop(database);
     let database = open(&test_dir.path("db"));
     assert_eq!(database.status().decision_index, 2);
@@ -240,7 +240,7 @@ fn a_follower_with_a_full_disk_waits() {
     let options = Options { vfs: Some(disk.name().to_owned()), writes: Writes::Log, ..Options::default() };
     let database = Database::open("/full.db", options).expect("open");
     block_on(database.run_script("PRAGMA cache_size=20")).unwrap().unwrap();
-    apply(&database, 1, &["CREATE TABLE t(a)"], 0);
+    apply(&database, 1, &["CREATE TABLE t(a)"], 0).into_result().unwrap();
     let large = "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 10000) \
                  SELECT zeroblob(1000) FROM c";
     let work = vec![operation(&["INSERT INTO t VALUES (1)"], 0, false), operation(&[large], 0, false)];

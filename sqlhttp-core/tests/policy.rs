@@ -36,11 +36,11 @@ fn failures(db: &Database, sql: &str) -> Vec<Option<Failure>> {
     let mut all = Vec::new();
     for batch in all_ways(sql) {
         let read = block_on(async {
-            let answer = db.query(batch.clone(), ReadLevel::None, Deadline::NEVER).await?;
+            let answer = db.read_batch(batch.clone(), ReadLevel::None, Deadline::NEVER).await?;
             answer.whole().await
         });
         all.push(first_failure(read.expect("an outcome")));
-        all.push(first_failure(db.execute_blocking(batch).expect("an outcome")));
+        all.push(first_failure(db.blocking().run(batch).expect("an outcome")));
     }
     all
 }
@@ -100,10 +100,10 @@ fn vacuum_is_allowed_and_vacuum_into_is_not() {
         atomicity: Atomicity::Each,
         ..transaction(&["INSERT INTO t VALUES (1)", "VACUUM", "INSERT INTO t VALUES (2)"])
     };
-    let outcome = db.execute_blocking(vacuum).expect("an outcome");
+    let outcome = db.blocking().run(vacuum).expect("an outcome");
     assert_eq!(first_failure(outcome), None);
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
-    let inside = db.execute_blocking(transaction(&["INSERT INTO t VALUES (3)", "VACUUM"]));
+    let inside = db.blocking().run(transaction(&["INSERT INTO t VALUES (3)", "VACUUM"]));
     let inside = inside.expect("an outcome");
     assert_eq!(inside.ending, Ending::Aborted(1), "VACUUM cannot run in a transaction");
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 2);
@@ -221,7 +221,7 @@ fn long_patterns_match_short_values_only() {
     let db = memory();
     let like = |pattern: usize, text: usize| {
         let sql = format!("SELECT hex(zeroblob({})) LIKE '%' || hex(zeroblob({})) || '%'", text / 2, (pattern - 2) / 2);
-        let outcome = db.execute_blocking(Batch::one(Step::query(sql, ()))).expect("an outcome");
+        let outcome = db.blocking().run(Batch::one(Step::query(sql, ()))).expect("an outcome");
         first_failure(outcome).is_none()
     };
     for (pattern, text) in [(16, 60 << 20), (64, 16 << 20), (256, 4 << 20), (4096, 256 << 10)] {
@@ -240,9 +240,7 @@ fn a_result_row_has_the_size_limit_of_a_value() {
     let db = test_dir.open(options);
     let wide = |columns: usize| {
         let columns = vec!["hex(zeroblob(100000))"; columns].join(", ");
-        first_failure(
-            db.execute_blocking(Batch::one(Step::query(format!("SELECT {columns}"), ()))).expect("an outcome"),
-        )
+        first_failure(db.blocking().run(Batch::one(Step::query(format!("SELECT {columns}"), ()))).expect("an outcome"))
     };
     assert_eq!(wide(5), None);
     let Some(Failure::Sql(error)) = wide(6) else { panic!("a row above the limit was returned") };
@@ -330,7 +328,7 @@ fn assert_settings_unchanged(db: &Database) {
             false => rows(db, sql),
             true => {
                 let batch = transaction(&["CREATE TABLE IF NOT EXISTS marker(a)", sql]);
-                let mut outcome = db.execute_blocking(batch).expect("an outcome");
+                let mut outcome = db.blocking().run(batch).expect("an outcome");
                 let Some(StepOutcome::Rows(rows)) = outcome.steps.pop() else { panic!("no rows") };
                 values(&rows)
             }
@@ -417,9 +415,9 @@ fn transaction_control_is_refused_in_every_spelling() {
                 assert_eq!(failure, Some(Failure::TransactionControl(keyword)), "{sql}");
             }
             let writing = format!("INSERT INTO t VALUES (1); {sql}");
-            let outcome = db.execute_blocking(transaction(&[&writing])).expect("an outcome");
+            let outcome = db.blocking().run(transaction(&[&writing])).expect("an outcome");
             assert_eq!(outcome.ending, Ending::Aborted(0), "{writing}");
-            let second = db.execute_blocking(transaction(&["INSERT INTO t VALUES (1)", sql])).expect("an outcome");
+            let second = db.blocking().run(transaction(&["INSERT INTO t VALUES (1)", sql])).expect("an outcome");
             assert_eq!(second.ending, Ending::Aborted(1), "{sql}");
             assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0, "{sql}");
         }
@@ -439,11 +437,11 @@ fn attach_can_be_allowed_and_ends_with_the_batch() {
     let attach = format!("ATTACH '{}' AS other", other.display());
     let batch =
         transaction(&[&attach, "CREATE TABLE other.o(a)", "INSERT INTO o VALUES (5)", "INSERT INTO t SELECT a FROM o"]);
-    let outcome = db.execute_blocking(batch).expect("an outcome");
+    let outcome = db.blocking().run(batch).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Done, "{outcome:?}");
     assert_eq!(integer(&db, "SELECT a FROM t"), 5);
     assert!(matches!(failure(&db, "SELECT * FROM other.o"), Failure::Sql(_)));
-    let read = db.execute_blocking(transaction(&[&attach, "SELECT a FROM other.o"])).expect("an outcome");
+    let read = db.blocking().run(transaction(&[&attach, "SELECT a FROM other.o"])).expect("an outcome");
     assert!(matches!(&read.steps[1], StepOutcome::Rows(rows) if rows.len() == 1), "{read:?}");
     assert_eq!(rows(&db, "PRAGMA database_list").len(), 1);
     // All other restrictions still apply.
@@ -457,15 +455,15 @@ fn leaks(db: &Database, change: &str, look: &str) -> bool {
     let looks = |db: &Database| {
         let reader = rows(db, look);
         let batch = transaction(&["CREATE TABLE IF NOT EXISTS marker(a)", "INSERT INTO marker VALUES (1)", look]);
-        let mut outcome = db.execute_blocking(batch).expect("an outcome");
+        let mut outcome = db.blocking().run(batch).expect("an outcome");
         let Some(StepOutcome::Rows(writer)) = outcome.steps.pop() else { panic!("no rows") };
         (reader, values(&writer))
     };
     let before = looks(db);
     for batch in all_ways(change) {
         for _ in 0..3 {
-            let _ = block_on(db.query(batch.clone(), ReadLevel::None, Deadline::NEVER));
-            let _ = db.execute_blocking(batch.clone());
+            let _ = block_on(db.read_batch(batch.clone(), ReadLevel::None, Deadline::NEVER));
+            let _ = db.blocking().run(batch.clone());
             if looks(db) != before {
                 return true;
             }
@@ -539,7 +537,7 @@ fn a_batch_sees_the_connection_state_that_it_has_changed() {
         "PRAGMA recursive_triggers = ON",
         "SELECT (SELECT recursive_triggers FROM pragma_recursive_triggers), (SELECT count(*) FROM x)",
     ]);
-    let mut outcome = db.execute_blocking(own).expect("an outcome");
+    let mut outcome = db.blocking().run(own).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Done, "{outcome:?}");
     let Some(StepOutcome::Rows(last)) = outcome.steps.pop() else { panic!("no rows") };
     assert_eq!(values(&last), [[Value::Integer(1), Value::Integer(2)]]);

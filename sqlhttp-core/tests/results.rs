@@ -90,7 +90,7 @@ fn counts_belong_to_one_statement_only() {
     ];
     // All in one batch, so that every statement follows one whose counts it could return by mistake.
     let batch = Batch::transaction(steps.iter().map(|(sql, _)| Step::execute(*sql, ())).collect());
-    let outcome = db.execute_blocking(batch).expect("an outcome");
+    let outcome = db.blocking().run(batch).expect("an outcome");
     for ((sql, want), got) in steps.iter().zip(&outcome.steps) {
         assert_eq!(got, want, "{sql}");
     }
@@ -116,7 +116,7 @@ fn only_an_insert_that_inserted_a_row_with_a_rowid_has_a_last_insert_id() {
         .map(|sql| Step::execute(sql, ()))
         .to_vec(),
     );
-    let outcome = db.execute_blocking(batch).expect("an outcome");
+    let outcome = db.blocking().run(batch).expect("an outcome");
     assert_eq!(outcome.steps[0], changed(1, Some(41)));
     assert_eq!(outcome.steps[1], changed(1, None), "an upsert that updated");
     assert_eq!(outcome.steps[2], changed(0, None), "an upsert that did nothing");

@@ -52,7 +52,7 @@ fn run_all(db: &Database, offset: u64) -> Vec<String> {
     let all = SCHEMA.iter().chain(WRITES).enumerate();
     all.map(|(n, sql)| {
         let batch = stamped(sql, stamp(n as u64 + offset));
-        format!("{:?}", db.execute_blocking(batch).expect("an outcome"))
+        format!("{:?}", db.blocking().run(batch).expect("an outcome"))
     })
     .collect()
 }
@@ -94,7 +94,7 @@ fn every_member_of_a_group_sees_its_own_stamp() {
     exec(&alone, "CREATE TABLE t(n, at DEFAULT (unixepoch('subsec')), rnd DEFAULT (random()))");
     for n in 0..20 {
         let batch = stamped(&format!("INSERT INTO t(n) VALUES ({n})"), stamp(n));
-        alone.execute_blocking(batch).expect("an outcome");
+        alone.blocking().run(batch).expect("an outcome").into_result().unwrap();
     }
     assert_eq!(dump(&db), dump(&alone));
     assert_eq!(integer(&db, "SELECT count(DISTINCT at) FROM t"), 20);
@@ -108,7 +108,7 @@ fn all_functions_return_the_time_of_the_stamp() {
     let sql = "SELECT datetime('now', 'subsec'), CURRENT_TIMESTAMP, unixepoch(), julianday('now') = julianday('2023-11-14 22:13:20.123'),
         strftime('%s'), date(), (SELECT CURRENT_TIME), timediff('now', '2023-11-14 22:13:20.123')";
     for kind in [Atomicity::All, Atomicity::Each] {
-        let mut outcome = db.execute_blocking(Batch { atomicity: kind, ..stamped(sql, at) }).expect("an outcome");
+        let mut outcome = db.blocking().run(Batch { atomicity: kind, ..stamped(sql, at) }).expect("an outcome");
         let StepOutcome::Rows(found) = outcome.steps.remove(0) else { panic!("no rows") };
         let want = [
             text("2023-11-14 22:13:20.123"),
@@ -133,7 +133,7 @@ fn the_stamp_may_be_before_1970_or_in_the_far_future() {
         (4_102_444_800_000, "2100-01-01 00:00:00.000"),
     ] {
         let batch = stamped("SELECT datetime('now', 'subsec')", Stamp { unix_ms, seed: 0 });
-        let mut outcome = db.execute_blocking(batch).expect("an outcome");
+        let mut outcome = db.blocking().run(batch).expect("an outcome");
         let StepOutcome::Rows(found) = outcome.steps.remove(0) else { panic!("no rows") };
         assert_eq!(values(&found), [[text(want)]]);
     }
@@ -145,7 +145,7 @@ fn the_time_does_not_change_within_a_batch() {
     exec(&db, "CREATE TABLE t(at)");
     let busy = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000)
         INSERT INTO t SELECT unixepoch('subsec') FROM c";
-    db.execute_blocking(transaction(&[busy, busy, busy])).expect("an outcome");
+    db.blocking().run(transaction(&[busy, busy, busy])).expect("an outcome").into_result().unwrap();
     assert_eq!(integer(&db, "SELECT count(DISTINCT at) FROM t"), 1);
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 60_000);
 }
@@ -224,7 +224,8 @@ fn a_rolled_back_step_does_not_change_the_random_numbers_of_later_steps() {
                 stamp: Some(stamp(5)),
                 ..Batch::default()
             };
-            db.execute_blocking(batch).expect("an outcome");
+            let failed = db.blocking().run(batch).expect("an outcome").into_result().unwrap_err();
+            assert!(failed.is_unique());
         }
         dump(db)
     };

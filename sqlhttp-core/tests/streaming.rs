@@ -21,7 +21,7 @@ fn numbers(most: u64) -> String {
 }
 
 fn stream(db: &Database, batch: Batch) -> Box<dyn PartStream> {
-    match block_on(db.query(batch, ReadLevel::None, Deadline::NEVER)).expect("an answer") {
+    match block_on(db.read_batch(batch, ReadLevel::None, Deadline::NEVER)).expect("an answer") {
         Answer::Parts(stream) => stream,
         Answer::Whole(outcome) => panic!("the result is not streamed: {outcome:?}"),
     }
@@ -64,7 +64,7 @@ fn parts_of_a_streamed_result_are_in_order() {
         2,
         "only large results have a Columns part"
     );
-    let whole = db.execute_blocking(batch).expect("an outcome");
+    let whole = db.blocking().run(batch).expect("an outcome");
     let lens: Vec<usize> = whole
         .steps
         .iter()
@@ -170,7 +170,7 @@ fn a_statement_that_fails_midway_ends_with_its_failure() {
         assert_eq!(*ending, Ending::Aborted(1));
 
         let tolerant = Batch::transaction(vec![Step::query(failing, ()).or_continue(), Step::query("SELECT 2", ())]);
-        let outcome = db.execute_blocking(tolerant).expect("an outcome");
+        let outcome = db.blocking().run(tolerant).expect("an outcome");
         assert_eq!(outcome.ending, Ending::Done);
         assert!(matches!(&outcome.steps[..], [StepOutcome::Failed(_), StepOutcome::Rows(rows)] if rows.len() == 1));
     }
@@ -180,7 +180,7 @@ fn a_statement_that_fails_midway_ends_with_its_failure() {
 fn a_deadline_ends_a_stream_with_an_error() {
     let db = memory();
     let deadline = Deadline::after(std::time::Instant::now(), Duration::from_millis(100));
-    let answer = block_on(db.query(Batch::one(Step::query(ENDLESS_ROWS, ())), ReadLevel::None, deadline));
+    let answer = block_on(db.read_batch(Batch::one(Step::query(ENDLESS_ROWS, ())), ReadLevel::None, deadline));
     let Ok(Answer::Parts(mut stream)) = answer else { panic!("{answer:?}") };
     let last = std::iter::from_fn(|| next(&mut stream)).last();
     assert!(matches!(last, Some(Err(Error::Timeout))), "{last:?}");
@@ -215,20 +215,20 @@ fn held_bytes_max_limits_the_rows_that_a_write_returns() {
     assert_eq!(failure(&db, &large), Failure::TooManyBytes { limit: 1 << 20 });
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
     let mixed = transaction(&["INSERT INTO t VALUES (1, 2)", &numbers(200_000)]);
-    let outcome = db.execute_blocking(mixed).expect("an outcome");
+    let outcome = db.blocking().run(mixed).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Aborted(1));
     assert_eq!(integer(&db, "SELECT count(*) FROM t"), 0);
     // All steps of a batch share one limit.
     let steps: Vec<String> = (0..20).map(|_| numbers(10_000)).collect();
     let mut sql = vec!["INSERT INTO t VALUES (1, 2)"];
     sql.extend(steps.iter().map(String::as_str));
-    let outcome = db.execute_blocking(transaction(&sql)).expect("an outcome");
+    let outcome = db.blocking().run(transaction(&sql)).expect("an outcome");
     assert!(matches!(outcome.ending, Ending::Aborted(_)), "{:?}", outcome.ending);
     let tolerant = Batch::transaction(vec![
         Step::query(large, ()).or_continue(),
         Step::query("INSERT INTO t VALUES (3, 4) RETURNING a", ()),
     ]);
-    let outcome = db.execute_blocking(tolerant).expect("an outcome");
+    let outcome = db.blocking().run(tolerant).expect("an outcome");
     assert_eq!(outcome.ending, Ending::Done, "{outcome:?}");
     assert_eq!(rows(&db, "SELECT a FROM t"), [[Value::Integer(3)]]);
     // A read is streamed, so the limit does not apply.

@@ -5,19 +5,19 @@ use sqlhttp_core::{Batch, Database, Options, Step};
 
 fn filled(dir: &std::path::Path) -> Database {
     let db = Database::open(dir.join("source.db"), Options::default()).unwrap();
-    db.execute_blocking(Batch::transaction(vec![
+    db.blocking().run(Batch::transaction(vec![
         Step::execute("CREATE TABLE t(a)", ()),
         Step::execute(
             "INSERT INTO t WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x+1 FROM n WHERE x<1000) SELECT x FROM n",
             (),
         ),
     ]))
-    .unwrap();
+    .unwrap().into_result().unwrap();
     db
 }
 
 fn count(db: &Database) -> i64 {
-    let outcome = db.execute_blocking(Batch::one(Step::query("SELECT count(*) FROM t", ()))).unwrap();
+    let outcome = db.blocking().run(Batch::one(Step::query("SELECT count(*) FROM t", ()))).unwrap();
     let sqlhttp_core::StepOutcome::Rows(rows) = &outcome.steps[0] else { unreachable!("a query returns rows") };
     rows.iter().next().and_then(|row| row.get(0)?.as_integer()).unwrap()
 }
@@ -48,7 +48,7 @@ async fn vacuum_into_does_not_wait_for_a_write() {
     let endless =
         "INSERT INTO t WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x+1 FROM n) SELECT x FROM n WHERE x < 0";
     let writing = db.clone();
-    let write = tokio::spawn(async move { writing.execute(Batch::one(Step::execute(endless, ()))).await });
+    let write = tokio::spawn(async move { writing.run(Batch::one(Step::execute(endless, ()))).await });
     while db.status().batches_written < 1 || db.status().write_queue_len > 0 {
         tokio::task::yield_now().await;
     }

@@ -233,7 +233,12 @@ impl From<Error> for WireError {
             Error::Poisoned(why) => WireError::Poisoned(why.to_string()),
             Error::Unsupported(why) => WireError::Unsupported(why),
             Error::Unauthorized => WireError::Unauthorized,
-            error @ (Error::ReadOnly | Error::Sqlite { .. } | Error::Io { .. }) => WireError::Other(error.to_string()),
+            error @ (Error::ReadOnly
+            | Error::Sqlite { .. }
+            | Error::Io { .. }
+            | Error::ConnectionLost(_)
+            | Error::Failed { .. }
+            | Error::Row(_)) => WireError::Other(error.to_string()),
         }
     }
 }

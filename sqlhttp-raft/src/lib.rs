@@ -19,11 +19,11 @@
 //!     Step::execute("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)", ()),
 //!     Step::execute("INSERT INTO users(name) VALUES (?)", ["Ada"]),
 //! ]);
-//! let outcome = node.execute(batch, Deadline::NEVER).await?.whole().await?;
+//! let outcome = node.write_batch(batch, Deadline::NEVER).await?.whole().await?;
 //! assert!(outcome.log_index > 0);
 //!
 //! let read = Batch::one(Step::query("SELECT name FROM users", ()));
-//! let outcome = node.query(read, ReadLevel::Linearizable, Deadline::NEVER).await?.whole().await?;
+//! let outcome = node.read_batch(read, ReadLevel::Linearizable, Deadline::NEVER).await?.whole().await?;
 //! assert_eq!(outcome.steps.len(), 1);
 //! node.close().await?;
 //! # Ok(())

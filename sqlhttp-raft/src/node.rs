@@ -337,11 +337,11 @@ impl Backend for NodeUser {
         Box::pin(self.node.request_for(&self.caller, batch, level, deadline))
     }
 
-    fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn write_batch(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         Box::pin(self.node.execute_for(&self.caller, batch, deadline))
     }
 
-    fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn read_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         Box::pin(self.node.read_for(&self.caller, batch, level, deadline))
     }
 }
@@ -354,11 +354,11 @@ impl Backend for Node {
         Box::pin(self.request_for(NO_CALLER, batch, level, deadline))
     }
 
-    fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn write_batch(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         Box::pin(self.execute_for(NO_CALLER, batch, deadline))
     }
 
-    fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn read_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         Box::pin(self.read_for(NO_CALLER, batch, level, deadline))
     }
 }

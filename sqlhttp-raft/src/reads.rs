@@ -74,7 +74,7 @@ impl Node {
             ReadLevel::Linearizable | ReadLevel::Strong => false,
         };
         if is_local {
-            return engine(self.inner.database.query(batch, level, deadline)).await;
+            return engine(self.inner.database.read_batch(batch, level, deadline)).await;
         }
         // Boxed, because the future is large, and most reads do not need it.
         match Box::pin(self.prepare_read(caller, level, deadline)).await? {
@@ -83,7 +83,7 @@ impl Node {
                 Box::pin(self.read_elsewhere(caller, batch, level, deadline)).await
             }
             ReadAt::Now(log_index) => {
-                Ok(with_log_index(engine(self.inner.database.query(batch, level, deadline)).await?, log_index))
+                Ok(with_log_index(engine(self.inner.database.read_batch(batch, level, deadline)).await?, log_index))
             }
             ReadAt::Leader(leader) => Box::pin(self.forward_read(caller, leader, batch, level, deadline)).await,
         }
@@ -132,7 +132,7 @@ impl Node {
             }
             ReadLevel::Strong => self.propose(Operation::Barrier, deadline).await?.log_index,
         };
-        Ok(with_log_index(engine(self.inner.database.query(batch, level, deadline)).await?, log_index))
+        Ok(with_log_index(engine(self.inner.database.read_batch(batch, level, deadline)).await?, log_index))
     }
 
     pub(crate) async fn request_for(
@@ -187,7 +187,7 @@ impl Node {
     /// index of the entry.
     ///
     /// # Errors
-    /// The errors of [`sqlhttp_core::Backend::execute`].
+    /// The errors of [`sqlhttp_core::Backend::write_batch`].
     pub async fn barrier(&self, deadline: Deadline) -> Result<u64, Error> {
         let index = self.barrier_for(&Caller::default(), deadline).await?;
         self.wait_until_applied(index, deadline).await?;

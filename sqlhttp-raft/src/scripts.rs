@@ -280,7 +280,7 @@ impl NodeRunner {
         let node = self.node()?;
         let batch = batch(sql, tags);
         let deadline = if tags.contains("late") { Deadline::at(Instant::now()) } else { Deadline::NEVER };
-        let running = async move { node.execute(batch, deadline).await?.whole().await };
+        let running = async move { node.write_batch(batch, deadline).await?.whole().await };
         if self.lock.is_none() {
             return Ok(outcome_lines(name, &self.runtime.block_on(running)));
         }
@@ -345,8 +345,9 @@ impl NodeRunner {
             other => return Err(format!("there is no level '{other}'").into()),
         };
         let batch = batch(sql, &BTreeSet::new());
-        let rows =
-            self.runtime.block_on(async { node.query(batch, level, Deadline::NEVER).await.map(Answer::whole)?.await });
+        let rows = self
+            .runtime
+            .block_on(async { node.read_batch(batch, level, Deadline::NEVER).await.map(Answer::whole)?.await });
         Ok(outcome_lines("read", &rows))
     }
 

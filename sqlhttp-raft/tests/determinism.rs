@@ -141,7 +141,7 @@ fn options(directory: &Path) -> NodeOptions {
 async fn build(directory: &Path, seed: u64, restarts: bool) {
     let mut node = Node::start(options(directory)).await.unwrap();
     let schema = SCHEMA.iter().map(|sql| Step::execute(*sql, ())).collect();
-    node.execute(Batch::transaction(schema), Deadline::NEVER).await.unwrap();
+    node.write_batch(Batch::transaction(schema), Deadline::NEVER).await.unwrap();
     let mut rng = Rng(seed);
     for round in 0..60 {
         // Some batches run alone, others share an entry and a transaction.
@@ -151,11 +151,13 @@ async fn build(directory: &Path, seed: u64, restarts: bool) {
             .into_iter()
             .map(|batch| {
                 let node = node.clone();
-                tokio::spawn(async move { node.execute(batch, Deadline::NEVER).await.unwrap().whole().await.unwrap() })
+                tokio::spawn(
+                    async move { node.write_batch(batch, Deadline::NEVER).await.unwrap().whole().await.unwrap() },
+                )
             })
             .collect();
         for outcome in running {
-            outcome.await.unwrap();
+            outcome.await.unwrap().into_result().unwrap();
         }
         if round == 30 {
             node.database().backup(&directory.join("half")).await.unwrap();

@@ -23,7 +23,7 @@ async fn start(directory: &Path) -> Node {
 async fn start_with_table(directory: &Path) -> Node {
     let node = start(directory).await;
     let create = Batch::one(Step::execute("CREATE TABLE t(id INTEGER PRIMARY KEY)", ()));
-    node.execute(create, Deadline::NEVER).await.unwrap();
+    node.write_batch(create, Deadline::NEVER).await.unwrap();
     node
 }
 
@@ -33,7 +33,7 @@ fn begin_writes(node: &Node) -> Vec<JoinHandle<Result<Outcome, Error>>> {
         let node = node.clone();
         tokio::spawn(async move {
             let insert = Batch::one(Step::execute("INSERT INTO t(id) VALUES (?)", [id]));
-            node.execute(insert, Deadline::NEVER).await?.whole().await
+            node.write_batch(insert, Deadline::NEVER).await?.whole().await
         })
     };
     (0..WRITES).map(write).collect()
@@ -50,7 +50,7 @@ async fn answers(writes: Vec<JoinHandle<Result<Outcome, Error>>>) -> Vec<Result<
 
 async fn rows(node: &Node) -> BTreeSet<i64> {
     let read = Batch::one(Step::query("SELECT id FROM t", ()));
-    let answer: Answer = node.query(read, ReadLevel::Linearizable, Deadline::NEVER).await.unwrap();
+    let answer: Answer = node.read_batch(read, ReadLevel::Linearizable, Deadline::NEVER).await.unwrap();
     let outcome = answer.whole().await.unwrap();
     let StepOutcome::Rows(rows) = &outcome.steps[0] else { panic!("{:?}", outcome.steps[0]) };
     let id = |row: RowRef<'_>| match row.get(0) {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Cluster, Node, Server, temp_dir, write};
 use rustls::{ClientConfig, RootCertStore};
-use sqlhttp_core::{Atomicity, Batch, Step, Value};
+use sqlhttp_core::{Atomicity, Batch, Database, Error, Executor, Failure, Options, Step, Value, named_params, params};
 use sqlhttp_rqlite::Endpoint;
 use sqlhttp_rqlite::client::{
     BodySource, Client, ClientError, Host, HttpRequest, HyperTransport, Method, Part, ResponseBody as _,
@@ -47,6 +47,83 @@ async fn a_client_writes_and_reads_on_both_servers() {
     write_and_read(&client(&[node.addr().to_string()])).await;
     let standalone = Server::start(["--mem-db", "test"]);
     write_and_read(&client(&[standalone.addr().to_string()]).with_prefix("test")).await;
+}
+
+/// A program that runs on every kind of database.
+async fn orders(db: &impl Executor) -> Result<Vec<(i64, String, f64, Option<Vec<u8>>)>, Error> {
+    let create = "CREATE TABLE orders(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, price REAL, picture BLOB)";
+    db.execute(create, ()).await?;
+    let insert = "INSERT INTO orders(name, price, picture) VALUES (?, ?, ?)";
+    let changed = db.execute(insert, params!["apple", 0.5, vec![0_u8, 255]]).await?;
+    assert_eq!((changed.rows, changed.last_insert_id), (1, Some(1)));
+    let steps = vec![
+        Step::execute(insert, params!["pear", 2.0, None::<Vec<u8>>]),
+        Step::query("SELECT count(*) FROM orders", ()),
+    ];
+    let counted = db.batch(steps).await?.pop().map(|counted| counted.into_rows()).unwrap()?;
+    assert_eq!(counted.read_one::<u8>()?, 2);
+    let twice = vec![
+        Step::execute("DELETE FROM orders", ()),
+        Step::execute(insert, params!["fig", 1.5, None::<Vec<u8>>]),
+        Step::execute(insert, params!["fig", 1.5, None::<Vec<u8>>]),
+    ];
+    let error = db.batch(twice).await.unwrap_err();
+    assert!(error.is_unique() && matches!(error, Error::Failed { step: Some(2), .. }), "{error:?}");
+    assert_eq!(error.to_string(), "step 3: UNIQUE constraint failed: orders.name");
+    assert_eq!(db.query_opt::<i64>("SELECT id FROM orders WHERE name = ?", ["fig"]).await?, None);
+    let id: i64 = db.query_one("SELECT id FROM orders WHERE name = :name", named_params! { ":name": "pear" }).await?;
+    assert_eq!(id, 2);
+    let renamed = db.query_one::<String>("UPDATE orders SET price = 1 WHERE id = 2 RETURNING name", ()).await?;
+    assert_eq!(renamed, "pear");
+    let error = db.query_all::<i64>("SELECT nope FROM orders", ()).await.unwrap_err();
+    assert_eq!(error.to_string(), "no such column: nope");
+    let mut rows = db.query_stream("SELECT * FROM orders ORDER BY id", ()).await?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().await {
+        all.push(row?);
+    }
+    let many =
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 50000) SELECT n, 'x' || n FROM c";
+    let mut rows = db.query_stream::<(i64, String)>(many, ()).await?;
+    let mut sum = 0;
+    while let Some(row) = rows.next().await {
+        sum += row?.0;
+    }
+    assert_eq!(sum, 50_000 * 50_001 / 2);
+    Ok(all)
+}
+
+#[tokio::test]
+async fn a_program_runs_on_an_embedded_database_and_on_both_servers() {
+    let (node, standalone) = (Server::node(&[]), Server::start(["--mem-db", "test"]));
+    let embedded = orders(&Database::open(":memory:", Options::default()).unwrap()).await.unwrap();
+    let clustered = orders(&client(&[node.addr().to_string()])).await.unwrap();
+    let served = orders(&client(&[standalone.addr().to_string()]).with_prefix("test")).await.unwrap();
+    let pear = (2, "pear".to_owned(), 1.0, None);
+    assert_eq!(embedded, [(1, "apple".to_owned(), 0.5, Some(vec![0, 255])), pear]);
+    assert_eq!(clustered, embedded);
+    assert_eq!(served, embedded);
+}
+
+#[tokio::test]
+async fn a_client_reports_what_the_protocol_cannot_express_and_what_a_server_refuses() {
+    let node = Server::node(&[]);
+    let client = client(&[node.addr().to_string()]);
+    client.execute("CREATE TABLE t(a)", ()).await.unwrap();
+    let guarded = vec![Step::execute("DELETE FROM t", ()).expect_changed(1)];
+    assert!(matches!(client.batch(guarded).await, Err(Error::Unsupported(_))));
+    let text = client.execute("INSERT INTO t VALUES (?)", ["x'00'"]).await;
+    assert!(matches!(text, Err(Error::Unsupported(_))), "{text:?}");
+    let error = client.execute("INSERT INTO t VALUES (?)", [u64::MAX]).await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)) || matches!(error.failure(), Some(Failure::BadParameter { .. })));
+    let sum = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT sum(n) FROM c";
+    let limited = sqlhttp_core::CallOptions::new()
+        .deadline(sqlhttp_core::Deadline::after(std::time::Instant::now(), std::time::Duration::from_millis(200)));
+    let error = client.with(limited).query_one::<i64>(sum, ()).await.unwrap_err();
+    assert!(error.is_timeout(), "{error:?}");
+    drop(node);
+    let error = client.query_one::<i64>("SELECT 1", ()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_) | Error::ConnectionLost(_)), "{error:?}");
 }
 
 #[tokio::test]

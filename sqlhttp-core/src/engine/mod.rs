@@ -23,6 +23,7 @@
 //! | `bind`, `run`, `work_limits` | binds values to parameters; runs a batch; limits uninterruptible work |
 //! | `sinks`, `parts` | collect results, or stream them in parts |
 //! | `inline`, `read`, `readers` | reads on the caller's thread; a read transaction; the reader threads |
+//! | `transaction` | transactions whose statements a closure of the program chooses |
 //! | `writer` | the write queue, the groups of batches that share a transaction, the writer thread |
 //! | `content` | digests of the logical content, to compare nodes |
 //! | `replicated` | a database that applies the entries of a Raft log |
@@ -76,6 +77,7 @@ mod statement_info;
 mod supervisor;
 mod text;
 mod time_zone;
+mod transaction;
 mod watch;
 mod work_limits;
 mod writer;
@@ -83,7 +85,7 @@ mod writer;
 pub use background::STACK_BYTES;
 pub use content::pinned::PinnedContent;
 pub use content::{Bucket, ContentDigest, RowDigest, RowKey, TableDigest};
-pub use database::{Classified, Database, PendingContent, Status, sqlite_version};
+pub use database::{Blocking, Classified, Database, PendingContent, RowIter, Status, sqlite_version};
 pub use integrity::report::{CheckOptions, IntegrityReport};
 pub use options::{JournalMode, Location, Options, Writes};
 pub use replicated::chain::OutcomeLink;
@@ -97,3 +99,4 @@ pub use sqlite::heap::install_allocator;
 pub use sqlite::observer::{StatementObserver, observe_statements};
 pub use stamps::new as new_stamp;
 pub use time_zone::{NamedZone, TimeZone, UnknownTimeZone};
+pub use transaction::Transaction;

@@ -52,7 +52,7 @@ pub enum JournalMode {
 /// How writes reach a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Writes {
-    /// Callers write directly, with [`crate::Database::execute`] and the other methods. A commit is durable when the
+    /// Callers write directly, with [`crate::Database::run`] and the other methods. A commit is durable when the
     /// call returns.
     #[default]
     Direct,

@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn run(database: &Database, sql: &str) -> StepOutcome {
-        database.execute_blocking(Batch::one(Step::query(sql, ()))).unwrap().steps.remove(0)
+        database.blocking().run(Batch::one(Step::query(sql, ()))).unwrap().steps.remove(0)
     }
 
     fn is_held(database: &Database) -> bool {

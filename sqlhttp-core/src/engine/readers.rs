@@ -25,6 +25,7 @@ use super::sessions::Sessions;
 use super::shared::SharedState;
 use super::sinks::StreamingSink;
 use super::supervisor;
+use super::transaction::{self, TransactionJob};
 use super::watch::{Cancel, Limits, StopReason, stop_error};
 use super::writer::queue::Job as WriteJob;
 use crate::model::{Answer, Batch, Deadline, Error, Stamp};
@@ -54,6 +55,8 @@ pub(crate) struct ReadJob {
 /// A job for a reader thread.
 enum Job {
     Read(Box<ReadJob>),
+    /// The read transaction of a closure.
+    Transaction(Box<TransactionJob>),
     Classify(Batch, oneshot::Sender<(Batch, Result<BatchKind, Error>)>),
 }
 
@@ -64,6 +67,7 @@ impl Job {
             Job::Read(job) => {
                 job.cancel.is_set() || job.deadline.moment().is_some() && job.deadline.passed(Instant::now())
             }
+            Job::Transaction(job) => job.limits.exceeded_in_queue().is_some(),
             Job::Classify(_, reply) => reply.is_closed(),
         }
     }
@@ -72,6 +76,7 @@ impl Job {
         // The send fails if the caller has dropped the future. That is no error.
         match self {
             Job::Read(job) => drop(job.reply.send(Err(error))),
+            Job::Transaction(job) => job.body.end(Err(error)),
             Job::Classify(batch, reply) => drop(reply.send((batch, Err(error)))),
         }
     }
@@ -143,17 +148,22 @@ impl Readers {
 
     /// Queues a job, and starts a reader thread if the job would otherwise wait.
     fn submit(self: &Arc<Self>, job: Job) -> Result<(), Error> {
+        self.try_submit(job).map_err(|refused| refused.0)
+    }
+
+    /// Like [`Readers::submit`], but returns the job with the error.
+    fn try_submit(self: &Arc<Self>, job: Job) -> Result<(), Box<(Error, Job)>> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Error::Closed);
+            return Err(Box::new((Error::Closed, job)));
         }
         if state.jobs.len() >= self.shared.config.options.read_queue_len_max.max(1) {
-            return Err(Error::Overloaded("too many reads are waiting"));
+            return Err(Box::new((Error::Overloaded("too many reads are waiting"), job)));
         }
         match job {
             // A job that classifies a batch goes first: it takes little time, and a write waits for it.
             Job::Classify(..) => state.jobs.push_front((job, Instant::now())),
-            Job::Read(_) => state.jobs.push_back((job, Instant::now())),
+            Job::Read(_) | Job::Transaction(_) => state.jobs.push_back((job, Instant::now())),
         }
         self.ensure_thread(&mut state);
         drop(state);
@@ -215,6 +225,7 @@ impl Readers {
             // continues.
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
                 Job::Read(job) => self.run(*job),
+                Job::Transaction(job) => self.run_closure(job),
                 Job::Classify(batch, reply) => {
                     let kind = self.classify_here(&batch);
                     // The send fails if the caller has dropped the future. That is no error.
@@ -279,6 +290,35 @@ impl Readers {
         session.end_run();
         drop(rollback_lock);
         self.sessions.put_back(session);
+    }
+
+    /// Runs the read transaction of a closure, and sends the caller its result.
+    fn run_closure(&self, mut job: Box<TransactionJob>) {
+        let ended = self.try_closure(&mut job);
+        job.body.end(ended);
+    }
+
+    fn try_closure(&self, job: &mut TransactionJob) -> Result<(), Error> {
+        let mut session = self.sessions.take(false)?;
+        let rollback_lock = (!self.shared.config.snapshots())
+            .then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
+        let begun = session.begin().map_err(|error| engine_error("begin transaction", error));
+        let called = begun.and_then(|()| transaction::call(&mut session, &self.shared.config.options, job, false));
+        if session.rollback().is_err() {
+            session.mark_dirty();
+        }
+        drop(rollback_lock);
+        self.sessions.put_back(session);
+        self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
+        called.map(drop)
+    }
+
+    /// Queues the read transaction of a closure.
+    pub(crate) fn submit_transaction(self: &Arc<Self>, job: TransactionJob) {
+        if let Err(refused) = self.try_submit(Job::Transaction(Box::new(job))) {
+            let (error, job) = *refused;
+            job.fail(error);
+        }
     }
 
     fn pass_to_writer(&self, job: ReadJob, exclusive: bool) {

@@ -14,6 +14,7 @@ use super::read_lock_holder::ReadLockHolder;
 use super::replicated::chain::OutcomeChain;
 use super::replicated::progress::Progress;
 use super::session::Session;
+use super::transaction::TransactionJob;
 use super::watch::Cancel;
 use super::writer::queue::{Job, Queue, Task};
 use crate::model::Error;
@@ -169,14 +170,24 @@ impl SharedState {
     /// Queues a batch for the writer. The batch's caller receives an error if the write queue is full, if the database
     /// rejects writes, or if it is written through a log only.
     pub(crate) fn submit(&self, job: Box<Job>) {
+        self.submit_task(Task::Batch(job));
+    }
+
+    /// Queues the transaction of a closure for the writer: see [`SharedState::submit`].
+    pub(crate) fn submit_transaction(&self, job: TransactionJob) {
+        self.submit_task(Task::Transaction(Box::new(job)));
+    }
+
+    fn submit_task(&self, task: Task) {
         if self.config.options.writes == Writes::Log {
-            return job.answer(Err(Error::Unsupported("this database is written through its log only".into())));
+            return task.fail(Error::Unsupported("this database is written through its log only".into()));
         }
         if let Some(why) = self.poisoned() {
-            return job.answer(Err(Error::Poisoned(why)));
+            return task.fail(Error::Poisoned(why));
         }
-        if let Err((error, Task::Batch(job))) = self.queue.push(Task::Batch(job)) {
-            job.answer(Err(error));
+        if let Err(refused) = self.queue.push(task) {
+            let (error, task) = *refused;
+            task.fail(error);
         }
     }
 

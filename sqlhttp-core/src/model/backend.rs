@@ -43,12 +43,12 @@ pub trait Backend: Send + Sync {
 
     /// Runs a batch as a write. A replicated database sends the batch through its Raft log even if the batch only
     /// reads.
-    fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn write_batch(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         self.request(batch, ReadLevel::default(), deadline)
     }
 
     /// Runs a batch that must not write. A statement that writes fails with `attempt to write a readonly database`.
-    fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
+    fn read_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>>;
 }
 
 /// The result of a batch: complete, or as a stream of parts.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Failure, Stamp, Value};
+use super::{Failure, Params, Stamp, Value};
 
 /// A list of steps (SQL texts with values) that one caller submits together.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -57,7 +57,8 @@ pub enum OnError {
     Continue,
 }
 
-/// The kind of result that a step returns.
+/// The kind of result that a step returns. New variants are added after the last one, because the type is serialized
+/// (see [`Outcome`](super::Outcome)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Expect {
@@ -72,6 +73,10 @@ pub enum Expect {
     /// The rows if the statement writes and has result columns (a RETURNING clause,
     /// <https://sqlite.org/lang_returning.html>), otherwise the number of changed rows.
     Returning,
+    /// As [`Expect::Count`]. The step fails with [`Failure::UnexpectedRows`] unless it changes this number of rows.
+    ExactCount(u64),
+    /// As [`Expect::Rows`]. The step fails with [`Failure::UnexpectedRows`] unless it returns this number of rows.
+    ExactRows(u64),
 }
 
 /// One step of a batch: SQL text, run once, or once for each of several sets of values.
@@ -163,13 +168,17 @@ impl Batch {
 
 impl Step {
     /// Creates a step that returns rows.
-    pub fn query(sql: impl Into<Arc<str>>, bindings: impl Into<Bindings>) -> Self {
-        Step::new(sql, bindings, Expect::Rows)
+    ///
+    /// The step fails with [`Failure::BadParameter`] if SQLite has no value for one of the parameters.
+    pub fn query(sql: impl Into<Arc<str>>, params: impl Params) -> Self {
+        Step::new(sql, params, Expect::Rows)
     }
 
     /// Creates a step that returns the number of changed rows.
-    pub fn execute(sql: impl Into<Arc<str>>, bindings: impl Into<Bindings>) -> Self {
-        Step::new(sql, bindings, Expect::Count)
+    ///
+    /// The step fails with [`Failure::BadParameter`] if SQLite has no value for one of the parameters.
+    pub fn execute(sql: impl Into<Arc<str>>, params: impl Params) -> Self {
+        Step::new(sql, params, Expect::Count)
     }
 
     /// Creates a step that runs no SQL and fails with `failure` after the steps before it have run.
@@ -177,8 +186,11 @@ impl Step {
         Step { action: Action::Fail(failure), expect: Expect::Count, on_error: OnError::Abort }
     }
 
-    fn new(sql: impl Into<Arc<str>>, bindings: impl Into<Bindings>, expect: Expect) -> Self {
-        let action = Action::Run { sql: sql.into(), bindings: bindings.into() };
+    fn new(sql: impl Into<Arc<str>>, params: impl Params, expect: Expect) -> Self {
+        let action = match params.into_bindings() {
+            Ok(bindings) => Action::Run { sql: sql.into(), bindings },
+            Err(failure) => Action::Fail(failure),
+        };
         Step { action, expect, on_error: OnError::Abort }
     }
 
@@ -186,6 +198,33 @@ impl Step {
     pub fn or_continue(mut self) -> Self {
         self.on_error = OnError::Continue;
         self
+    }
+
+    /// Lets the step fail with [`Failure::UnexpectedRows`] unless it changes this number of rows, each time it runs. In
+    /// a batch, a condition of an UPDATE so becomes a condition of the whole transaction, also on a cluster.
+    ///
+    /// ```
+    /// use sqlhttp_core::{Database, Error, Executor as _, Step, params};
+    ///
+    /// async fn transfer(db: &Database, from: i64, to: i64, amount: i64) -> Result<(), Error> {
+    ///     let take = "UPDATE accounts SET balance = balance - ?1 WHERE id = ?2 AND balance >= ?1";
+    ///     let give = "UPDATE accounts SET balance = balance + ?1 WHERE id = ?2";
+    ///     let steps = vec![
+    ///         Step::execute(take, [amount, from]).expect_changed(1),
+    ///         Step::execute(give, [amount, to]).expect_changed(1),
+    ///     ];
+    ///     db.batch(steps).await.map(drop)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn expect_changed(self, rows: u64) -> Self {
+        Step { expect: Expect::ExactCount(rows), ..self }
+    }
+
+    /// Lets the step fail with [`Failure::UnexpectedRows`] unless it returns this number of rows.
+    #[must_use]
+    pub fn expect_rows(self, rows: u64) -> Self {
+        Step { expect: Expect::ExactRows(rows), ..self }
     }
 
     /// The SQL text of the step; `None` for [`Action::Fail`].

@@ -1,10 +1,14 @@
-//! The reasons why a batch has no outcome.
+//! The error type of the crate.
 
 use std::sync::Arc;
 
-use super::SqlError;
+use super::{Failure, RowError, SqlError};
 
-/// The reason why a batch has no outcome. (A failing statement is part of an outcome: see [`super::Failure`].)
+/// The error of a call.
+///
+/// A [`Backend`](super::Backend) fails with the reason why a batch has no outcome; a failing statement is a part of the
+/// outcome ([`Failure`]). The methods of an [`Executor`](super::Executor) return a failing statement as
+/// [`Error::Failed`], and a row that cannot be read as [`Error::Row`].
 ///
 /// The enum is deliberately exhaustive: a protocol that does not translate every variant does not compile.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,6 +48,10 @@ pub enum Error {
     /// take effect later.
     #[error("leadership lost while committing log")]
     LeadershipLost,
+    /// The connection to the server failed after the batch was sent. The batch may have taken effect. Only a client of
+    /// a server returns this.
+    #[error("{0}")]
+    ConnectionLost(Arc<str>),
     /// The database was opened read-only, and the operation needs to write.
     #[error("the database is read-only")]
     ReadOnly,
@@ -73,11 +81,103 @@ pub enum Error {
     /// The linked SQLite library or the given options do not permit safe operation. The string describes the problem.
     #[error("{0}")]
     Unsupported(String),
+    /// A statement failed, and none of the effects of the call remain. Only an [`Executor`](super::Executor),
+    /// [`Outcome::into_result`](super::Outcome::into_result) and transactions return this.
+    #[error("{}{failure}", step.map(|step| format!("step {}: ", step + 1)).unwrap_or_default())]
+    Failed {
+        /// The index of the failed step in its batch, counted from 0. `None` if the call ran only one step.
+        step: Option<usize>,
+        /// The reason.
+        failure: Failure,
+    },
+    /// A row cannot be converted to the Rust type that the caller has asked for. If the call has written, its effects
+    /// are durable: only the conversion has failed.
+    #[error(transparent)]
+    Row(#[from] RowError),
 }
 
 impl Error {
     /// Whether the same request may succeed if it is sent again a little later.
     pub fn retry(&self) -> bool {
-        matches!(self, Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::NoLeader | Error::Unavailable(_))
+        match self {
+            Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::NoLeader | Error::Unavailable(_) => true,
+            Error::Failed { failure, .. } => failure.is_busy() || *failure == Failure::Timeout,
+            _ => false,
+        }
+    }
+
+    /// Whether it is unknown if the write has taken effect, or will. Check the data before a retry.
+    pub fn is_unknown_outcome(&self) -> bool {
+        matches!(self, Error::Unknown | Error::LeadershipLost | Error::ConnectionLost(_))
+    }
+
+    /// Whether the time limit was exceeded.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Error::Timeout | Error::Failed { failure: Failure::Timeout, .. })
+    }
+
+    /// The failure of the statement; `None` if no statement failed.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Error::Failed { failure, .. } => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// The error that SQLite reported; `None` if SQLite reported none.
+    pub fn sql_error(&self) -> Option<&SqlError> {
+        match self {
+            Error::Failed { failure, .. } => failure.sql_error(),
+            Error::Busy(error) | Error::Sqlite { source: error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether a constraint was violated: see [`SqlError::is_constraint`].
+    pub fn is_constraint(&self) -> bool {
+        self.sql_error().is_some_and(SqlError::is_constraint)
+    }
+
+    /// Whether a UNIQUE or PRIMARY KEY constraint was violated: see [`SqlError::is_unique`].
+    pub fn is_unique(&self) -> bool {
+        self.sql_error().is_some_and(SqlError::is_unique)
+    }
+
+    /// Whether a foreign key was violated: see [`SqlError::is_foreign_key`].
+    pub fn is_foreign_key(&self) -> bool {
+        self.sql_error().is_some_and(SqlError::is_foreign_key)
+    }
+
+    /// Whether another process or connection holds a lock of the database.
+    pub fn is_busy(&self) -> bool {
+        self.sql_error().is_some_and(SqlError::is_busy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: i32, step: Option<usize>) -> Error {
+        let error = SqlError { code, generic: String::new(), message: "no".to_owned(), offset: Some(7) };
+        Error::Failed { step, failure: Failure::Sql(error) }
+    }
+
+    #[test]
+    fn errors_of_statements_have_predicates() {
+        assert!(failed(2067, None).is_unique() && failed(1555, None).is_unique() && failed(2579, None).is_unique());
+        assert!(failed(787, None).is_foreign_key() && failed(787, None).is_constraint());
+        assert!(!failed(787, None).is_unique() && !failed(1, None).is_constraint());
+        assert!(failed(5, None).is_busy() && failed(517, None).retry() && failed(6, None).is_busy());
+        assert!(!failed(2067, None).retry());
+        let timeout = Error::Failed { step: None, failure: Failure::Timeout };
+        assert!(timeout.is_timeout() && Error::Timeout.is_timeout() && Error::Unknown.is_unknown_outcome());
+        assert_eq!(failed(1, None).sql_error().and_then(|error| error.offset), Some(7));
+    }
+
+    #[test]
+    fn a_step_of_several_is_named() {
+        assert_eq!(failed(1, None).to_string(), "no");
+        assert_eq!(failed(1, Some(2)).to_string(), "step 3: no");
     }
 }

@@ -47,6 +47,21 @@ pub enum Failure {
         /// The message for the client.
         message: String,
     },
+    /// A value of the program cannot be a parameter: SQLite has no value for it. The step was not passed to SQLite.
+    BadParameter {
+        /// The name of the parameter, or its position, counted from 1.
+        parameter: String,
+        /// The reason.
+        message: String,
+    },
+    /// The step did not change or return as many rows as the caller expects
+    /// ([`Step::expect_changed`](super::Step::expect_changed), [`Step::expect_rows`](super::Step::expect_rows)).
+    UnexpectedRows {
+        /// The number that the caller expects.
+        want: u64,
+        /// The number of rows that the step changed or returned.
+        got: u64,
+    },
 }
 
 /// An error that SQLite reported.
@@ -81,7 +96,74 @@ pub enum TransactionKeyword {
     Release,
 }
 
+const SQLITE_BUSY: i32 = 5;
+const SQLITE_LOCKED: i32 = 6;
+const SQLITE_CONSTRAINT: i32 = 19;
+const SQLITE_CONSTRAINT_CHECK: i32 = 275;
+const SQLITE_CONSTRAINT_FOREIGNKEY: i32 = 787;
+const SQLITE_CONSTRAINT_NOTNULL: i32 = 1299;
+const SQLITE_CONSTRAINT_PRIMARYKEY: i32 = 1555;
+const SQLITE_CONSTRAINT_UNIQUE: i32 = 2067;
+const SQLITE_CONSTRAINT_ROWID: i32 = 2579;
+
+impl Failure {
+    /// The error that SQLite reported; `None` if SQLite reported none.
+    pub fn sql_error(&self) -> Option<&SqlError> {
+        match self {
+            Failure::Sql(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether a constraint was violated: see [`SqlError::is_constraint`].
+    pub fn is_constraint(&self) -> bool {
+        self.sql_error().is_some_and(SqlError::is_constraint)
+    }
+
+    /// Whether a UNIQUE or PRIMARY KEY constraint was violated: see [`SqlError::is_unique`].
+    pub fn is_unique(&self) -> bool {
+        self.sql_error().is_some_and(SqlError::is_unique)
+    }
+
+    /// Whether another process or connection holds a lock of the database.
+    pub fn is_busy(&self) -> bool {
+        self.sql_error().is_some_and(SqlError::is_busy)
+    }
+}
+
 impl SqlError {
+    /// Whether a constraint was violated ([`SQLITE_CONSTRAINT`](https://sqlite.org/rescode.html#constraint)), also one
+    /// that a trigger raised with `RAISE`.
+    pub fn is_constraint(&self) -> bool {
+        self.primary_code() == SQLITE_CONSTRAINT
+    }
+
+    /// Whether a UNIQUE constraint, a unique index or a PRIMARY KEY was violated.
+    pub fn is_unique(&self) -> bool {
+        [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_ROWID].contains(&self.code)
+    }
+
+    /// Whether a foreign key was violated.
+    pub fn is_foreign_key(&self) -> bool {
+        self.code == SQLITE_CONSTRAINT_FOREIGNKEY
+    }
+
+    /// Whether a NOT NULL constraint was violated.
+    pub fn is_not_null(&self) -> bool {
+        self.code == SQLITE_CONSTRAINT_NOTNULL
+    }
+
+    /// Whether a CHECK constraint was violated.
+    pub fn is_check(&self) -> bool {
+        self.code == SQLITE_CONSTRAINT_CHECK
+    }
+
+    /// Whether another process or connection holds a lock ([`SQLITE_BUSY`](https://sqlite.org/rescode.html#busy),
+    /// [`SQLITE_LOCKED`](https://sqlite.org/rescode.html#locked)).
+    pub fn is_busy(&self) -> bool {
+        [SQLITE_BUSY, SQLITE_LOCKED].contains(&self.primary_code())
+    }
+
     /// The primary result code: the low eight bits of the extended code
     /// (<https://sqlite.org/rescode.html#primary_result_codes_versus_extended_result_codes>).
     pub fn primary_code(&self) -> i32 {
@@ -109,6 +191,8 @@ impl fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {}
 
+impl std::error::Error for Failure {}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -122,6 +206,8 @@ impl fmt::Display for Failure {
             Failure::TooManyBytes { limit } => write!(f, "the result has more than {limit} bytes"),
             Failure::Timeout => f.write_str("the time limit was exceeded"),
             Failure::Protocol { message, .. } => f.write_str(message),
+            Failure::BadParameter { parameter, message } => write!(f, "parameter {parameter}: {message}"),
+            Failure::UnexpectedRows { want, got } => write!(f, "{got} rows instead of {want}"),
         }
     }
 }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Block, Changed, Columns, Failure, Rows};
+use super::{Block, Changed, Columns, Error, Failure, Rows};
 
 /// The complete result of a batch.
 ///
 /// With the feature `serde`, outcomes are sent between nodes that may run different versions. In this type and in all
 /// types that it contains, fields are not added, removed or reordered, and enums only get new variants after the last
 /// one.
+///
+/// A failed step is a part of the outcome. [`Outcome::into_result`] turns it into an error.
+#[must_use = "a failed statement is a part of the outcome: see `into_result`"]
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Outcome {
@@ -54,7 +57,63 @@ pub enum StepOutcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// Returns the results of all steps, or the failure of the first step that failed, also of one after which the
+    /// batch continued ([`super::OnError::Continue`]).
+    ///
+    /// # Errors
+    /// [`Error::Failed`]: a step failed, or the transaction could not commit.
+    pub fn into_result(self) -> Result<Vec<StepOutcome>, Error> {
+        let several = self.steps.len() > 1 || matches!(self.ending, Ending::Aborted(1..));
+        for (index, step) in self.steps.iter().enumerate() {
+            if let StepOutcome::Failed(failure) = step {
+                return Err(Error::Failed { step: several.then_some(index), failure: failure.clone() });
+            }
+        }
+        match self.ending {
+            Ending::Done => Ok(self.steps),
+            Ending::NotCommitted(failure) => Err(Error::Failed { step: None, failure }),
+            Ending::Aborted(_) => Err(Error::Closed),
+        }
+    }
+
+    /// Returns the result of the last step: see [`Outcome::into_result`].
+    ///
+    /// # Errors
+    /// As [`Outcome::into_result`].
+    pub fn into_last(self) -> Result<StepOutcome, Error> {
+        let last = self.into_result()?.pop();
+        Ok(last.unwrap_or(StepOutcome::Changed(Changed::default())))
+    }
+}
+
 impl StepOutcome {
+    /// The changes that the step made, in all its runs. A step that returned rows has also made changes if its
+    /// statement has a RETURNING clause.
+    pub fn changed(&self) -> Changed {
+        match self {
+            StepOutcome::Rows(rows) => rows.changed,
+            StepOutcome::Changed(changed) => *changed,
+            StepOutcome::ChangedEach(each) => Changed {
+                rows: each.iter().map(|changed| changed.rows).sum(),
+                last_insert_id: each.iter().rev().find_map(|changed| changed.last_insert_id),
+            },
+            StepOutcome::Failed(_) => Changed::default(),
+        }
+    }
+
+    /// The rows that the step returned.
+    ///
+    /// # Errors
+    /// [`Error::Failed`]: the step failed. [`RowError::NotRows`](super::RowError::NotRows): it returned no rows.
+    pub fn into_rows(self) -> Result<Rows, Error> {
+        match self {
+            StepOutcome::Rows(rows) => Ok(rows),
+            StepOutcome::Failed(failure) => Err(Error::Failed { step: None, failure }),
+            StepOutcome::Changed(_) | StepOutcome::ChangedEach(_) => Err(super::RowError::NotRows.into()),
+        }
+    }
+
     /// Inserts blocks of rows that were streamed earlier before the rows of this result. Does nothing if the result is
     /// not [`StepOutcome::Rows`].
     pub fn prepend_blocks(&mut self, mut earlier: Vec<Block>) {

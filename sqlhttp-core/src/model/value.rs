@@ -34,7 +34,32 @@ pub enum ValueRef<'a> {
     Blob(&'a [u8]),
 }
 
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Null => ValueRef::Null,
+            Value::Integer(i) => ValueRef::Integer(*i),
+            // SQLite has no NaN.
+            Value::Real(r) if r.is_nan() => ValueRef::Null,
+            Value::Real(r) => ValueRef::Real(*r),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }
+    }
+}
+
 impl<'a> ValueRef<'a> {
+    /// The name of the storage class: "NULL", "INTEGER", "REAL", "TEXT" or "BLOB", as SQLite's `typeof()` in capitals.
+    pub fn storage_class(&self) -> &'static str {
+        match self {
+            ValueRef::Null => "NULL",
+            ValueRef::Integer(_) => "INTEGER",
+            ValueRef::Real(_) => "REAL",
+            ValueRef::Text(_) => "TEXT",
+            ValueRef::Blob(_) => "BLOB",
+        }
+    }
+
     /// The content of a TEXT value, with invalid UTF-8 replaced with U+FFFD; `None` for any other storage class.
     pub fn as_text(&self) -> Option<Cow<'a, str>> {
         match self {
@@ -76,9 +101,14 @@ macro_rules! value_from {
 value_from! {
     i64 => Integer(x) x;
     i32 => Integer(x) i64::from(x);
+    i16 => Integer(x) i64::from(x);
+    i8 => Integer(x) i64::from(x);
     u32 => Integer(x) i64::from(x);
+    u16 => Integer(x) i64::from(x);
+    u8 => Integer(x) i64::from(x);
     bool => Integer(x) i64::from(x);
     f64 => Real(x) x;
+    f32 => Real(x) f64::from(x);
     &str => Text(x) x.to_owned();
     String => Text(x) x;
     Vec<u8> => Blob(x) x;

@@ -9,9 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use sqlhttp_core::{
-    Batch, Bindings, Database, Ending, Error, Failure, Options, Outcome, Rows, Step, StepOutcome, Value,
-};
+use sqlhttp_core::{Batch, Database, Ending, Error, Failure, Options, Outcome, Params, Rows, Step, StepOutcome, Value};
 
 /// The time after which a test fails if a condition has not become true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +61,7 @@ pub(crate) fn memory() -> Database {
 
 /// Runs one step and returns its result, which may be a failure.
 pub(crate) fn step(db: &Database, step: Step) -> StepOutcome {
-    let mut outcome = db.execute_blocking(Batch::one(step)).expect("an outcome");
+    let mut outcome = db.blocking().run(Batch::one(step)).expect("an outcome");
     assert_eq!(outcome.steps.len(), 1, "{outcome:?}");
     if let Ending::NotCommitted(failure) = outcome.ending {
         return StepOutcome::Failed(failure);
@@ -90,7 +88,7 @@ pub(crate) fn rows(db: &Database, sql: &str) -> Vec<Vec<Value>> {
 }
 
 /// The rows of a query with parameters that must succeed.
-pub(crate) fn rows_with(db: &Database, sql: &str, bindings: impl Into<Bindings>) -> Vec<Vec<Value>> {
+pub(crate) fn rows_with(db: &Database, sql: &str, bindings: impl Params) -> Vec<Vec<Value>> {
     match step(db, Step::query(sql, bindings)) {
         StepOutcome::Rows(rows) => values(&rows),
         other => panic!("{sql}: {other:?}"),
@@ -186,7 +184,7 @@ pub(crate) type PendingOutcome<'a> = Pin<Box<dyn Future<Output = Result<Outcome,
 
 /// Sends a batch to the database and returns while it is still waiting.
 pub(crate) fn start(db: &Database, batch: Batch) -> PendingOutcome<'_> {
-    let mut waiting: PendingOutcome<'_> = Box::pin(db.execute(batch));
+    let mut waiting: PendingOutcome<'_> = Box::pin(db.run(batch));
     assert!(poll_once(waiting.as_mut()).is_pending(), "the batch did not have to wait");
     waiting
 }

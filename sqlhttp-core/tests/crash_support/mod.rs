@@ -109,7 +109,7 @@ impl History {
     /// Creates the tables. Returns whether that has been acknowledged, now or earlier.
     pub(crate) fn create_schema(&mut self, database: &Database, disk: &FaultyDisk) -> bool {
         let steps = SCHEMA.iter().map(|sql| Step::execute(*sql, ())).collect();
-        let result = database.execute_blocking(Batch::transaction(steps));
+        let result = database.blocking().run(Batch::transaction(steps));
         self.schema |= answer(&result, disk) == Answer::Acknowledged;
         self.schema
     }
@@ -227,7 +227,7 @@ fn batch(id: i64) -> Batch {
 }
 
 fn write_one(id: i64, database: &Database, disk: &FaultyDisk) -> (i64, Answer, String) {
-    let result = database.execute_blocking(batch(id));
+    let result = database.blocking().run(batch(id));
     let text = match &result {
         Ok(Outcome { ending: Ending::Aborted(_), steps, .. }) => format!("{:?}", steps.last()),
         Ok(Outcome { ending, .. }) => format!("{ending:?}"),
@@ -249,7 +249,7 @@ fn answer(result: &Result<Outcome, Error>, disk: &FaultyDisk) -> Answer {
 
 fn query(database: &Database, sql: &str) -> Result<Outcome, String> {
     let sql: Arc<str> = sql.into();
-    let outcome = database.execute_blocking(Batch::one(Step::query(sql.clone(), ())));
+    let outcome = database.blocking().run(Batch::one(Step::query(sql.clone(), ())));
     match outcome {
         Ok(outcome) if outcome.ending == Ending::Done => Ok(outcome),
         other => Err(format!("{sql}: {other:?}")),

@@ -239,7 +239,7 @@ pub(crate) fn content(database: &Database) -> Result<Vec<String>, String> {
 }
 
 fn rows(database: &Database, sql: &str) -> Result<Vec<Vec<Value>>, String> {
-    let outcome = database.execute_blocking(Batch::one(Step::query(sql, ())));
+    let outcome = database.blocking().run(Batch::one(Step::query(sql, ())));
     match outcome.map(|outcome| outcome.steps) {
         Ok(steps) => match steps.first() {
             Some(StepOutcome::Rows(rows)) => {

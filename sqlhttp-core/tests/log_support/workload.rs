@@ -88,7 +88,7 @@ impl Log {
     /// Runs a piece of work on a database without a log. Returns its formatted outcome, if the work has one.
     fn run(&self, reference: &Database, work: &LogWork) -> Option<String> {
         let outcome = match work {
-            LogWork::Batch { batch, .. } => reference.execute_blocking(Batch::clone(batch)).expect("an outcome"),
+            LogWork::Batch { batch, .. } => reference.blocking().run(Batch::clone(batch)).expect("an outcome"),
             LogWork::Replace(_) => {
                 block_on(reference.replace(self.pristine.clone())).expect("new content");
                 Outcome::default()
@@ -122,7 +122,7 @@ impl Log {
                 panic!("steps of an entry without a batch")
             };
             let steps = batch.steps[..steps as usize].to_vec();
-            reference.execute_blocking(Batch { steps, ..Batch::clone(batch) }).expect("an outcome");
+            drop(reference.blocking().run(Batch { steps, ..Batch::clone(batch) }).expect("an outcome"));
         }
         content(&reference).expect("the reference's content")
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use sqlhttp_core::{
-    Atomicity, Batch, Bindings, Conditions, Database, Failure, LogEntry, LogWork, Options, Outcome, Stamp, Step,
+    Atomicity, Batch, Conditions, Database, Failure, LogEntry, LogWork, Options, Outcome, Params, Stamp, Step,
     StepOutcome, Value, Writes,
 };
 
@@ -64,7 +64,7 @@ pub(crate) fn each(texts: &[&str]) -> Batch {
     Batch { atomicity: Atomicity::Each, ..transaction(texts) }
 }
 
-pub(crate) fn bound(sql: &str, bindings: impl Into<Bindings>) -> Batch {
+pub(crate) fn bound(sql: &str, bindings: impl Params) -> Batch {
     Batch::one(Step::query(sql, bindings))
 }
 

@@ -151,7 +151,8 @@ impl LogRunner {
     fn read(&self, sql: &str) -> Output {
         let database = self.database()?;
         let batch = batch(sql, &std::collections::BTreeSet::new());
-        let rows = block_on(async { database.query(batch, ReadLevel::None, Deadline::NEVER).await?.whole().await });
+        let rows =
+            block_on(async { database.read_batch(batch, ReadLevel::None, Deadline::NEVER).await?.whole().await });
         Ok(outcome_lines("read", &rows))
     }
 }

@@ -119,7 +119,7 @@ impl WriterRunner {
         let (batch, query) = (batch(sql, tags), tags.contains("query"));
         let mut pending: Pending = Box::pin(async move {
             let answer = if query {
-                database.query(batch, ReadLevel::None, Deadline::NEVER).await?
+                database.read_batch(batch, ReadLevel::None, Deadline::NEVER).await?
             } else {
                 database.request(batch, ReadLevel::None, Deadline::NEVER).await?
             };

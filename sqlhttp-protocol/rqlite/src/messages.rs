@@ -24,7 +24,9 @@ pub(crate) fn failure<'f>(failure: &'f Failure, info: StepInfo, shape: &ReplySha
         | Failure::MissingPositional(_)
         | Failure::NotEnough { .. }
         | Failure::TooManyRows { .. }
-        | Failure::TooManyBytes { .. } => failure.to_string().into(),
+        | Failure::TooManyBytes { .. }
+        | Failure::BadParameter { .. }
+        | Failure::UnexpectedRows { .. } => failure.to_string().into(),
         Failure::Protocol { message, .. } => message.into(),
     }
 }
@@ -72,8 +74,13 @@ pub(crate) fn error_text(error: &Error, reads: bool) -> Cow<'_, str> {
         | Error::Removed
         | Error::Unavailable(_)
         | Error::Unknown
+        | Error::ConnectionLost(_)
         | Error::Poisoned(_)
-        | Error::Unsupported(_) => error.to_string().into(),
+        | Error::Unsupported(_)
+        | Error::Row(_) => error.to_string().into(),
+        Error::Failed { failure: Failure::Sql(error), .. } => sql_error(error).into(),
+        Error::Failed { failure: Failure::Timeout, .. } => timeout(reads).into(),
+        Error::Failed { failure, .. } => failure.to_string().into(),
     }
 }
 

@@ -25,7 +25,10 @@ pub(crate) fn failure(failure: &Failure, says_begin: bool) -> (u16, Cow<'_, str>
         Failure::MissingNamed(_) | Failure::MissingPositional(_) | Failure::NotEnough { .. } => {
             (500, failure.to_string().into())
         }
-        Failure::TooManyRows { .. } | Failure::TooManyBytes { .. } => (500, failure.to_string().into()),
+        Failure::TooManyRows { .. } | Failure::TooManyBytes { .. } | Failure::UnexpectedRows { .. } => {
+            (500, failure.to_string().into())
+        }
+        Failure::BadParameter { .. } => (400, failure.to_string().into()),
         Failure::Timeout => (TIMED_OUT, failure.to_string().into()),
         Failure::Protocol { status, message } => (*status, message.into()),
     }

@@ -60,7 +60,7 @@ impl Node {
     /// * [`Error::Unavailable`]: another database file is being loaded; or the disk of the leader has no space for the
     ///   file.
     /// * [`Error::Io`]: the database file cannot be read, or the leader cannot write its parts.
-    /// * The errors of [`sqlhttp_core::Backend::execute`].
+    /// * The errors of [`sqlhttp_core::Backend::write_batch`].
     pub async fn load(&self, file: PathBuf) -> Result<u64, Error> {
         self.load_for(&Caller::default(), file).await
     }

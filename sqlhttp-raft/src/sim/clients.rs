@@ -23,7 +23,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Creates the tables.
 pub(super) async fn create_tables(node: &Node) -> Result<(), Error> {
     let steps = TABLES.iter().map(|sql| Step::execute(*sql, ())).collect();
-    node.execute(Batch::transaction(steps), Deadline::NEVER).await?.whole().await.map(drop)
+    node.write_batch(Batch::transaction(steps), Deadline::NEVER).await?.whole().await.map(drop)
 }
 
 /// Sends a request to a node, and waits for its end.
@@ -49,7 +49,7 @@ fn batch(serial: i64, key: i64) -> Batch {
 }
 
 async fn write(node: &Node, batch: Batch, deadline: Deadline) -> Result<Ended, Error> {
-    let outcome = node.execute(batch, deadline).await?.whole().await?;
+    let outcome = node.write_batch(batch, deadline).await?.whole().await?;
     let failed = outcome.steps.iter().find(|step| matches!(step, StepOutcome::Failed(_)));
     match (&outcome.ending, failed) {
         (Ending::Done, None) => Ok(Ended::Written),
@@ -59,7 +59,7 @@ async fn write(node: &Node, batch: Batch, deadline: Deadline) -> Result<Ended, E
 
 async fn read(node: &Node, key: i64, level: ReadLevel, deadline: Deadline) -> Result<Ended, Error> {
     let batch = Batch::one(Step::query("SELECT v FROM kv WHERE k = ?", [key]));
-    let outcome = node.query(batch, level, deadline).await?.whole().await?;
+    let outcome = node.read_batch(batch, level, deadline).await?.whole().await?;
     let rows = integers(&outcome).ok_or_else(|| Error::Unsupported(format!("the read failed: {outcome:?}")))?;
     Ok(Ended::Read(rows.first().and_then(|row| row.first().copied()).unwrap_or(0)))
 }
@@ -90,6 +90,6 @@ pub(super) async fn content(node: &Node) -> Option<Content> {
 }
 
 async fn all_rows(node: &Node, sql: &str) -> Option<Vec<Vec<i64>>> {
-    let read = node.database().query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER).await;
+    let read = node.database().read_batch(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER).await;
     integers(&read.ok()?.whole().await.ok()?)
 }

@@ -99,7 +99,7 @@ pub async fn purge_logs(nodes: &[Running]) {
 }
 
 pub async fn execute(node: &Node, sql: &str) -> Result<Outcome, Error> {
-    node.execute(Batch::one(Step::execute(sql, ())), Deadline::NEVER).await?.whole().await
+    node.write_batch(Batch::one(Step::execute(sql, ())), Deadline::NEVER).await?.whole().await
 }
 
 pub async fn write(node: &Node, sql: &str) {
@@ -109,7 +109,7 @@ pub async fn write(node: &Node, sql: &str) {
 
 pub async fn count(node: &Node, level: ReadLevel) -> Result<i64, Error> {
     let read = Batch::one(Step::query("SELECT count(*) FROM t", ()));
-    let outcome = node.query(read, level, Deadline::NEVER).await?.whole().await?;
+    let outcome = node.read_batch(read, level, Deadline::NEVER).await?.whole().await?;
     let StepOutcome::Rows(rows) = &outcome.steps[0] else { panic!("{outcome:?}") };
     match rows.iter().next().unwrap().get(0) {
         Some(ValueRef::Integer(count)) => Ok(count),

@@ -84,7 +84,7 @@ pub(crate) async fn check(
             let batch = Batch::one(Step::query(sql.clone(), Bindings::named(named)));
             // The read returns only committed data. So a user that an uncommitted transaction has inserted cannot log
             // in yet.
-            let answer = backend.query(batch, ReadLevel::Weak, deadline).await;
+            let answer = backend.read_batch(batch, ReadLevel::Weak, deadline).await;
             check_rows(answer).await
         }
     }
@@ -160,7 +160,12 @@ mod tests {
             Box::pin(async { Err(Error::Closed) })
         }
 
-        fn query(&self, _: Batch, _: ReadLevel, _: Deadline) -> sqlhttp_core::BoxFuture<'_, Result<Answer, Error>> {
+        fn read_batch(
+            &self,
+            _: Batch,
+            _: ReadLevel,
+            _: Deadline,
+        ) -> sqlhttp_core::BoxFuture<'_, Result<Answer, Error>> {
             Box::pin(async { Err(Error::Closed) })
         }
     }

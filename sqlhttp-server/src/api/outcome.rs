@@ -22,8 +22,11 @@ pub(crate) fn log_error(error: &Error) {
         | Error::Unavailable(_)
         | Error::Unknown
         | Error::LeadershipLost
+        | Error::ConnectionLost(_)
         | Error::ReadOnly
-        | Error::Unsupported(_) => {
+        | Error::Unsupported(_)
+        | Error::Failed { .. }
+        | Error::Row(_) => {
             tracing::warn!("no outcome: {error}");
         }
         Error::Poisoned(_) | Error::Sqlite { .. } | Error::Io { .. } => tracing::error!("no outcome: {error}"),

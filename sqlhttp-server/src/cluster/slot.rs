@@ -103,12 +103,12 @@ impl Backend for OwnBackend {
         self.0.get().map_or_else(not_open, |node| node.request(batch, level, deadline))
     }
 
-    fn execute(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        self.0.get().map_or_else(not_open, |node| node.execute(batch, deadline))
+    fn write_batch(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        self.0.get().map_or_else(not_open, |node| node.write_batch(batch, deadline))
     }
 
-    fn query(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        self.0.get().map_or_else(not_open, |node| node.query(batch, level, deadline))
+    fn read_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        self.0.get().map_or_else(not_open, |node| node.read_batch(batch, level, deadline))
     }
 }
 

@@ -145,7 +145,7 @@ impl QueueWriter {
         let atomicity = if self.transaction { Atomicity::All } else { Atomicity::Each };
         let batch = Batch { steps, atomicity, ..Batch::default() };
         let observation = self.sql.begin(&batch);
-        let answer = self.backend.execute(batch, deadline).await;
+        let answer = self.backend.write_batch(batch, deadline).await;
         self.sql.end(observation, answer)?.whole().await.map(drop)
     }
 }

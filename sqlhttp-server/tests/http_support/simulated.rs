@@ -116,7 +116,7 @@ impl Backend for Simulated {
         Box::pin(self.run(batch, deadline))
     }
 
-    fn query(&self, batch: Batch, _: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+    fn read_batch(&self, batch: Batch, _: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         Box::pin(self.run(batch, deadline))
     }
 }

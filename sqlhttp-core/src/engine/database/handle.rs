@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::blocking::Blocking;
 use crate::engine::background::{block_on, spawn};
 use crate::engine::classify::{BatchKind, refused};
 use crate::engine::connection_config::{ConnectionConfig, Role};
@@ -131,20 +132,23 @@ impl Database {
         Ok(Database { inner: Arc::new(inner) })
     }
 
-    /// Runs a batch, which may read or write, and waits for its whole outcome.
+    /// Runs a batch, which may read or write, and returns the result of each step. This is for programs that handle the
+    /// failure of each step, such as servers. The methods of [`Executor`](crate::Executor) return a failure as an
+    /// error.
     ///
     /// # Errors
     /// See [`Error`]. If a statement fails, that is not an error but part of the outcome.
-    pub async fn execute(&self, batch: Batch) -> Result<Outcome, Error> {
-        self.run(batch, Access::Any, Deadline::NEVER).await?.whole().await
+    pub async fn run(&self, batch: Batch) -> Result<Outcome, Error> {
+        self.run_until(batch, Deadline::NEVER).await
     }
 
-    /// Like [`Database::execute`], but blocks the thread until the outcome is there.
-    ///
-    /// # Errors
-    /// As [`Database::execute`].
-    pub fn execute_blocking(&self, batch: Batch) -> Result<Outcome, Error> {
-        block_on(self.execute(batch))
+    pub(super) async fn run_until(&self, batch: Batch, deadline: Deadline) -> Result<Outcome, Error> {
+        self.dispatch(batch, Access::Any, deadline).await?.whole().await
+    }
+
+    /// Returns the methods for programs without async functions. They block the calling thread.
+    pub fn blocking(&self) -> Blocking<'_> {
+        Blocking::new(self)
     }
 
     /// Returns whether a batch writes, and if so, whether it must not share its transaction with other batches. SQLite
@@ -203,7 +207,7 @@ impl Database {
     }
 
     /// Decides on which thread a batch runs, and runs it there.
-    async fn run(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
+    async fn dispatch(&self, mut batch: Batch, access: Access, deadline: Deadline) -> Result<Answer, Error> {
         let stamp = batch.stamp.take().unwrap_or_else(stamps::new);
         let access = if self.inner.shared.config.options.read_only { Access::ReadOnly } else { access };
         let exclusive_write = match self.inner.inline.run(&batch, stamp, access) {
@@ -242,7 +246,7 @@ impl Database {
             return Err(Error::Poisoned(why));
         }
         let (reply, answer) = oneshot::channel();
-        shared.queue.push(task(reply)).map_err(|(error, _)| error)?;
+        shared.queue.push(task(reply)).map_err(|refused| refused.0)?;
         answer.await.map_err(|_| shared.closed_error())
     }
 }
@@ -250,11 +254,11 @@ impl Database {
 impl Backend for Database {
     fn request(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
         // A single database always reads its latest state.
-        Box::pin(self.run(batch, Access::Any, deadline))
+        Box::pin(self.dispatch(batch, Access::Any, deadline))
     }
 
-    fn query(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        Box::pin(self.run(batch, Access::ReadOnly, deadline))
+    fn read_batch(&self, batch: Batch, _level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.dispatch(batch, Access::ReadOnly, deadline))
     }
 }
 

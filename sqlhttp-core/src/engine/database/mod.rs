@@ -1,17 +1,22 @@
 //! The handle of an open database, [`Database`], and its operations.
 //!
 //! * [`handle`]: opens a database, and passes each batch to the thread where it must run.
+//! * [`transactions`]: the transactions of closures.
+//! * [`blocking`]: the methods for programs without async functions.
 //! * [`content`]: digests of the content.
 //! * [`maintenance`]: the operations of the database's owner.
 //! * [`replication`]: the operations of a database that applies the entries of a log.
 //! * [`status`]: counters and sizes.
 
+mod blocking;
 mod content;
 mod handle;
 mod maintenance;
 mod replication;
 mod status;
+mod transactions;
 
+pub use blocking::{Blocking, RowIter};
 pub use content::PendingContent;
 pub use handle::{Classified, Database, sqlite_version};
 pub use status::Status;

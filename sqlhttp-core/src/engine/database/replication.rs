@@ -50,7 +50,7 @@ impl Database {
             return Err(Error::Unsupported("this database applies no log".into()));
         }
         let (reply, answer) = oneshot::channel();
-        shared.queue.push(Task::Log(Box::new(LogTask { entries, on_applied, reply }))).map_err(|(error, _)| error)?;
+        shared.queue.push(Task::Log(Box::new(LogTask { entries, on_applied, reply }))).map_err(|refused| refused.0)?;
         answer.await.map_err(|_| shared.closed_error())?
     }
 

@@ -327,7 +327,7 @@ impl Writer<'_> {
             rows_max: None,
             known_failures,
             first_step,
-            settings_take_effect: false,
+            settings_take_effect: true,
         };
         let sink =
             BufferedSink::new(batch.steps.len(), HELD_BYTES_MAX, RunError::TooManyBytes { limit: HELD_BYTES_MAX });

@@ -20,7 +20,8 @@ pub(crate) fn run_batch(
 ) -> Result<Ending, RunError> {
     // Inside a transaction of several steps `PRAGMA foreign_keys` has no effect. Read-only connections enforce no
     // foreign keys.
-    let settings_take_effect = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
+    let settings_take_effect =
+        mode.settings_take_effect && mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
     let mode = Mode { settings_take_effect, ..mode };
     for (index, step) in batch.steps.iter().enumerate() {
         let out_of_steps = match session.watch.stopped() {

@@ -20,6 +20,7 @@ pub(crate) struct Mode<'k> {
     pub(crate) known_failures: &'k [(usize, Failure)],
     /// The index of the batch's first step in a larger batch of which this one is a part; 0 if it is no part.
     pub(crate) first_step: usize,
-    /// Whether `PRAGMA foreign_keys` takes effect for the statements after it.
+    /// Whether `PRAGMA foreign_keys` takes effect for the statements after it. SQLite ignores it in a transaction of
+    /// several steps.
     pub(crate) settings_take_effect: bool,
 }

@@ -39,9 +39,9 @@ impl<S: Sink> Run<'_, S> {
         let wants_rows = last
             && !prepared.info.alters_table
             && match expect {
-                Expect::Rows | Expect::Either => true,
+                Expect::Rows | Expect::ExactRows(_) | Expect::Either => true,
                 Expect::Returning => returning,
-                Expect::Count => false,
+                Expect::Count | Expect::ExactCount(_) => false,
             };
         let prepared_before = prepared.statement.reprepare_count();
         let rows = self.rows_within_limits(prepared, wants_rows);
@@ -64,7 +64,9 @@ impl<S: Sink> Run<'_, S> {
         let changed = self.changed(prepared, total_before, last_insert_id);
         self.summary.returning = last && returning;
         Ok(match (rows, expect) {
-            (Some(rows), _) if last && expect == Expect::Rows || !rows.columns.is_empty() => {
+            (Some(rows), _)
+                if last && matches!(expect, Expect::Rows | Expect::ExactRows(_)) || !rows.columns.is_empty() =>
+            {
                 StatementResult::Rows(Rows { changed, ..rows })
             }
             _ => StatementResult::Changed(changed),
@@ -190,6 +192,7 @@ impl<S: Sink> Run<'_, S> {
             }
             more = self.advance(prepared)?;
         }
+        self.summary.rows = count;
         let blocks = if block.is_empty() { Vec::new() } else { vec![block] };
         Ok(Some(Rows { columns, blocks, changed: Changed::default() }))
     }

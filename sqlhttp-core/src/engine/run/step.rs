@@ -31,6 +31,8 @@ pub(super) struct StepSummary {
     pub(super) writes: bool,
     /// Whether the last statement writes and returns rows (RETURNING).
     pub(super) returning: bool,
+    /// The number of rows that the last statement has returned.
+    pub(super) rows: u64,
 }
 
 impl StepSummary {
@@ -80,20 +82,39 @@ impl<S: Sink> Run<'_, S> {
     pub(super) fn step(&mut self, step: &Step) -> Result<StepOutcome, StepError> {
         match &step.action {
             Action::Fail(failure) => Err(failure.clone().into()),
-            Action::Run { sql, bindings } => Ok(match self.run_text(sql, bindings, step.expect)? {
+            Action::Run { sql, bindings } => Ok(match self.run_expecting(sql, bindings, step.expect)? {
                 StatementResult::Rows(rows) => StepOutcome::Rows(rows),
                 StatementResult::Changed(changed) => StepOutcome::Changed(changed),
             }),
-            Action::RunEach { sql, bindings } => Ok(StepOutcome::ChangedEach(self.run_each(sql, bindings)?)),
+            Action::RunEach { sql, bindings } => {
+                let expect = if let Expect::ExactCount(_) = step.expect { step.expect } else { Expect::Count };
+                Ok(StepOutcome::ChangedEach(self.run_each(sql, bindings, expect)?))
+            }
         }
     }
 
+    /// Runs an SQL text. Fails if it does not change or return as many rows as `expect` says.
+    fn run_expecting(&mut self, sql: &str, bindings: &Bindings, expect: Expect) -> Result<StatementResult, StepError> {
+        let result = self.run_text(sql, bindings, expect)?;
+        let (want, got) = match (expect, &result) {
+            (Expect::ExactCount(want), StatementResult::Changed(changed)) => (want, changed.rows),
+            (Expect::ExactRows(want), _) => (want, self.summary.rows),
+            _ => return Ok(result),
+        };
+        if want == got { Ok(result) } else { Err(Failure::UnexpectedRows { want, got }.into()) }
+    }
+
     /// Runs an SQL text once for each set of values.
-    fn run_each(&mut self, sql: &str, sets: &[Result<Bindings, Failure>]) -> Result<Vec<Changed>, StepError> {
+    fn run_each(
+        &mut self,
+        sql: &str,
+        sets: &[Result<Bindings, Failure>],
+        expect: Expect,
+    ) -> Result<Vec<Changed>, StepError> {
         let mut all = Vec::with_capacity(sets.len());
         for set in sets {
             let bindings = set.as_ref().map_err(Failure::clone)?;
-            if let StatementResult::Changed(changed) = self.run_text(sql, bindings, Expect::Count)? {
+            if let StatementResult::Changed(changed) = self.run_expecting(sql, bindings, expect)? {
                 all.push(changed);
             }
         }

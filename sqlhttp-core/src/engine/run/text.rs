@@ -44,8 +44,10 @@ impl<S: Sink> Run<'_, S> {
         let mut first = true;
         let mut values = BindingCursor { bindings, used: 0 };
         let mut result = match expect {
-            Expect::Rows => StatementResult::Rows(no_rows()),
-            Expect::Count | Expect::Either | Expect::Returning => StatementResult::Changed(Changed::default()),
+            Expect::Rows | Expect::ExactRows(_) => StatementResult::Rows(no_rows()),
+            Expect::Count | Expect::ExactCount(_) | Expect::Either | Expect::Returning => {
+                StatementResult::Changed(Changed::default())
+            }
         };
         loop {
             let next = script.next(self.session).map_err(|failure| self.not_prepared(failure))?;
@@ -75,7 +77,7 @@ impl<S: Sink> Run<'_, S> {
                     self.session.put_back(prepared);
                     self.summary.only_one_failed = this.is_err() && first && last;
                     let this = this?;
-                    if last || matches!(expect, Expect::Count) {
+                    if last || matches!(expect, Expect::Count | Expect::ExactCount(_)) {
                         result = this;
                     }
                 }

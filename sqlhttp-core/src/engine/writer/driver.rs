@@ -143,7 +143,7 @@ impl Writer<'_> {
             rows_max,
             known_failures: &[],
             first_step: 0,
-            settings_take_effect: false,
+            settings_take_effect: true,
         }
     }
 

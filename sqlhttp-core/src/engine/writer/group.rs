@@ -277,14 +277,14 @@ impl Writer<'_> {
         self.run_in_savepoint(limits, &job.batch, isolation, mode, sink)
     }
 
-    fn begin_error(&mut self, error: SqlError) -> Error {
+    pub(super) fn begin_error(&mut self, error: SqlError) -> Error {
         self.abandon_transaction();
         self.is_fatal(&error);
         engine_error("begin transaction", error)
     }
 
     /// Rolls back the open transaction. If the rollback fails, the database is poisoned: it rejects all further writes.
-    fn abandon_transaction(&mut self) {
+    pub(super) fn abandon_transaction(&mut self) {
         if let Err(error) = self.session.rollback() {
             self.shared.poison(&format!("cannot roll back: {error}"));
         }
@@ -293,7 +293,7 @@ impl Writer<'_> {
     /// Returns whether this is an I/O error, and poisons the database if so: the database then rejects all further
     /// writes. After an I/O error it is unknown what the disk contains; SQLite recovers when the database is opened
     /// again. A damaged page is not fatal, because only the statements that read it fail.
-    fn is_fatal(&self, error: &SqlError) -> bool {
+    pub(super) fn is_fatal(&self, error: &SqlError) -> bool {
         let fatal = error.primary_code() == rusqlite::ffi::SQLITE_IOERR;
         if fatal {
             self.shared.poison(&format!("{} ({})", error.message, error.code));

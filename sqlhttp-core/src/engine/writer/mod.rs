@@ -8,6 +8,7 @@
 //! * [`driver`]: runs one batch inside a transaction.
 //! * [`owner`]: runs tasks that the process embedding the database requests, as opposed to its clients: scripts,
 //!   VACUUM, checkpoints, replacing the content.
+//! * [`transaction`]: runs the transactions of closures.
 //! * [`space`]: frees disk space after a write that failed because the disk was full.
 //!
 //! If the database applies a Raft log, [`super::replicated`] runs on this thread too.
@@ -18,3 +19,4 @@ mod owner;
 pub(super) mod queue;
 pub(super) mod space;
 pub(super) mod thread;
+mod transaction;

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::engine::replicated::entry::{LogEntry, OnApplied};
 use crate::engine::replicated::progress::Progress;
 use crate::engine::sessions::Sessions;
+use crate::engine::transaction::TransactionJob;
 use crate::engine::watch::{Limits, StopReason, stop_error};
 use crate::model::{Answer, Batch, Error, Outcome, SqlError, Stamp};
 
@@ -65,9 +66,23 @@ pub(crate) struct LogTask {
 /// A task for the writer thread.
 pub(crate) enum Task {
     Batch(Box<Job>),
+    /// The transaction of a closure.
+    Transaction(Box<TransactionJob>),
     Owner(OwnerTask),
     Log(Box<LogTask>),
     Install(Box<InstallTask>),
+}
+
+impl Task {
+    /// Sends an error to the caller of a batch or of a transaction that has not begun. Drops other tasks, which closes
+    /// their reply channels.
+    pub(crate) fn fail(self, error: Error) {
+        match self {
+            Task::Batch(job) => job.answer(Err(error)),
+            Task::Transaction(job) => job.body.end(Err(error)),
+            Task::Owner(_) | Task::Log(_) | Task::Install(_) => {}
+        }
+    }
 }
 
 #[derive(Default)]
@@ -95,18 +110,18 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a task at the end. Fails if the queue is closed, or if it is full and the task is a batch. Other tasks are
-    /// not subject to the limit of the length.
+    /// Adds a task at the end. Fails if the queue is closed, or if it is full and the task is a batch or a transaction.
+    /// Other tasks are not subject to the limit of the length.
     ///
     /// # Errors
     /// Returns the reason why the task was not added, and the task.
-    pub(crate) fn push(&self, task: Task) -> Result<(), (Error, Task)> {
+    pub(crate) fn push(&self, task: Task) -> Result<(), Box<(Error, Task)>> {
         let mut state = self.lock();
         if state.closed {
-            return Err((Error::Closed, task));
+            return Err(Box::new((Error::Closed, task)));
         }
-        if state.tasks.len() >= self.len_max && matches!(task, Task::Batch(_)) {
-            return Err((Error::Overloaded("too many writes are waiting"), task));
+        if state.tasks.len() >= self.len_max && matches!(task, Task::Batch(_) | Task::Transaction(_)) {
+            return Err(Box::new((Error::Overloaded("too many writes are waiting"), task)));
         }
         state.tasks.push_back(task);
         let wake = std::mem::take(&mut state.writer_waits);
@@ -133,6 +148,7 @@ impl Queue {
         }
         state.writer_waits = false;
         match state.tasks.pop_front()? {
+            Task::Transaction(job) => Some(Gathered::Transaction(job)),
             Task::Owner(task) => Some(Gathered::Owner(task)),
             Task::Log(task) => Some(Gathered::Log(task)),
             Task::Install(task) => Some(Gathered::Install(task)),
@@ -169,22 +185,22 @@ impl Queue {
         self.arrived.notify_all();
     }
 
-    /// Removes the batches that have exceeded their limits while they waited in the queue, and replies to their callers
-    /// with an error. Returns whether a task is left in the queue.
+    /// Removes the batches and transactions that have exceeded their limits while they waited in the queue, and replies
+    /// to their callers with an error. Returns whether a task is left in the queue.
     pub(crate) fn supervise(&self) -> bool {
         let mut state = self.lock();
         let mut over = Vec::new();
         if state.tasks.iter().any(|task| exceeded(task).is_some()) {
             for task in std::mem::take(&mut state.tasks) {
                 match (exceeded(&task), task) {
-                    (Some(reason), Task::Batch(job)) => over.push((job, reason)),
-                    (_, task) => state.tasks.push_back(task),
+                    (None, task) => state.tasks.push_back(task),
+                    (Some(reason), task) => over.push((task, reason)),
                 }
             }
         }
         let waits = !state.tasks.is_empty();
         drop(state);
-        over.into_iter().for_each(|(job, reason)| job.answer(Err(stop_error(reason))));
+        over.into_iter().for_each(|(task, reason)| task.fail(stop_error(reason)));
         waits
     }
 
@@ -198,6 +214,7 @@ impl Queue {
 fn exceeded(task: &Task) -> Option<StopReason> {
     match task {
         Task::Batch(job) => job.limits.exceeded_in_queue(),
+        Task::Transaction(job) => job.limits.exceeded_in_queue(),
         Task::Owner(_) | Task::Log(_) | Task::Install(_) => None,
     }
 }
@@ -206,6 +223,8 @@ fn exceeded(task: &Task) -> Option<StopReason> {
 pub(crate) enum Gathered {
     /// Batches, which may share a transaction.
     Jobs(VecDeque<Box<Job>>),
+    /// The transaction of a closure.
+    Transaction(Box<TransactionJob>),
     /// A task of the database's owner.
     Owner(OwnerTask),
     /// Entries of the Raft log to apply.

@@ -58,6 +58,7 @@ impl Writer<'_> {
     fn run(mut self: Box<Self>, gathered: Gathered) -> Option<Box<Self>> {
         match gathered {
             Gathered::Jobs(jobs) => self.run_jobs(jobs),
+            Gathered::Transaction(job) => self.run_closure(job),
             Gathered::Owner(task) => self.run_owner(task),
             Gathered::Log(task) => self.run_log(*task),
             Gathered::Install(task) => {

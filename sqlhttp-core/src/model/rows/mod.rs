@@ -174,6 +174,14 @@ impl Block {
         Values { tape: &self.tape, left: self.rows * self.columns }
     }
 
+    /// The row at a position in the tape, and the position of the next one.
+    pub(crate) fn row_at(&self, position: usize) -> (RowRef<'_>, usize) {
+        let row = RowRef { tape: self.tape.get(position..).unwrap_or_default(), columns: self.columns };
+        let mut values = row.values();
+        values.by_ref().for_each(drop);
+        (row, self.tape.len() - values.tape.len())
+    }
+
     /// Iterates over the rows, in order.
     pub fn rows(&self) -> BlockRows<'_> {
         BlockRows { tape: &self.tape, left: self.rows, columns: self.columns }

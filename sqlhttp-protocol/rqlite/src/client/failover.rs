@@ -148,6 +148,10 @@ impl<T: Transport> Client<T> {
         }
     }
 
+    pub(super) fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// The path of the API.
     pub fn prefix(&self) -> &str {
         &self.prefix

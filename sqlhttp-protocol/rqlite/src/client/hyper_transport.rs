@@ -1,7 +1,7 @@
 //! A transport that sends requests with hyper.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Either, Full};
@@ -104,6 +104,10 @@ impl HyperTransport {
 
 impl Transport for HyperTransport {
     type Body = Incoming;
+
+    fn time_until(&self, moment: Instant) -> Option<Duration> {
+        Some(moment.saturating_duration_since(tokio::time::Instant::now().into_std()))
+    }
 
     async fn send(&self, host: &Host, request: &HttpRequest) -> Result<HttpResponse<Incoming>, TransportError> {
         let not_sent = |error: &dyn std::error::Error| TransportError::NotSent(with_causes(error));

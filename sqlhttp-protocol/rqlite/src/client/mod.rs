@@ -5,6 +5,9 @@
 //! the feature, the crate performs no I/O: [`encode_call`] and [`decode_reply`] are functions, and the program provides
 //! the transport.
 //!
+//! A [`Client`] is a [`sqlhttp_core::Backend`]: the methods of [`sqlhttp_core::Executor`] run a program on a server as
+//! on an embedded database.
+//!
 //! ```
 //! use sqlhttp_core::Value;
 //! use sqlhttp_rqlite::client::{self, StatementResult};
@@ -16,6 +19,7 @@
 //! assert_eq!(results[1], StatementResult::Failed("no such table: t".into()));
 //! ```
 
+mod backend;
 mod call;
 mod failover;
 mod host;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::host::Host;
 
@@ -113,6 +114,12 @@ pub trait Transport: Send + Sync {
         host: &Host,
         request: &HttpRequest,
     ) -> impl Future<Output = Result<HttpResponse<Self::Body>, TransportError>> + Send;
+
+    /// Returns the time from now until `moment`, zero if it has passed. The client sends it to the server as the time
+    /// limit of a request. The default is `None`, for a transport without a clock: no time limit is sent.
+    fn time_until(&self, _moment: Instant) -> Option<Duration> {
+        None
+    }
 }
 
 impl Method {

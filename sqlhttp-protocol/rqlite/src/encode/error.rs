@@ -33,9 +33,10 @@ pub(super) fn not_committed(failure: &Failure, shape: &ReplyShape, trailer: &Tra
 /// |---|---|
 /// | `Timeout` | 200 and one result for each statement: `query timeout` or `execute timeout` |
 /// | `Busy`, `Closed`, `ReadOnly`, `LeadershipLost`, `Unknown` | 200 and a top-level error |
+/// | `ConnectionLost`, `Failed` | 200 and a top-level error |
 /// | `Overloaded`, `NoLeader`, `Removed`, `Unavailable` | 503 |
 /// | `Unauthorized` | 401 |
-/// | `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
+/// | `Poisoned`, `Sqlite`, `Io`, `Unsupported`, `Row` | 500 |
 ///
 /// If all statements are one transaction, the reply to a timeout has only one result, unless the endpoint is
 /// `/db/query`.
@@ -44,12 +45,16 @@ pub fn encode_error(error: &Error, shape: &ReplyShape, trailer: &Trailer) -> Rep
     let text = messages::error_text(error, reads);
     match error {
         Error::Timeout => encode_timeout(&text, reads, shape, trailer),
-        Error::Busy(_) | Error::Closed | Error::ReadOnly | Error::LeadershipLost | Error::Unknown => {
-            encode_top_level_error(&text, shape, trailer)
-        }
+        Error::Busy(_)
+        | Error::Closed
+        | Error::ReadOnly
+        | Error::LeadershipLost
+        | Error::Unknown
+        | Error::ConnectionLost(_)
+        | Error::Failed { .. } => encode_top_level_error(&text, shape, trailer),
         Error::NoLeader | Error::Removed | Error::Overloaded(_) | Error::Unavailable(_) => Reply::error(503, &text),
         Error::Unauthorized => Reply::error(401, messages::unauthorized(shape.endpoint)),
-        Error::Sqlite { .. } | Error::Io { .. } | Error::Poisoned(_) | Error::Unsupported(_) => {
+        Error::Sqlite { .. } | Error::Io { .. } | Error::Poisoned(_) | Error::Unsupported(_) | Error::Row(_) => {
             Reply::error(500, &text)
         }
     }

@@ -36,6 +36,7 @@ pub struct NotExpressible {
 ///
 /// * a batch with a stamp, or a batch that is not one transaction
 /// * a step that is known to fail, and a step that may return either rows or a count
+/// * an expected number of rows
 /// * a step that runs several times and must return rows, and an empty list of sets of values
 /// * an SQL text that is empty or begins with `#`: the server would read it as the id of a stored statement
 /// * a BLOB, an infinite value, and values of which only some have names
@@ -83,6 +84,7 @@ fn write_step(out: &mut Vec<u8>, step: &Step) -> Result<(), &'static str> {
     let key: &[u8] = match step.expect {
         Expect::Rows => b"{\"query\":",
         Expect::Count => b"{\"statement\":",
+        Expect::ExactCount(_) | Expect::ExactRows(_) => return Err("an expected number of rows"),
         Expect::Either | Expect::Returning => return Err("a step that expects rows or a count"),
     };
     out.extend_from_slice(key);

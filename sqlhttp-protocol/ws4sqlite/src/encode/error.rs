@@ -2,7 +2,7 @@
 
 use sqlhttp_core::Error;
 
-use crate::messages::{TIMED_OUT, sql_error};
+use crate::messages::{self, TIMED_OUT, sql_error};
 use crate::reply::{Refusal, Reply};
 
 /// Encodes the reply to a request that failed as a whole, so that there is no outcome.
@@ -12,7 +12,8 @@ use crate::reply::{Refusal, Reply};
 /// | `Overloaded`, `Closed`, `NoLeader`, `Removed`, `Unavailable` | 503 |
 /// | `Timeout`, `Unknown` | 504 |
 /// | `Unauthorized` | 401 |
-/// | `Busy`, `ReadOnly`, `LeadershipLost`, `Poisoned`, `Sqlite`, `Io`, `Unsupported` | 500 |
+/// | `Busy`, `ReadOnly`, `LeadershipLost`, `ConnectionLost`, `Poisoned`, `Sqlite`, `Io`, `Unsupported`, `Row` | 500 |
+/// | `Failed` | that of the failed query or statement |
 pub fn encode_error(error: &Error) -> Reply {
     let (status, text) = match error {
         Error::Overloaded(_) | Error::Closed | Error::NoLeader | Error::Removed | Error::Unavailable(_) => {
@@ -25,7 +26,15 @@ pub fn encode_error(error: &Error) -> Reply {
         Error::Sqlite { action, source } => (500, format!("{action}: {}", sql_error(source))),
         // The path of the file is left out: it is of use to the operator, not to the client.
         Error::Io { action, source, .. } => (500, format!("{action}: {source}")),
-        Error::LeadershipLost | Error::Poisoned(_) | Error::Unsupported(_) => (500, error.to_string()),
+        Error::LeadershipLost
+        | Error::ConnectionLost(_)
+        | Error::Poisoned(_)
+        | Error::Unsupported(_)
+        | Error::Row(_) => (500, error.to_string()),
+        Error::Failed { failure, .. } => {
+            let (status, text) = messages::failure(failure, true);
+            (status, text.into_owned())
+        }
     };
     Refusal::whole(status, text).into()
 }

@@ -88,7 +88,7 @@ async fn catch_up(exchange: &Exchange<'_>, params: &Params) -> Result<(), EarlyR
         with_deadline(deadline, async {
             // As for each read, the leader checks the credentials of the client.
             let read = Batch::one(Step::query("SELECT 1", ()));
-            exchange.backend().query(read, ReadLevel::Weak, deadline).await?.whole().await?;
+            exchange.backend().read_batch(read, ReadLevel::Weak, deadline).await?.whole().await?.into_result()?;
             replication.catch_up(deadline).await
         })
         .await

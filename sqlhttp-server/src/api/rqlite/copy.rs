@@ -56,9 +56,12 @@ pub(crate) fn copy_error(why: &Error) -> EarlyResponse {
         Error::Unauthorized => error(StatusCode::UNAUTHORIZED, "remote backup not authorized"),
         Error::LeadershipLost
         | Error::Unknown
+        | Error::ConnectionLost(_)
         | Error::ReadOnly
         | Error::Poisoned(_)
         | Error::Sqlite { .. }
-        | Error::Unsupported(_) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
+        | Error::Unsupported(_)
+        | Error::Failed { .. }
+        | Error::Row(_) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
     })
 }

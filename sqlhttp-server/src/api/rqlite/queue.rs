@@ -90,9 +90,12 @@ fn write_error(why: &Error) -> HttpResponse {
         Error::Io { .. } => error(StatusCode::INTERNAL_SERVER_ERROR, "the disk failed"),
         Error::LeadershipLost
         | Error::Unknown
+        | Error::ConnectionLost(_)
         | Error::ReadOnly
         | Error::Poisoned(_)
         | Error::Sqlite { .. }
-        | Error::Unsupported(_) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
+        | Error::Unsupported(_)
+        | Error::Failed { .. }
+        | Error::Row(_) => error(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
     }
 }

@@ -12,7 +12,7 @@ pub(crate) trait QueuedWrites: Send + Sync {
     /// Executes a batch and returns when its writes are durable. The outcomes of the statements are discarded.
     ///
     /// # Errors
-    /// Fails with the errors of [`Backend::execute`]. A statement that fails is not an error of this function.
+    /// Fails with the errors of [`Backend::write_batch`]. A statement that fails is not an error of this function.
     fn write(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<(), Error>>;
 }
 
@@ -37,7 +37,7 @@ impl QueuedWrites for DirectWrites {
                 return Ok(());
             }
             let observation = sql.begin(&batch);
-            let answer = backend.execute(batch, deadline).await;
+            let answer = backend.write_batch(batch, deadline).await;
             sql.end(observation, answer)?.whole().await.map(drop)
         };
         // A separate task, so that the write continues if the request is cancelled.

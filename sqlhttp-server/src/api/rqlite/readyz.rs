@@ -36,7 +36,7 @@ pub(crate) async fn database_problem(exchange: &Exchange<'_>, params: &Params) -
     }
     let deadline = statements::deadline(exchange, Some(params.timeout));
     let batch = Batch::one(Step::query("SELECT 1", ()));
-    let outcome = async { exchange.database.backend.query(batch, ReadLevel::None, deadline).await?.whole().await };
+    let outcome = async { exchange.database.backend.read_batch(batch, ReadLevel::None, deadline).await?.whole().await };
     match with_deadline(deadline, outcome).await {
         Ok(outcome) => outcome.steps.into_iter().find_map(failure).map(|failure| failure.to_string()),
         Err(error) => Some(error.to_string()),

@@ -118,9 +118,9 @@ async fn run(exchange: &Exchange<'_>, endpoint: Endpoint, batch: Batch, params: 
     let backend = exchange.backend();
     let observation = exchange.database.sql.begin(&batch);
     let work = match endpoint {
-        Endpoint::Query => backend.query(batch, params.level, deadline),
+        Endpoint::Query => backend.read_batch(batch, params.level, deadline),
         Endpoint::Request => backend.request(batch, params.level, deadline),
-        _ => backend.execute(batch, deadline),
+        _ => backend.write_batch(batch, deadline),
     };
     let answer = match endpoint {
         Endpoint::Query => with_deadline(deadline, work).await,

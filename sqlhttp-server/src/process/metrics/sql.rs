@@ -30,7 +30,7 @@ pub(crate) enum InterruptReason {
 const INTERRUPTED: [&str; 2] = ["timeout", "client_gone"];
 
 /// The values of the metric label for the variants of [`Error`]. [`reason`] returns the index of a variant's value.
-const REASONS: [&str; 14] = [
+const REASONS: [&str; 15] = [
     "overloaded",
     "timeout",
     "busy",
@@ -45,6 +45,7 @@ const REASONS: [&str; 14] = [
     "unavailable",
     "unknown",
     "unauthorized",
+    "failed",
 ];
 
 /// Returns the index in [`REASONS`] of the label value for an error.
@@ -64,6 +65,8 @@ fn reason(error: &Error) -> usize {
         Error::Unavailable(_) => 11,
         Error::Unknown => 12,
         Error::Unauthorized => 13,
+        // The servers run batches of their own databases, in which a failed statement is no error.
+        Error::Failed { .. } | Error::Row(_) | Error::ConnectionLost(_) => 14,
     }
 }
 

@@ -60,7 +60,7 @@ pub async fn run_macro(database: &Database, config: &MacroConfig) -> Result<Vec<
         return run_without_transaction(database, &config.statements).await;
     }
     let steps = config.statements.iter().map(|sql| Step::execute(sql.as_str(), ())).collect();
-    let outcome = database.execute(Batch::transaction(steps)).await.map_err(MacroError::Database)?;
+    let outcome = database.run(Batch::transaction(steps)).await.map_err(MacroError::Database)?;
     changed_rows(outcome)
 }
 
@@ -82,7 +82,7 @@ async fn run_without_transaction(database: &Database, statements: &[String]) -> 
     let mut counts = Vec::new();
     for (index, sql) in (0..).zip(statements) {
         let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql.as_str(), ())]) };
-        let outcome = database.execute(batch).await.map_err(MacroError::Database)?;
+        let outcome = database.run(batch).await.map_err(MacroError::Database)?;
         if outcome.steps.last().is_some_and(is_refused_to_clients) {
             // Clients must not run this statement (for example VACUUM). A macro may, because the operator has written
             // it.

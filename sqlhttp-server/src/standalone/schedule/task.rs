@@ -119,7 +119,7 @@ pub(crate) async fn run_script(database: &Database, sql: &str) -> Result<(), Str
 /// succeeds.
 async fn run_on_reader(database: &Database, sql: &str) -> Result<(), String> {
     let batch = Batch { atomicity: Atomicity::Each, ..Batch::transaction(vec![Step::execute(sql, ())]) };
-    let outcome = database.execute(batch).await.map_err(|error| messages::database_error(&error))?;
+    let outcome = database.run(batch).await.map_err(|error| messages::database_error(&error))?;
     match outcome.steps.last() {
         Some(StepOutcome::Failed(failure)) => Err(messages::failure(failure)),
         _ => Ok(()),

@@ -43,16 +43,16 @@ static UNUSED_DISKS: Mutex<Vec<&'static Disk>> = Mutex::new(Vec::new());
 /// let disk = FaultyDisk::new(1)?;
 /// let options = Options { vfs: Some(disk.name().to_owned()), ..Options::default() };
 /// let database = Database::open("/data.db", options.clone())?;
-/// database.execute_blocking(Batch::one(Step::execute("CREATE TABLE t(x)", ())))?;
+/// database.blocking().run(Batch::one(Step::execute("CREATE TABLE t(x)", ())))?;
 ///
 /// disk.stop_at_sync(1, AfterStop::Fail);
-/// let unlucky = database.execute_blocking(Batch::one(Step::execute("INSERT INTO t VALUES (1)", ())));
+/// let unlucky = database.blocking().run(Batch::one(Step::execute("INSERT INTO t VALUES (1)", ())));
 /// assert!(unlucky.is_err());
 ///
 /// drop(database);
 /// disk.power_cut(Loss::Torn);
 /// let database = Database::open("/data.db", options)?;
-/// database.execute_blocking(Batch::one(Step::execute("INSERT INTO t VALUES (2)", ())))?;
+/// database.blocking().run(Batch::one(Step::execute("INSERT INTO t VALUES (2)", ())))?;
 /// # Ok::<(), sqlhttp_core::Error>(())
 /// ```
 #[derive(Debug)]

@@ -35,7 +35,7 @@ const FILL: &str = "CREATE TABLE t AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL
                     SELECT n, zeroblob(1 << 20) AS b FROM c";
 
 fn exec(db: &Database, sql: &str) -> StepOutcome {
-    let mut outcome = db.execute_blocking(Batch::one(Step::query(sql, ()))).expect("an outcome");
+    let mut outcome = db.blocking().run(Batch::one(Step::query(sql, ()))).expect("an outcome");
     match outcome.steps.pop() {
         None | Some(StepOutcome::Failed(_)) => panic!("{sql}: {outcome:?}"),
         Some(step) => step,

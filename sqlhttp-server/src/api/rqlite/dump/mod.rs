@@ -180,6 +180,6 @@ impl Dump {
     }
 
     async fn query(&self, sql: &str) -> Result<Answer, Error> {
-        self.database.query(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER).await
+        self.database.read_batch(Batch::one(Step::query(sql, ())), ReadLevel::None, Deadline::NEVER).await
     }
 }

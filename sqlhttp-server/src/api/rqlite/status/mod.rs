@@ -121,7 +121,7 @@ async fn pragmas(exchange: &Exchange<'_>, params: &Params) -> Vec<StepOutcome> {
     let steps = PRAGMAS.iter().map(|name| Step::query(format!("PRAGMA {name}"), ())).collect();
     let batch = Batch { steps, atomicity: Atomicity::Each, ..Batch::default() };
     let deadline = statements::deadline(exchange, Some(params.timeout));
-    let outcome = async { exchange.database.backend.query(batch, ReadLevel::None, deadline).await?.whole().await };
+    let outcome = async { exchange.database.backend.read_batch(batch, ReadLevel::None, deadline).await?.whole().await };
     with_deadline(deadline, outcome).await.map(|outcome| outcome.steps).unwrap_or_default()
 }
 

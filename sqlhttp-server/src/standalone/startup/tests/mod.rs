@@ -106,7 +106,7 @@ async fn text(service: &StartedService, sql: &str) -> Option<String> {
 
 async fn rows(service: &StartedService, sql: &str) -> sqlhttp_core::Rows {
     use sqlhttp_core::{Batch, Step, StepOutcome};
-    let outcome = service.databases[0].database.execute(Batch::one(Step::query(sql, ()))).await.unwrap();
+    let outcome = service.databases[0].database.run(Batch::one(Step::query(sql, ()))).await.unwrap();
     match outcome.steps.into_iter().next() {
         Some(StepOutcome::Rows(rows)) => rows,
         other => panic!("{sql}: {other:?}"),

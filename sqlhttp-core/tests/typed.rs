@@ -1,0 +1,422 @@
+//! The methods of `Executor`, and the transactions of closures.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use common::block_on;
+use sqlhttp_core::{
+    CallOptions, Database, Deadline, Error, Executor, Failure, Options, RowError, Step, StepOutcome, Value, Writes,
+    named_params, params,
+};
+
+const ENDLESS: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
+
+fn with_accounts() -> Database {
+    let db = Database::open(":memory:", Options::default()).unwrap();
+    let sql = "CREATE TABLE accounts(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL CHECK (balance >= 0));
+        INSERT INTO accounts VALUES (1, 100), (2, 0)";
+    db.blocking().execute(sql, ()).unwrap();
+    db
+}
+
+fn balances(db: &Database) -> Vec<i64> {
+    db.blocking().query_all("SELECT balance FROM accounts ORDER BY id", ()).unwrap()
+}
+
+#[derive(Debug, PartialEq)]
+enum TransferError {
+    Short,
+    Database(String),
+}
+
+impl From<Error> for TransferError {
+    fn from(error: Error) -> Self {
+        TransferError::Database(error.to_string())
+    }
+}
+
+fn transfer(db: &Database, amount: i64) -> Result<i64, TransferError> {
+    db.blocking().transaction(move |tx| {
+        tx.execute("UPDATE accounts SET balance = balance + ? WHERE id = 2", [amount])?;
+        let balance: i64 = tx.query_one("SELECT balance FROM accounts WHERE id = 1", ())?;
+        if balance < amount {
+            return Err(TransferError::Short);
+        }
+        tx.execute(
+            "UPDATE accounts SET balance = balance - :amount WHERE id = 1",
+            named_params! { ":amount": amount },
+        )?;
+        Ok(tx.query_one("SELECT balance FROM accounts WHERE id = 1", ())?)
+    })
+}
+
+#[test]
+fn a_failed_statement_is_an_error() {
+    let db = with_accounts();
+    let error = db.blocking().execute("INSERT INTO accounts VALUES (1, 5)", ()).unwrap_err();
+    assert!(error.is_unique() && error.is_constraint() && !error.is_foreign_key());
+    assert_eq!(error.sql_error().map(|error| error.code), Some(1555));
+    assert_eq!(error.to_string(), "UNIQUE constraint failed: accounts.id");
+    let error = db.blocking().query_all::<i64>("SELECT nope FROM accounts", ()).unwrap_err();
+    assert_eq!(error.sql_error().and_then(|error| error.offset), Some(7));
+    let error = db.blocking().query_iter::<i64>("SELECT nope FROM accounts", ()).unwrap_err();
+    assert_eq!(error.to_string(), "no such column: nope");
+    let steps = vec![
+        Step::execute("UPDATE accounts SET balance = 7", ()),
+        Step::execute("UPDATE accounts SET balance = balance - ?", [8]),
+    ];
+    let error = db.blocking().batch(steps).unwrap_err();
+    assert!(matches!(error, Error::Failed { step: Some(1), .. }), "{error:?}");
+    assert_eq!(error.to_string(), "step 2: CHECK constraint failed: balance >= 0");
+    assert_eq!(balances(&db), [100, 0]);
+    let error = db.blocking().execute("SELECT ?", [u64::MAX]).unwrap_err();
+    assert!(matches!(error.failure(), Some(Failure::BadParameter { .. })), "{error:?}");
+    let error = db.blocking().execute("SELECT ?, ?", [1]).unwrap_err();
+    assert_eq!(error.failure(), Some(&Failure::MissingPositional(2)));
+}
+
+#[test]
+fn a_failure_after_which_the_batch_continues_is_an_error_too() {
+    let db = with_accounts();
+    let steps = vec![
+        Step::execute("INSERT INTO accounts VALUES (1, 1)", ()).or_continue(),
+        Step::execute("UPDATE accounts SET balance = 7 WHERE id = 2", ()),
+    ];
+    let error = db.blocking().batch(steps).unwrap_err();
+    assert!(matches!(error, Error::Failed { step: Some(0), .. }), "{error:?}");
+    assert_eq!(balances(&db), [100, 7], "the other step has taken effect");
+}
+
+#[test]
+fn values_go_in_and_come_out() {
+    let db = Database::open(":memory:", Options::default()).unwrap();
+    db.blocking().execute("CREATE TABLE t(a, b, c, d, e)", ()).unwrap();
+    let blob: Arc<[u8]> = Arc::from([0, 255].as_slice());
+    let name = String::from("Ada");
+    let insert = "INSERT INTO t VALUES (?, ?, ?, ?, ?)";
+    let changed = db.blocking().execute(insert, params![7_u64, 0.5_f32, &name, blob.clone(), None::<i64>]).unwrap();
+    assert_eq!((changed.rows, changed.last_insert_id), (1, Some(1)));
+    let row: (u8, f64, String, Vec<u8>, Option<String>) = db.blocking().query_one("SELECT * FROM t", ()).unwrap();
+    assert_eq!(row, (7, 0.5, name, vec![0, 255], None));
+    let values: Vec<Value> = db.blocking().query_one("SELECT * FROM t", ()).unwrap();
+    assert_eq!(values[3], Value::Blob(vec![0, 255]));
+    assert_eq!(db.blocking().query_opt::<i64>("SELECT a FROM t WHERE a > ?", [7]).unwrap(), None);
+    let inserted: i64 = db.blocking().query_one("INSERT INTO t(a) VALUES (9) RETURNING a", ()).unwrap();
+    assert_eq!(inserted, 9);
+    let error = db.blocking().query_one::<i64>("SELECT a FROM t", ()).unwrap_err();
+    assert!(matches!(error, Error::Row(RowError::SeveralRows(2))), "{error:?}");
+    let error = db.blocking().query_one::<(i64, i64)>("SELECT a, c FROM t LIMIT 1", ()).unwrap_err();
+    assert_eq!(error.to_string(), "column c: i64 was asked for, and the value is TEXT");
+}
+
+#[test]
+fn a_batch_returns_the_result_of_each_step() {
+    let db = with_accounts();
+    let steps = vec![
+        Step::execute("UPDATE accounts SET balance = balance + 1", ()),
+        Step::query("SELECT id, balance FROM accounts ORDER BY id", ()),
+    ];
+    let mut results = db.blocking().batch(steps).unwrap();
+    let rows = results.pop().unwrap().into_rows().unwrap();
+    assert_eq!(rows.read::<(i64, i64)>().unwrap(), [(1, 101), (2, 1)]);
+    assert_eq!(results.pop().unwrap().changed().rows, 2);
+    assert!(StepOutcome::Changed(Default::default()).into_rows().is_err());
+}
+
+#[test]
+fn a_stream_yields_all_rows_and_ends_early() {
+    let db = Database::open(":memory:", Options::default()).unwrap();
+    let numbers =
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < ?) SELECT n, 'x' || n FROM c";
+    for count in [0_i64, 1, 7, 300_000] {
+        let sum: Result<i64, Error> =
+            db.blocking().query_iter::<(i64, String)>(numbers, [count.max(1)]).unwrap().map(|row| Ok(row?.0)).sum();
+        let count = count.max(1);
+        assert_eq!(sum.unwrap(), count * (count + 1) / 2);
+    }
+    let mut endless = db
+        .blocking()
+        .query_iter::<i64>("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c", ());
+    let first: Vec<i64> = endless.as_mut().unwrap().take(100_000).map(Result::unwrap).collect();
+    assert_eq!(first.last(), Some(&100_000));
+    drop(endless);
+    block_on(db.close()).unwrap();
+}
+
+#[test]
+fn an_error_in_the_middle_of_a_stream_is_its_last_element() {
+    let db = Database::open(":memory:", Options::default()).unwrap();
+    let sql = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 200000)
+        SELECT CASE n WHEN 150000 THEN abs(-9223372036854775808) ELSE n END FROM c";
+    let mut rows = db.blocking().query_iter::<i64>(sql, ()).unwrap();
+    let error = rows.find_map(Result::err).unwrap();
+    assert_eq!(error.to_string(), "integer overflow");
+    assert!(rows.next().is_none());
+    let sql = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 9) SELECT n * 100 FROM c";
+    let rows: Vec<_> = db.blocking().query_iter::<u8>(sql, ()).unwrap().collect();
+    assert_eq!(rows.len(), 3);
+    assert!(matches!(&rows[..], [Ok(100), Ok(200), Err(Error::Row(RowError::Conversion { .. }))]));
+}
+
+#[test]
+fn a_transaction_commits_on_ok_and_rolls_back_on_err() {
+    let db = with_accounts();
+    assert_eq!(transfer(&db, 30), Ok(70));
+    assert_eq!(balances(&db), [70, 30]);
+    assert_eq!(transfer(&db, 71), Err(TransferError::Short));
+    assert_eq!(balances(&db), [70, 30]);
+    assert!(matches!(transfer(&db, -31), Err(TransferError::Database(why)) if why.contains("CHECK")));
+    assert_eq!(balances(&db), [70, 30]);
+}
+
+#[test]
+fn concurrent_transactions_run_one_after_the_other() {
+    let db = with_accounts();
+    let results: Vec<Result<i64, TransferError>> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..8).map(|_| scope.spawn(|| [(); 5].map(|()| transfer(&db, 3)))).collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    assert_eq!(balances(&db), [1, 99]);
+    assert_eq!(results.iter().filter(|result| **result == Err(TransferError::Short)).count(), 7);
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 33);
+}
+
+#[test]
+fn a_statement_that_fails_leaves_the_transaction_open() {
+    let db = with_accounts();
+    db.blocking()
+        .transaction(|tx| {
+            let twice = "INSERT INTO accounts VALUES (3, 3); INSERT INTO accounts VALUES (1, 1)";
+            assert!(tx.execute(twice, ()).unwrap_err().is_unique());
+            tx.execute("INSERT INTO accounts VALUES (4, 4)", ()).map(drop)
+        })
+        .unwrap();
+    assert_eq!(balances(&db), [100, 0, 4], "the failed step was undone as a whole");
+}
+
+#[test]
+fn a_rollback_by_sqlite_ends_the_transaction() {
+    let db = with_accounts();
+    let result: Result<(), Error> = db.blocking().transaction(|tx| {
+        tx.execute("INSERT INTO accounts VALUES (3, 3)", ())?;
+        assert!(tx.execute("INSERT OR ROLLBACK INTO accounts VALUES (1, 1)", ()).is_err());
+        assert!(tx.execute("INSERT INTO accounts VALUES (4, 4)", ()).unwrap_err().is_unique());
+        Ok(())
+    });
+    assert!(result.unwrap_err().is_unique(), "the closure has hidden the error, but nothing took effect");
+    assert_eq!(balances(&db), [100, 0]);
+}
+
+#[test]
+fn a_violated_deferred_constraint_fails_the_commit() {
+    let options = Options { foreign_keys: true, ..Options::default() };
+    let db = Database::open(":memory:", options).unwrap();
+    let sql = "CREATE TABLE p(id PRIMARY KEY);
+        CREATE TABLE c(p REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)";
+    db.blocking().execute(sql, ()).unwrap();
+    let orphan = |tx: &mut sqlhttp_core::Transaction<'_>| tx.execute("INSERT INTO c VALUES (7)", ());
+    let error = db.blocking().transaction(orphan).unwrap_err();
+    assert!(error.is_foreign_key(), "{error:?}");
+    assert_eq!(db.blocking().query_one::<i64>("SELECT count(*) FROM c", ()).unwrap(), 0);
+}
+
+#[test]
+fn a_panic_rolls_back_and_continues_in_the_caller() {
+    let db = with_accounts();
+    let panic = std::panic::catch_unwind(|| {
+        db.blocking().transaction(|tx| -> Result<(), Error> {
+            tx.execute("DELETE FROM accounts", ())?;
+            panic!("on purpose")
+        })
+    });
+    assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"on purpose"));
+    assert_eq!(balances(&db), [100, 0]);
+    let panic = std::panic::catch_unwind(|| db.blocking().read(|_| -> Result<(), Error> { panic!("again") }));
+    assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"again"));
+    assert_eq!(transfer(&db, 1), Ok(99), "the database goes on");
+}
+
+#[test]
+fn transaction_control_and_settings_are_refused() {
+    let db = with_accounts();
+    for sql in ["COMMIT", "BEGIN", "ROLLBACK", "SAVEPOINT a", "VACUUM", "PRAGMA journal_mode = DELETE"] {
+        let result = db.blocking().transaction(move |tx| {
+            tx.execute("DELETE FROM accounts", ())?;
+            tx.execute(sql, ())
+        });
+        assert!(matches!(result, Err(Error::Failed { .. })), "{sql}: {result:?}");
+        assert_eq!(balances(&db), [100, 0], "{sql}");
+    }
+}
+
+#[test]
+fn a_time_limit_ends_the_sql_of_a_transaction() {
+    let db = with_accounts();
+    let limited = CallOptions::new().deadline(Deadline::after(Instant::now(), Duration::from_millis(50)));
+    let result: Result<i64, Error> = db.blocking().with(limited).transaction(|tx| {
+        tx.execute("DELETE FROM accounts", ())?;
+        let error = tx.query_one::<i64>(ENDLESS, ()).unwrap_err();
+        assert!(error.is_timeout(), "{error:?}");
+        Ok(7)
+    });
+    assert!(result.unwrap_err().is_timeout());
+    assert_eq!(balances(&db), [100, 0]);
+    let limited = CallOptions::new().deadline(Deadline::after(Instant::now(), Duration::from_millis(50)));
+    let result: Result<i64, Error> = db.blocking().with(limited).read(|tx| tx.query_one(ENDLESS, ()));
+    assert!(result.unwrap_err().is_timeout());
+    let error = db.blocking().with(limited).query_one::<i64>(ENDLESS, ()).unwrap_err();
+    assert!(error.is_timeout(), "{error:?}");
+}
+
+#[test]
+fn a_dropped_call_rolls_its_transaction_back() {
+    let db = with_accounts();
+    let (started, has_started) = mpsc::channel();
+    let ended = Arc::new(AtomicBool::new(false));
+    let ends = ended.clone();
+    let running = async {
+        db.transaction(move |tx| -> Result<(), Error> {
+            tx.execute("DELETE FROM accounts", ())?;
+            started.send(()).unwrap();
+            let result = tx.query_one::<i64>(ENDLESS, ());
+            ends.store(true, Ordering::SeqCst);
+            result.map(drop)
+        })
+        .await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        tokio::select! {
+            result = running => panic!("{result:?}"),
+            () = async { while has_started.try_recv().is_err() { tokio::task::yield_now().await } } => {}
+        }
+    });
+    assert_eq!(balances(&db), [100, 0]);
+    assert_eq!(transfer(&db, 1), Ok(99), "the writer is free");
+    assert!(ended.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_read_sees_one_state_and_writes_nothing() {
+    let db = with_accounts();
+    let (read_once, has_read) = mpsc::channel();
+    let (wrote, has_written) = mpsc::channel::<()>();
+    let seen = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            db.blocking().read(move |tx| {
+                let before: i64 = tx.query_one("SELECT balance FROM accounts WHERE id = 1", ())?;
+                read_once.send(()).unwrap();
+                has_written.recv().unwrap();
+                let after: i64 = tx.query_one("SELECT balance FROM accounts WHERE id = 1", ())?;
+                let refused = tx.execute("DELETE FROM accounts", ()).unwrap_err();
+                assert_eq!(refused.sql_error().map(|error| error.primary_code()), Some(8), "{refused:?}");
+                Ok::<_, Error>((before, after))
+            })
+        });
+        has_read.recv().unwrap();
+        transfer(&db, 10).unwrap();
+        wrote.send(()).unwrap();
+        reading.join().unwrap().unwrap()
+    });
+    assert_eq!(seen, (100, 100));
+    assert_eq!(balances(&db), [90, 10]);
+}
+
+#[test]
+fn the_state_of_the_connection_does_not_survive_a_transaction() {
+    let db = with_accounts();
+    db.blocking().transaction(|tx| tx.execute("CREATE TEMP TABLE x(a); INSERT INTO x VALUES (1)", ())).unwrap();
+    let error = db.blocking().transaction(|tx| tx.execute("INSERT INTO x VALUES (2)", ())).unwrap_err();
+    assert_eq!(error.to_string(), "no such table: x");
+}
+
+#[test]
+fn random_values_differ_between_the_statements_of_a_transaction() {
+    let db = with_accounts();
+    let values: Result<[i64; 2], Error> = db
+        .blocking()
+        .transaction(|tx| Ok([tx.query_one("SELECT random()", ())?, tx.query_one("SELECT random()", ())?]));
+    let [first, second] = values.unwrap();
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_database_that_applies_a_log_takes_no_closures() {
+    let options = Options { writes: Writes::Log, ..Options::default() };
+    let db = Database::open(":memory:", options).unwrap();
+    let result = db.blocking().transaction(|tx| tx.execute("CREATE TABLE t(a)", ()));
+    assert!(matches!(result, Err(Error::Unsupported(_))), "{result:?}");
+    assert_eq!(db.blocking().read(|tx| tx.query_one::<i64>("SELECT 7", ())).unwrap(), 7);
+}
+
+#[test]
+fn closed_and_read_only_databases_refuse_closures() {
+    let db = with_accounts();
+    block_on(db.close()).unwrap();
+    assert!(matches!(transfer(&db, 1), Err(TransferError::Database(why)) if why == "the database is closed"));
+    assert!(matches!(db.blocking().read(|tx| tx.query_one::<i64>("SELECT 1", ())), Err(Error::Closed)));
+    let dir = common::TestDir::new();
+    let db = Database::open(dir.path("db"), Options { read_only: true, ..Options::default() }).unwrap();
+    let result = db.blocking().transaction(|tx| tx.execute("CREATE TABLE t(a)", ()));
+    assert!(matches!(result, Err(Error::ReadOnly)), "{result:?}");
+}
+
+#[tokio::test]
+async fn the_methods_work_on_any_backend() {
+    async fn count(db: &impl Executor) -> Result<i64, Error> {
+        db.execute("CREATE TABLE IF NOT EXISTS t(a)", ()).await?;
+        db.execute("INSERT INTO t VALUES (:a)", [("a", 1)]).await?;
+        let mut rows = db.query_stream::<i64>("SELECT a FROM t", ()).await?;
+        let mut sum = 0;
+        while let Some(row) = rows.next().await {
+            sum += row?;
+        }
+        Ok(sum)
+    }
+    let db = Database::open(":memory:", Options::default()).unwrap();
+    assert_eq!(count(&db).await.unwrap(), 1);
+    assert_eq!(count(&db.with(CallOptions::new())).await.unwrap(), 2);
+}
+
+#[test]
+fn a_number_of_rows_can_be_a_condition_of_a_batch() {
+    let db = with_accounts();
+    let transfer = |amount: i64| {
+        let take = "UPDATE accounts SET balance = balance - ?1 WHERE id = 1 AND balance >= ?1";
+        let give = Step::execute("UPDATE accounts SET balance = balance + ? WHERE id = 2", [amount]);
+        db.blocking().batch(vec![give, Step::execute(take, [amount]).expect_changed(1)])
+    };
+    transfer(60).unwrap();
+    let error = transfer(41).unwrap_err();
+    assert_eq!(error.failure(), Some(&Failure::UnexpectedRows { want: 1, got: 0 }));
+    assert_eq!(error.to_string(), "step 2: 0 rows instead of 1");
+    assert_eq!(balances(&db), [40, 60]);
+    let many = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100000) SELECT n FROM c";
+    for (sql, want) in [("SELECT * FROM accounts", 2), (many, 100_000), ("SELECT 1 WHERE 0", 0)] {
+        let exactly = |rows| db.blocking().batch(vec![Step::query(sql, ()).expect_rows(rows)]);
+        assert_eq!(exactly(want).unwrap().pop().unwrap().into_rows().unwrap().len() as u64, want, "{sql}");
+        let error = exactly(want + 1).unwrap_err();
+        assert_eq!(error.failure(), Some(&Failure::UnexpectedRows { want: want + 1, got: want }), "{sql}");
+    }
+    let returning = Step::query("UPDATE accounts SET balance = 0 RETURNING id", ()).expect_rows(1);
+    assert!(db.blocking().batch(vec![returning]).is_err());
+    assert_eq!(balances(&db), [40, 60]);
+}
+
+#[test]
+fn a_pragma_does_not_change_an_open_transaction() {
+    let db = with_accounts();
+    db.blocking().execute("CREATE TABLE c(a REFERENCES accounts(id))", ()).unwrap();
+    let orphan = "INSERT INTO c VALUES (9)";
+    let inserted = db.blocking().transaction(move |tx| {
+        tx.execute("PRAGMA foreign_keys = ON", ())?;
+        tx.execute(orphan, ())
+    });
+    assert_eq!(inserted.unwrap().rows, 1, "SQLite ignores the pragma in a transaction");
+}

@@ -1,0 +1,247 @@
+//! A client as a [`Backend`], so that a program runs on a server as it runs on an embedded database.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use sqlhttp_core::{
+    Answer, Atomicity, Backend, Batch, Block, BoxFuture, Changed, Column, Columns, Deadline, Ending, Error, Expect,
+    Failure, Part, PartStream, ReadLevel, Rows, SqlError, StepInfo, StepOutcome, Value, ValueRef,
+};
+
+use super::failover::{Client, ClientError};
+use super::reply::{Changes, ReplyError, StatementResult};
+use super::stream::{Part as ReplyPart, ResultStream};
+use super::transport::{ResponseBody, Transport};
+use crate::endpoint::Endpoint;
+use crate::params::Params;
+
+/// A client runs batches at `/db/request`, `/db/execute` and `/db/query`. The methods of [`sqlhttp_core::Executor`] are
+/// therefore available for a client, too.
+///
+/// What the protocol loses:
+///
+/// * A REAL without a fraction may become an INTEGER: SQLite's `1.0` is `1` in the JSON of rqlite. It can be read as
+///   `f64` all the same.
+/// * An error has a message and no code. The code of the usual messages ("UNIQUE constraint failed: …") is restored, so
+///   that [`Error::is_unique`] and the other predicates work; that of others is 1 (SQLITE_ERROR).
+/// * A number of rows that a step must change or return cannot be sent: [`Error::Unsupported`].
+/// * A TEXT value that looks like a BLOB (`x'00'`) and an infinite number cannot be sent: [`Error::Unsupported`].
+/// * A parameter without a named value is NULL.
+///
+/// If the connection fails after the request was sent, the call fails with [`Error::ConnectionLost`]: the batch may
+/// have taken effect. A client does not send it again.
+impl<T: Transport + 'static> Backend for Client<T>
+where
+    T::Body: 'static,
+{
+    fn request(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.answer(Endpoint::Request, batch, level, deadline))
+    }
+
+    fn write_batch(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.answer(Endpoint::Execute, batch, ReadLevel::default(), deadline))
+    }
+
+    fn read_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(self.answer(Endpoint::Query, batch, level, deadline))
+    }
+}
+
+impl<T: Transport + 'static> Client<T>
+where
+    T::Body: 'static,
+{
+    async fn answer(
+        &self,
+        endpoint: Endpoint,
+        batch: Batch,
+        level: ReadLevel,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        if let Some(expect) = batch.steps.iter().map(|step| step.expect).find(is_exact) {
+            return Err(Error::Unsupported(format!("the protocol cannot express {expect:?}")));
+        }
+        let end = deadline.and(deadline.of_writes()).moment();
+        let left = end.and_then(|end| self.transport().time_until(end));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(Error::Timeout);
+        }
+        let set = |params: &mut Params| {
+            params.level = level;
+            params.blob_array = true;
+            params.db_timeout = left;
+        };
+        let results = self.stream::<Value>(endpoint, &batch, set).await.map_err(error)?;
+        let atomic = batch.atomicity == Atomicity::All;
+        let expects = batch.steps.into_iter().map(|step| step.expect).collect();
+        let parts = ReplyParts { results, expects, atomic, step: 0, columns: Arc::from([]), rows: 0, ending: None };
+        Ok(Answer::Parts(Box::new(parts)))
+    }
+}
+
+fn is_exact(expect: &Expect) -> bool {
+    matches!(expect, Expect::ExactCount(_) | Expect::ExactRows(_))
+}
+
+/// The parts of a reply, as parts of an outcome.
+struct ReplyParts<B> {
+    results: ResultStream<B>,
+    /// The expected result of each step whose result has not arrived.
+    expects: VecDeque<Expect>,
+    /// Whether a failed step ends the batch.
+    atomic: bool,
+    /// The index of the step whose result arrives next.
+    step: usize,
+    /// The columns of the step whose rows arrive.
+    columns: Arc<Columns>,
+    /// The number of rows of that step.
+    rows: u64,
+    /// The end of the batch. `None` until the reply has ended, or a step has failed and has ended the batch.
+    ending: Option<Ending>,
+}
+
+impl<B: ResponseBody> PartStream for ReplyParts<B> {
+    fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
+        Box::pin(async move {
+            loop {
+                match self.results.next().await {
+                    Ok(Some(part)) => {
+                        if let Some(part) = self.convert(part) {
+                            return Some(Ok(part));
+                        }
+                    }
+                    Ok(None) => return self.end(),
+                    Err(failed) => return Some(Err(error(failed))),
+                }
+            }
+        })
+    }
+}
+
+impl<B> ReplyParts<B> {
+    /// Returns the end of the batch once, then `None`.
+    fn end(&mut self) -> Option<Result<Part, Error>> {
+        let left = std::mem::take(&mut self.expects);
+        match self.ending.replace(Ending::Done) {
+            Some(Ending::Done) => None,
+            Some(ending) => Some(Ok(Part::End(ending))),
+            None if left.is_empty() => Some(Ok(Part::End(Ending::Done))),
+            None => Some(Err(Error::Unsupported("the reply has fewer results than the batch has steps".to_owned()))),
+        }
+    }
+
+    /// Converts a part; `None` if it is not a part of the outcome.
+    fn convert(&mut self, part: ReplyPart) -> Option<Part> {
+        match part {
+            ReplyPart::Columns { names, types } => {
+                self.columns = names.into_iter().zip(types).map(column).collect();
+                self.rows = 0;
+                Some(Part::Columns(self.columns.clone()))
+            }
+            ReplyPart::Rows(rows) => {
+                self.rows += rows.len() as u64;
+                let mut block = Block::new(self.columns.len());
+                rows.iter().for_each(|row| block.push_row(row.iter().map(ValueRef::from)));
+                Some(Part::Rows(block))
+            }
+            ReplyPart::End(result) => {
+                let outcome = self.outcome(result);
+                if self.atomic && matches!(outcome, StepOutcome::Failed(_)) {
+                    self.ending = Some(Ending::Aborted(self.step));
+                }
+                self.step += 1;
+                Some(Part::Step(outcome, StepInfo::default()))
+            }
+        }
+    }
+
+    /// Converts the result of a statement. The endpoint determines whether it contains rows, not the step.
+    fn outcome(&mut self, result: StatementResult) -> StepOutcome {
+        let expect = self.expects.pop_front().unwrap_or_default();
+        let columns = std::mem::replace(&mut self.columns, Arc::from([]));
+        match (result, expect) {
+            (StatementResult::Failed(message), _) => StepOutcome::Failed(failure(message)),
+            (StatementResult::Rows(_), Expect::Count) => {
+                StepOutcome::Changed(Changed { rows: self.rows, last_insert_id: None })
+            }
+            (StatementResult::Rows(_), _) => {
+                StepOutcome::Rows(Rows { columns, blocks: Vec::new(), changed: Changed::default() })
+            }
+            (StatementResult::Changed(changes), Expect::Rows) => {
+                StepOutcome::Rows(Rows { columns, blocks: Vec::new(), changed: changed(changes) })
+            }
+            (StatementResult::Changed(changes), _) => StepOutcome::Changed(changed(changes)),
+        }
+    }
+}
+
+fn column((name, decl_type): (String, String)) -> Column {
+    Column { name, decl_type: Some(decl_type).filter(|decl_type| !decl_type.is_empty()), table: None }
+}
+
+fn changed(changes: Changes) -> Changed {
+    Changed { rows: changes.rows_affected, last_insert_id: changes.last_insert_id.filter(|id| *id != 0) }
+}
+
+/// The beginnings of SQLite's messages, and their result codes (<https://sqlite.org/rescode.html>).
+const CODES: [(&str, i32); 8] = [
+    ("UNIQUE constraint failed", 2067),
+    ("FOREIGN KEY constraint failed", 787),
+    ("NOT NULL constraint failed", 1299),
+    ("CHECK constraint failed", 275),
+    ("database is locked", 5),
+    ("database or disk is full", 13),
+    ("attempt to write a readonly database", 8),
+    ("datatype mismatch", 20),
+];
+
+/// The failure of a statement with this message.
+fn failure(message: String) -> Failure {
+    if ["query timeout", "execute timeout"].contains(&message.as_str()) {
+        return Failure::Timeout;
+    }
+    let known = CODES.into_iter().find(|(begin, _)| message.starts_with(begin));
+    Failure::Sql(SqlError { code: known.map_or(1, |(_, code)| code), generic: String::new(), message, offset: None })
+}
+
+fn error(error: ClientError) -> Error {
+    match error {
+        ClientError::Unreachable(_) => Error::Unavailable(error.to_string().into()),
+        ClientError::Lost { .. } => Error::ConnectionLost(error.to_string().into()),
+        ClientError::TooLong(limit) => {
+            Error::Failed { step: None, failure: Failure::TooManyBytes { limit: limit as u64 } }
+        }
+        ClientError::Reply(ReplyError::Refused { status, text }) => refused(status, text),
+        ClientError::Reply(ReplyError::Failed(message)) => failed(message),
+        ClientError::Reply(ReplyError::Malformed(_))
+        | ClientError::Body(_)
+        | ClientError::Redirect(_)
+        | ClientError::TooManyRedirects
+        | ClientError::NotExpressible(_) => Error::Unsupported(error.to_string()),
+    }
+}
+
+/// The error of a response with an error status.
+fn refused(status: u16, text: String) -> Error {
+    match status {
+        401 | 403 => Error::Unauthorized,
+        408 | 504 => Error::Timeout,
+        503 if text.contains("leader not found") => Error::NoLeader,
+        500.. => Error::Unavailable(format!("{status}: {text}").into()),
+        _ => Error::Unsupported(format!("{status}: {text}")),
+    }
+}
+
+/// The error of a request that failed as a whole.
+fn failed(message: String) -> Error {
+    match message.as_str() {
+        "leader not found" => Error::NoLeader,
+        "leadership lost while committing log" => Error::LeadershipLost,
+        _ if message.contains("outcome is unknown") => Error::Unknown,
+        _ => match failure(message) {
+            Failure::Timeout => Error::Timeout,
+            Failure::Sql(error) if error.is_busy() => Error::Busy(error),
+            failure => Error::Failed { step: None, failure },
+        },
+    }
+}
