@@ -14,7 +14,7 @@ use crate::forward::{Caller, Credentials};
 use crate::identity::Identity;
 use crate::leadership::Leadership;
 use crate::log::LogStore;
-use crate::machine::{DatabaseSnapshot, StateMachine, snapshot_at};
+use crate::machine::{DatabaseSnapshot, Snapshot, StateMachine, snapshot_at};
 use crate::members::{JoinCall, Members};
 use crate::network::{Peers, Target};
 use crate::observer::Event;
@@ -25,7 +25,7 @@ use crate::read_index::ReadIndexes;
 use crate::reads::Authorized;
 use crate::runtime::{Runtime, blocking, engine};
 use crate::snapshots::{Exports, Receiver};
-use crate::types::{Vote, index_of};
+use crate::types::{LogId, Vote, index_of};
 use crate::verify::{DifferenceMark, VerifySessions};
 
 /// A node of a cluster. Clones share the node.
@@ -174,15 +174,13 @@ impl Node {
             // cluster can lead to this.
             let is_same = self.inner.database.progress().term >= progress.term;
             if is_same {
-                self.follow(vote).await
+                self.follow(vote, None).await
             } else {
                 Err("this node contains entries that the cluster does not".to_owned())
             }
         } else {
             let snapshot = snapshot_at(&progress, DatabaseSnapshot::Received(file.clone()));
-            let snapshot = snapshot.map_err(|error| error.to_string())?;
-            let installed = self.inner.raft.install_full_snapshot(vote, snapshot).await;
-            installed.map(|response| response.vote).map_err(|error| error.to_string())
+            self.install_snapshot(vote, snapshot.map_err(|error| error.to_string())?).await
         };
         // An installation has renamed the file.
         let node = self.clone();
@@ -190,11 +188,26 @@ impl Node {
         installed
     }
 
-    /// Follows the leader with this vote, unless this node has voted for a later one. Returns the vote of this node,
-    /// which may only be that of the leader if openraft has accepted it: the leader takes it for a confirmation of its
-    /// leadership.
-    async fn follow(&self, vote: Vote) -> Result<Vote, String> {
-        let heartbeat = AppendEntriesRequest { vote, prev_log_id: None, leader_commit: None, entries: Vec::new() };
+    /// Installs a snapshot of the leader with this vote. Returns the vote of this node.
+    ///
+    /// If the entry of this node at the position of the snapshot is not the leader's, openraft first removes all entries
+    /// that it does not know to be committed. After a power cut it does not know the last ones that are. A further power
+    /// cut before the snapshot is durable would then lose entries that this node has acknowledged. Therefore the
+    /// conflicting entries are removed before, and no others.
+    async fn install_snapshot(&self, vote: Vote, snapshot: Snapshot) -> Result<Vote, String> {
+        let accepted = self.follow(vote, snapshot.meta.last_log_id.filter(|_| !mutated!(TruncateCommitted))).await?;
+        if accepted != vote {
+            return Ok(accepted);
+        }
+        let installed = self.inner.raft.install_full_snapshot(vote, snapshot).await;
+        installed.map(|response| response.vote).map_err(|error| error.to_string())
+    }
+
+    /// Follows the leader with this vote, unless this node has voted for a later one, and removes the entries from the
+    /// position `prev` on if the entry there is not `prev`. Returns the vote of this node, which may only be that of the
+    /// leader if openraft has accepted it: the leader takes it for a confirmation of its leadership.
+    async fn follow(&self, vote: Vote, prev: Option<LogId>) -> Result<Vote, String> {
+        let heartbeat = AppendEntriesRequest { vote, prev_log_id: prev, leader_commit: None, entries: Vec::new() };
         match self.inner.raft.append_entries(heartbeat).await.map_err(|error| error.to_string())? {
             AppendEntriesResponse::HigherVote(later) if !mutated!(SnapshotConfirms) => Ok(later),
             _ => Ok(vote),

@@ -12,10 +12,11 @@ use sqlhttp_raft::sim::{self, Mutation, Report};
 const SEEDS: (u64, u64) = (1, 100);
 /// Further seeds that always run: they have found faults that no other test shows. With the fault in the code, the seed
 /// finds it again.
-const FOUND_FAULTS: [(u64, Option<Mutation>); 5] = [
+const FOUND_FAULTS: [(u64, Option<Mutation>); 6] = [
     (404, None),
     (876, None),
     (1771, Some(Mutation::ReadyAfterTransfer)),
+    (3128, Some(Mutation::TruncateCommitted)),
     (6183, Some(Mutation::SnapshotConfirms)),
     (6198, Some(Mutation::SnapshotConfirms)),
 ];

@@ -37,11 +37,13 @@ pub enum Mutation {
     VoteAfterStart,
     /// A node that needs no snapshot confirms the leadership of its sender, although it has voted for a later leader.
     SnapshotConfirms,
+    /// A node that installs a snapshot first removes all entries that it does not know to be committed.
+    TruncateCommitted,
 }
 
 impl Mutation {
     /// All faults.
-    pub const ALL: [Mutation; 17] = [
+    pub const ALL: [Mutation; 18] = [
         Mutation::LeaderRestore,
         Mutation::ApplyBeforeDurable,
         Mutation::UnsyncedVote,
@@ -59,6 +61,7 @@ impl Mutation {
         Mutation::SharedResponse,
         Mutation::VoteAfterStart,
         Mutation::SnapshotConfirms,
+        Mutation::TruncateCommitted,
     ];
 
     /// The corresponding fault of the database engine; `None` if the fault is in this crate.
