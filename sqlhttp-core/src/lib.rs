@@ -43,6 +43,7 @@
 //! | read millions of rows | [`Executor::query_stream`] |
 //! | decide between the statements of a transaction | [`Database::transaction`], [`Database::read`] |
 //! | write several statements as fast as possible | [`Executor::batch`], [`Step::expect_changed`] |
+//! | bring the schema to its newest version | [`Database::migrate`] |
 //! | handle the failure of each statement, in a server | [`Database::run`], [`Backend`] |
 //!
 //! # When to use it
@@ -67,7 +68,7 @@
 //! | preparing statements, and short reads (up to a millisecond) | the thread of the caller |
 //! | longer reads, [`Database::read`] | a reader thread, which waits while the caller takes no rows |
 //! | writes, [`Database::transaction`] | the writer thread |
-//! | converting rows to Rust types | the thread of the caller, when it takes them |
+//! | converting rows to Rust types | the thread of the caller (in a closure, that of the closure) |
 //! | [`Database::backup`], [`Database::check_integrity`] | a thread with low priority |
 //! | enforcing time limits | the supervisor thread, one for all databases of the process |
 //!
@@ -132,7 +133,7 @@ pub use engine::{
 #[cfg(feature = "engine")]
 pub use engine::{
     Blocking, Bucket, CheckOptions, Classified, Conditions, ContentDigest, Database, Feature, IntegrityReport,
-    JournalMode, Location, LogEntry, LogWork, NamedZone, OnApplied, Options, OutcomeLink, PendingContent,
+    JournalMode, Location, LogEntry, LogWork, Migrated, NamedZone, OnApplied, Options, OutcomeLink, PendingContent,
     PinnedContent, Progress, RowDigest, RowIter, RowKey, STACK_BYTES, Status, TableDigest, TimeZone, Transaction,
     UnknownTimeZone, Writes, install_allocator, missing_features, new_stamp, sqlite_version,
 };

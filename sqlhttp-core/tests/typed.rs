@@ -82,15 +82,15 @@ fn a_failed_statement_is_an_error() {
 }
 
 #[test]
-fn a_failure_after_which_the_batch_continues_is_an_error_too() {
+fn a_failure_after_which_the_batch_continues_is_a_result() {
     let db = with_accounts();
     let steps = vec![
         Step::execute("INSERT INTO accounts VALUES (1, 1)", ()).or_continue(),
         Step::execute("UPDATE accounts SET balance = 7 WHERE id = 2", ()),
     ];
-    let error = db.blocking().batch(steps).unwrap_err();
-    assert!(matches!(error, Error::Failed { step: Some(0), .. }), "{error:?}");
-    assert_eq!(balances(&db), [100, 7], "the other step has taken effect");
+    let results = db.blocking().batch(steps).unwrap();
+    assert!(matches!(&results[0], StepOutcome::Failed(failure) if failure.is_unique()), "{results:?}");
+    assert_eq!((results[1].changed().rows, balances(&db)), (1, vec![100, 7]));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn values_go_in_and_come_out() {
     let inserted: i64 = db.blocking().query_one("INSERT INTO t(a) VALUES (9) RETURNING a", ()).unwrap();
     assert_eq!(inserted, 9);
     let error = db.blocking().query_one::<i64>("SELECT a FROM t", ()).unwrap_err();
-    assert!(matches!(error, Error::Row(RowError::SeveralRows(2))), "{error:?}");
+    assert!(matches!(error, Error::Row(RowError::SeveralRows)), "{error:?}");
     let error = db.blocking().query_one::<(i64, i64)>("SELECT a, c FROM t LIMIT 1", ()).unwrap_err();
     assert_eq!(error.to_string(), "column c: i64 was asked for, and the value is TEXT");
 }
@@ -245,7 +245,15 @@ fn a_panic_rolls_back_and_continues_in_the_caller() {
 #[test]
 fn transaction_control_and_settings_are_refused() {
     let db = with_accounts();
-    for sql in ["COMMIT", "BEGIN", "ROLLBACK", "SAVEPOINT a", "VACUUM", "PRAGMA journal_mode = DELETE"] {
+    for sql in [
+        "COMMIT",
+        "BEGIN",
+        "ROLLBACK",
+        "SAVEPOINT a",
+        "VACUUM",
+        "PRAGMA journal_mode = DELETE",
+        "PRAGMA foreign_keys = OFF",
+    ] {
         let result = db.blocking().transaction(move |tx| {
             tx.execute("DELETE FROM accounts", ())?;
             tx.execute(sql, ())
@@ -410,13 +418,170 @@ fn a_number_of_rows_can_be_a_condition_of_a_batch() {
 }
 
 #[test]
-fn a_pragma_does_not_change_an_open_transaction() {
+fn migrations_run_once_and_all_or_none() {
+    let dir = common::TestDir::new();
+    let mut list = vec!["CREATE TABLE t(a); INSERT INTO t VALUES (1)".to_owned()];
+    let migrate = |list: &[String]| {
+        let db = dir.open(Options::default());
+        let migrated = db.blocking().migrate(list).map(|migrated| (migrated.from, migrated.to));
+        (migrated, db.blocking().query_all::<i64>("SELECT a FROM t ORDER BY a", ()).unwrap())
+    };
+    let (migrated, rows) = migrate(&list);
+    assert_eq!((migrated.unwrap(), rows), ((0, 1), vec![1]));
+    list.extend(
+        ["INSERT INTO t VALUES (2)", "INSERT INTO t VALUES (3); INSERT INTO nope VALUES (4)"].map(str::to_owned),
+    );
+    let (migrated, rows) = migrate(&list);
+    let error = migrated.unwrap_err();
+    assert_eq!(error.to_string(), "step 3: no such table: nope");
+    assert_eq!(rows, [1], "the second migration was rolled back, too");
+    list[2] = "INSERT INTO t VALUES (3)".to_owned();
+    let (migrated, rows) = migrate(&list);
+    assert_eq!((migrated.unwrap(), rows), ((1, 3), vec![1, 2, 3]));
+    let (migrated, rows) = migrate(&list);
+    assert_eq!((migrated.unwrap(), rows), ((3, 3), vec![1, 2, 3]));
+    let error = migrate(&list[..2]).0.unwrap_err();
+    assert_eq!(error.to_string(), "the database has the schema version 3, and this program knows only 2");
+}
+
+#[test]
+fn a_surplus_value_is_an_error() {
+    let db = Database::open_in_memory(Options::default()).unwrap();
+    db.blocking().execute("CREATE TABLE t(a, b)", ()).unwrap();
+    let error = db.blocking().execute("INSERT INTO t(a) VALUES (?)", *b"abc").unwrap_err();
+    assert_eq!(error.to_string(), "there is no parameter for the value 2");
+    let error = db.blocking().execute("INSERT INTO t(a) VALUES (:a)", [(":a", 1), ("c", 2)]).unwrap_err();
+    assert_eq!(error.failure(), Some(&Failure::SurplusValue("c".to_owned())));
+    let count = || db.blocking().query_one::<i64>("SELECT count(*) FROM t", ()).unwrap();
+    assert_eq!(count(), 0, "the inserts were undone");
+    // Each statement uses some of the values.
+    db.blocking().execute("INSERT INTO t(a) VALUES (?1); INSERT INTO t(a) VALUES (?2)", [1, 2]).unwrap();
+    assert_eq!(count(), 2);
+}
+
+#[test]
+fn limits_apply_between_the_statements_of_a_transaction() {
     let db = with_accounts();
-    db.blocking().execute("CREATE TABLE c(a REFERENCES accounts(id))", ()).unwrap();
-    let orphan = "INSERT INTO c VALUES (9)";
-    let inserted = db.blocking().transaction(move |tx| {
-        tx.execute("PRAGMA foreign_keys = ON", ())?;
-        tx.execute(orphan, ())
+    let soon = || CallOptions::new().deadline(Deadline::after(Instant::now(), Duration::from_millis(30)));
+    let wait = || std::thread::sleep(Duration::from_millis(60));
+    let result = db.blocking().with(soon()).transaction(move |tx| {
+        tx.execute("DELETE FROM accounts", ())?;
+        wait();
+        Ok::<_, Error>(())
     });
-    assert_eq!(inserted.unwrap().rows, 1, "SQLite ignores the pragma in a transaction");
+    assert!(result.unwrap_err().is_timeout(), "no statement runs after the deadline");
+    let result = db.blocking().with(soon()).transaction(move |tx| {
+        wait();
+        tx.execute("DELETE FROM accounts", ())
+    });
+    assert!(result.unwrap_err().is_timeout());
+    assert_eq!(balances(&db), [100, 0]);
+}
+
+#[test]
+fn a_caller_that_is_gone_does_not_write() {
+    let db = with_accounts();
+    let (started, has_started) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    let running = async {
+        let closure = move |tx: &mut sqlhttp_core::Transaction<'_>| -> Result<(), Error> {
+            tx.execute("DELETE FROM accounts", ())?;
+            started.send(()).unwrap();
+            goes_on.recv().unwrap();
+            Ok(())
+        };
+        db.transaction(closure).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        tokio::select! {
+            result = running => panic!("{result:?}"),
+            () = async { while has_started.try_recv().is_err() { tokio::task::yield_now().await } } => {}
+        }
+    });
+    go_on.send(()).unwrap();
+    assert_eq!(transfer(&db, 1), Ok(99), "the first transaction has ended");
+    assert_eq!(balances(&db), [99, 1]);
+}
+
+/// A value whose destructor panics.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a destructor on purpose");
+    }
+}
+
+/// An error that cannot be made from one of the database.
+#[derive(Debug)]
+struct NoError;
+
+impl From<Error> for NoError {
+    fn from(error: Error) -> Self {
+        panic!("a conversion on purpose: {error}")
+    }
+}
+
+#[test]
+fn panics_of_conversions_and_destructors_do_not_end_threads_of_the_engine() {
+    let db = with_accounts();
+    let soon = || CallOptions::new().deadline(Deadline::after(Instant::now(), Duration::from_millis(20)));
+    let (started, has_started) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let db = &db;
+        let (release, released) = mpsc::channel::<()>();
+        let blocking = scope.spawn(move || {
+            db.blocking().transaction(move |_| {
+                started.send(()).unwrap();
+                released.recv().unwrap();
+                Ok::<_, Error>(())
+            })
+        });
+        has_started.recv().unwrap();
+        // The calls wait in the queue until their deadline. Then the supervisor ends them.
+        let converted =
+            std::panic::catch_unwind(|| db.blocking().with(soon()).transaction(|_| Ok::<(), NoError>(())).is_ok());
+        assert!(converted.is_err(), "the conversion panics in the caller");
+        let bomb = Bomb;
+        let closure = move |_: &mut sqlhttp_core::Transaction<'_>| {
+            drop(bomb);
+            Ok::<_, Error>(())
+        };
+        assert!(db.blocking().with(soon()).transaction(closure).unwrap_err().is_timeout());
+        release.send(()).unwrap();
+        blocking.join().unwrap().unwrap();
+    });
+    assert_eq!(transfer(&db, 1), Ok(99), "the writer goes on");
+    let error = db.blocking().with(soon()).query_one::<i64>(ENDLESS, ()).unwrap_err();
+    assert!(error.is_timeout(), "the supervisor goes on");
+}
+
+#[test]
+fn the_last_handle_may_be_dropped_by_a_closure() {
+    let dir = common::TestDir::new();
+    for write in [false, true] {
+        let db = dir.open(Options::default());
+        let last = db.clone();
+        let (go_on, goes_on) = mpsc::channel::<()>();
+        let (started, has_started) = mpsc::channel();
+        let closure = move |_: &mut sqlhttp_core::Transaction<'_>| -> Result<(), Error> {
+            started.send(()).unwrap();
+            goes_on.recv().unwrap();
+            drop(last);
+            Ok(())
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let running = async { if write { db.transaction(closure).await } else { db.read(closure).await } };
+            tokio::select! {
+                result = running => panic!("{result:?}"),
+                () = async { while has_started.try_recv().is_err() { tokio::task::yield_now().await } } => {}
+            }
+        });
+        drop(db);
+        go_on.send(()).unwrap();
+        // The write-ahead log is checkpointed and removed when the last connection is closed.
+        common::wait_until("the database is closed", || dir.listing() == ["test.db"]);
+    }
 }

@@ -190,10 +190,10 @@ impl Node {
 
     /// Installs a snapshot of the leader with this vote. Returns the vote of this node.
     ///
-    /// If the entry of this node at the position of the snapshot is not the leader's, openraft first removes all entries
-    /// that it does not know to be committed. After a power cut it does not know the last ones that are. A further power
-    /// cut before the snapshot is durable would then lose entries that this node has acknowledged. Therefore the
-    /// conflicting entries are removed before, and no others.
+    /// If the entry of this node at the position of the snapshot is not the leader's, openraft first removes all
+    /// entries that it does not know to be committed. After a power cut it does not know the last ones that are. A
+    /// further power cut before the snapshot is durable would then lose entries that this node has acknowledged.
+    /// Therefore the conflicting entries are removed before, and no others.
     async fn install_snapshot(&self, vote: Vote, snapshot: Snapshot) -> Result<Vote, String> {
         let accepted = self.follow(vote, snapshot.meta.last_log_id.filter(|_| !mutated!(TruncateCommitted))).await?;
         if accepted != vote {
@@ -204,8 +204,8 @@ impl Node {
     }
 
     /// Follows the leader with this vote, unless this node has voted for a later one, and removes the entries from the
-    /// position `prev` on if the entry there is not `prev`. Returns the vote of this node, which may only be that of the
-    /// leader if openraft has accepted it: the leader takes it for a confirmation of its leadership.
+    /// position `prev` on if the entry there is not `prev`. Returns the vote of this node, which may only be that of
+    /// the leader if openraft has accepted it: the leader takes it for a confirmation of its leadership.
     async fn follow(&self, vote: Vote, prev: Option<LogId>) -> Result<Vote, String> {
         let heartbeat = AppendEntriesRequest { vote, prev_log_id: prev, leader_commit: None, entries: Vec::new() };
         match self.inner.raft.append_entries(heartbeat).await.map_err(|error| error.to_string())? {

@@ -1,5 +1,6 @@
 //! Starts the engine's threads. Threads that copy or check a whole database have a low priority.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,9 +20,22 @@ const NICENESS: i32 = 19;
 /// process. Unused stack takes address space, but no memory.
 pub const STACK_BYTES: usize = 64 << 20;
 
+thread_local! {
+    /// Whether this thread is one of the engine.
+    static OF_ENGINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether the calling thread is one that [`spawn`] has started.
+pub(crate) fn is_engine_thread() -> bool {
+    OF_ENGINE.get()
+}
+
 /// Starts a named thread with a stack of [`STACK_BYTES`].
 pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    let spawned = Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(work);
+    let spawned = Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(move || {
+        OF_ENGINE.set(true);
+        work();
+    });
     spawned.map_err(|source| Error::Io { action: "start the thread", path: name.into(), source: Arc::new(source) })
 }
 

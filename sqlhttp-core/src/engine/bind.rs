@@ -4,29 +4,57 @@ use super::session::Prepared;
 use super::sqlite::probe;
 use crate::model::{BindRule, Binding, Bindings, Failure, Value};
 
-/// Binds values to a statement's parameters. With [`BindRule::Counted`], `used` is the number of values that earlier
-/// statements of the same SQL text have used up; this function adds those of this statement.
-pub(crate) fn bind(prepared: &mut Prepared, bindings: &Bindings, used: &mut usize) -> Result<(), Failure> {
+/// The values of an SQL text that its statements have used.
+pub(crate) struct UsedValues {
+    /// With [`BindRule::Counted`], the number of values that the statements have used up.
+    counted: usize,
+    /// With [`BindRule::Exact`], whether a statement has a parameter for each value. Empty with other rules.
+    exact: Vec<bool>,
+}
+
+impl UsedValues {
+    pub(crate) fn of(bindings: &Bindings) -> UsedValues {
+        let exact = if bindings.rule == BindRule::Exact { vec![false; bindings.entries.len()] } else { Vec::new() };
+        UsedValues { counted: 0, exact }
+    }
+
+    /// Checks that each value was used, as [`BindRule::Exact`] demands.
+    pub(crate) fn check(&self, bindings: &Bindings) -> Result<(), Failure> {
+        let Some(surplus) = self.exact.iter().position(|used| !used) else { return Ok(()) };
+        let name = bindings.entries.get(surplus).and_then(|entry| entry.name.as_deref());
+        Err(Failure::SurplusValue(name.map_or_else(|| (surplus + 1).to_string(), str::to_owned)))
+    }
+
+    fn note(&mut self, entry: usize) {
+        if let Some(used) = self.exact.get_mut(entry) {
+            *used = true;
+        }
+    }
+}
+
+/// Binds values to a statement's parameters, and adds them to the `used` ones of the SQL text.
+pub(crate) fn bind(prepared: &mut Prepared, bindings: &Bindings, used: &mut UsedValues) -> Result<(), Failure> {
     match bindings.rule {
-        BindRule::Strict => bind_strict(prepared, &bindings.entries),
+        BindRule::Strict | BindRule::Exact => bind_strict(prepared, &bindings.entries, used),
         BindRule::Counted => {
-            let left = bindings.entries.get(*used..).unwrap_or_default();
-            *used += prepared.parameters.len();
+            let left = bindings.entries.get(used.counted..).unwrap_or_default();
+            used.counted += prepared.parameters.len();
             bind_counted(prepared, left)
         }
     }
 }
 
-fn bind_strict(prepared: &mut Prepared, entries: &[Binding]) -> Result<(), Failure> {
+fn bind_strict(prepared: &mut Prepared, entries: &[Binding], used: &mut UsedValues) -> Result<(), Failure> {
     for index in 1..=prepared.parameters.len() {
-        let value = match prepared.parameters[index - 1].as_deref() {
+        let entry = match prepared.parameters[index - 1].as_deref() {
             Some(name) => match position_in_name(name) {
                 Some(position) => by_position(entries, position)?,
                 None => by_name(entries, name).ok_or_else(|| Failure::MissingNamed(name[1..].to_owned()))?,
             },
             None => by_position(entries, index)?,
         };
-        bind_one(prepared, index, value)?;
+        used.note(entry);
+        bind_one(prepared, index, &entries[entry].value)?;
     }
     Ok(())
 }
@@ -58,16 +86,14 @@ fn position_in_name(name: &str) -> Option<usize> {
     name.strip_prefix(['?', '$'])?.parse().ok()
 }
 
-fn by_position(entries: &[Binding], position: usize) -> Result<&Value, Failure> {
-    let entry = position.checked_sub(1).and_then(|i| entries.get(i));
-    entry.map(|entry| &entry.value).ok_or(Failure::MissingPositional(position))
+fn by_position(entries: &[Binding], position: usize) -> Result<usize, Failure> {
+    position.checked_sub(1).filter(|index| *index < entries.len()).ok_or(Failure::MissingPositional(position))
 }
 
-/// Returns the value for the parameter `:name`, `@name` or `$name`. If several entries have the name, the last one is
-/// returned; `None` if no entry has it.
-fn by_name<'e>(entries: &'e [Binding], parameter: &str) -> Option<&'e Value> {
-    let matches = |entry: &&Binding| entry.name.as_deref().is_some_and(|name| is_name_of(name, parameter));
-    entries.iter().rfind(matches).map(|entry| &entry.value)
+/// Returns the index of the value for the parameter `:name`, `@name` or `$name`. If several entries have the name, it
+/// is that of the last one; `None` if no entry has it.
+fn by_name(entries: &[Binding], parameter: &str) -> Option<usize> {
+    entries.iter().rposition(|entry| entry.name.as_deref().is_some_and(|name| is_name_of(name, parameter)))
 }
 
 /// Returns whether `name`, the name of an entry, is the name of this parameter. The prefix (`:`, `@`, `$`) may be

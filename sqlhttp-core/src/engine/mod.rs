@@ -85,7 +85,7 @@ mod writer;
 pub use background::STACK_BYTES;
 pub use content::pinned::PinnedContent;
 pub use content::{Bucket, ContentDigest, RowDigest, RowKey, TableDigest};
-pub use database::{Blocking, Classified, Database, PendingContent, RowIter, Status, sqlite_version};
+pub use database::{Blocking, Classified, Database, Migrated, PendingContent, RowIter, Status, sqlite_version};
 pub use integrity::report::{CheckOptions, IntegrityReport};
 pub use options::{JournalMode, Location, Options, Writes};
 pub use replicated::chain::OutcomeLink;

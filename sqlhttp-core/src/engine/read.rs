@@ -1,7 +1,7 @@
 //! Runs a batch in one read transaction.
 
 use super::options::Options;
-use super::run::{Mode, RunError, Sink, run_batch};
+use super::run::{Mode, RunError, SettingsEffect, Sink, run_batch};
 use super::session::Session;
 use super::sqlite::clock::Stamped;
 use crate::model::{Batch, Ending, SqlError, Stamp};
@@ -24,7 +24,7 @@ pub(crate) fn read(
         rows_max: options.rows_max,
         known_failures: &[],
         first_step: 0,
-        settings_take_effect: false,
+        settings: SettingsEffect::None,
     };
     let transaction = needs_transaction(batch);
     if transaction {

@@ -67,7 +67,7 @@ impl Job {
             Job::Read(job) => {
                 job.cancel.is_set() || job.deadline.moment().is_some() && job.deadline.passed(Instant::now())
             }
-            Job::Transaction(job) => job.limits.exceeded_in_queue().is_some(),
+            Job::Transaction(job) => job.limits.exceeded().is_some(),
             Job::Classify(_, reply) => reply.is_closed(),
         }
     }
@@ -300,16 +300,23 @@ impl Readers {
 
     fn try_closure(&self, job: &mut TransactionJob) -> Result<(), Error> {
         let mut session = self.sessions.take(false)?;
-        let rollback_lock = (!self.shared.config.snapshots())
-            .then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
-        let begun = session.begin().map_err(|error| engine_error("begin transaction", error));
-        let called = begun.and_then(|()| transaction::call(&mut session, &self.shared.config.options, job, false));
+        let config = &self.shared.config;
+        let rollback_lock =
+            (!config.snapshots()).then(|| self.shared.rollback_lock.read().unwrap_or_else(PoisonError::into_inner));
+        let called = match job.limits.exceeded() {
+            Some(reason) => Err(stop_error(reason)),
+            None => session.begin().map_err(|error| engine_error("begin transaction", error)),
+        };
+        let called =
+            called.and_then(|()| transaction::call(&mut session, &config.options, job, Some(config.gate().as_ref())));
         if session.rollback().is_err() {
             session.mark_dirty();
         }
         drop(rollback_lock);
         self.sessions.put_back(session);
-        self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
+        if called.as_ref().is_ok_and(|succeeded| *succeeded) {
+            self.shared.counters.batches_read.fetch_add(1, Ordering::Relaxed);
+        }
         called.map(drop)
     }
 

@@ -152,6 +152,9 @@ pub enum BindRule {
     /// parameter without a value is NULL. If the SQL text has several statements, each takes as many values as it has
     /// parameters, and the next statement takes the values after them.
     Counted,
+    /// As [`BindRule::Strict`], but a surplus value fails with [`Failure::SurplusValue`]: one that no statement of the
+    /// SQL text has a parameter for.
+    Exact,
 }
 
 impl Batch {
@@ -195,6 +198,7 @@ impl Step {
     }
 
     /// Lets the batch continue if this step fails ([`OnError::Continue`]).
+    #[must_use]
     pub fn or_continue(mut self) -> Self {
         self.on_error = OnError::Continue;
         self

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::{Failure, RowError, SqlError};
 
+const SQLITE_READONLY: i32 = 8;
+
 /// The error of a call.
 ///
 /// A [`Backend`](super::Backend) fails with the reason why a batch has no outcome; a failing statement is a part of the
@@ -151,6 +153,11 @@ impl Error {
     /// Whether another process or connection holds a lock of the database.
     pub fn is_busy(&self) -> bool {
         self.sql_error().is_some_and(SqlError::is_busy)
+    }
+
+    /// Whether a write was refused because the database is read-only, or because the call may only read.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Error::ReadOnly) || self.sql_error().is_some_and(|error| error.primary_code() == SQLITE_READONLY)
     }
 }
 

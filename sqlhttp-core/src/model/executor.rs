@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::{
-    Answer, Backend, Batch, BoxFuture, Changed, Deadline, Error, FromRow, Outcome, Params, ReadLevel, RowStream, Rows,
-    Step, StepOutcome,
+    Answer, Backend, Batch, BoxFuture, Changed, Deadline, Error, FromRow, Outcome, Params, ReadLevel, RowError,
+    RowStream, Rows, Step, StepOutcome,
 };
 
 /// Runs SQL with Rust values, and returns Rust values. Every [`Backend`] has these methods: an embedded database, a
@@ -27,7 +27,8 @@ use super::{
 /// SQL text may contain several statements. The same parameters are then bound to each, and the result is that of the
 /// last one.
 pub trait Executor: Backend {
-    /// Runs SQL that returns no rows. Rows that it returns are discarded.
+    /// Runs SQL that returns no rows. Rows that it returns are discarded. VACUUM cannot run in the transaction of the
+    /// call; an embedded database has a method for it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -37,7 +38,7 @@ pub trait Executor: Backend {
         params: impl Params,
     ) -> impl Future<Output = Result<Changed, Error>> + Send {
         let running = self.request(Batch::one(Step::execute(sql, params)), ReadLevel::default(), Deadline::NEVER);
-        async move { Ok(last(running).await?.changed()) }
+        async move { Ok(only(running).await?.changed()) }
     }
 
     /// Runs SQL, and returns all rows of its last statement, with their columns.
@@ -46,7 +47,7 @@ pub trait Executor: Backend {
     /// See [`Error`].
     fn query(&self, sql: impl Into<Arc<str>>, params: impl Params) -> impl Future<Output = Result<Rows, Error>> + Send {
         let running = self.request(Batch::one(Step::query(sql, params)), ReadLevel::default(), Deadline::NEVER);
-        async move { last(running).await?.into_rows() }
+        async move { only(running).await?.into_rows() }
     }
 
     /// Runs SQL, and returns all rows of its last statement, in memory.
@@ -71,8 +72,8 @@ pub trait Executor: Backend {
         sql: impl Into<Arc<str>>,
         params: impl Params,
     ) -> impl Future<Output = Result<Option<T>, Error>> + Send {
-        let rows = self.query(sql, params);
-        async move { Ok(rows.await?.read_opt()?) }
+        let rows = self.query_stream(sql, params);
+        async move { rows.await?.only().await }
     }
 
     /// Runs SQL, and returns its only row.
@@ -84,8 +85,8 @@ pub trait Executor: Backend {
         sql: impl Into<Arc<str>>,
         params: impl Params,
     ) -> impl Future<Output = Result<T, Error>> + Send {
-        let rows = self.query(sql, params);
-        async move { Ok(rows.await?.read_one()?) }
+        let row = self.query_opt(sql, params);
+        async move { row.await?.ok_or(Error::Row(RowError::NoRows)) }
     }
 
     /// Runs SQL, and returns its rows one after the other. Memory use does not depend on their number, if the SQL only
@@ -105,8 +106,8 @@ pub trait Executor: Backend {
     /// Runs several steps as one transaction, and returns the result of each.
     ///
     /// # Errors
-    /// See [`Error`]. [`Error::Failed`] names the first step that failed, also one after which the batch continued
-    /// ([`Step::or_continue`]).
+    /// See [`Error`]. [`Error::Failed`] names the step that failed. The result of a step after whose failure the batch
+    /// has continued ([`Step::or_continue`]) is [`StepOutcome::Failed`].
     fn batch(&self, steps: Vec<Step>) -> impl Future<Output = Result<Vec<StepOutcome>, Error>> + Send {
         let running = self.request(Batch::transaction(steps), ReadLevel::default(), Deadline::NEVER);
         async move { whole(running).await?.into_result() }
@@ -123,6 +124,7 @@ pub trait Executor: Backend {
     ///     db.with(limited).query_one("SELECT count(*) FROM users", ()).await
     /// }
     /// ```
+    #[must_use]
     fn with(&self, options: CallOptions) -> WithOptions<'_, Self> {
         WithOptions { backend: self, options }
     }
@@ -134,8 +136,8 @@ async fn whole(running: BoxFuture<'_, Result<Answer, Error>>) -> Result<Outcome,
     running.await?.whole().await
 }
 
-async fn last(running: BoxFuture<'_, Result<Answer, Error>>) -> Result<StepOutcome, Error> {
-    whole(running).await?.into_last()
+async fn only(running: BoxFuture<'_, Result<Answer, Error>>) -> Result<StepOutcome, Error> {
+    whole(running).await?.into_only()
 }
 
 /// The options of a call: the consistency of reads, and a time limit. The default is [`ReadLevel::Weak`] and no limit.

@@ -62,6 +62,8 @@ pub enum Failure {
         /// The number of rows that the step changed or returned.
         got: u64,
     },
+    /// No statement of the step has a parameter for this value: its name, or its position, counted from 1.
+    SurplusValue(String),
 }
 
 /// An error that SQLite reported.
@@ -207,6 +209,7 @@ impl fmt::Display for Failure {
             Failure::Timeout => f.write_str("the time limit was exceeded"),
             Failure::Protocol { message, .. } => f.write_str(message),
             Failure::BadParameter { parameter, message } => write!(f, "parameter {parameter}: {message}"),
+            Failure::SurplusValue(value) => write!(f, "there is no parameter for the value {value}"),
             Failure::UnexpectedRows { want, got } => write!(f, "{got} rows instead of {want}"),
         }
     }

@@ -58,32 +58,37 @@ pub enum StepOutcome {
 }
 
 impl Outcome {
-    /// Returns the results of all steps, or the failure of the first step that failed, also of one after which the
-    /// batch continued ([`super::OnError::Continue`]).
+    /// Returns the results of all steps, or the failure that ended the batch. The result of a step after whose failure
+    /// the batch has continued ([`super::OnError::Continue`], [`super::Atomicity::Each`]) is [`StepOutcome::Failed`].
     ///
     /// # Errors
-    /// [`Error::Failed`]: a step failed, or the transaction could not commit.
-    pub fn into_result(self) -> Result<Vec<StepOutcome>, Error> {
-        let several = self.steps.len() > 1 || matches!(self.ending, Ending::Aborted(1..));
-        for (index, step) in self.steps.iter().enumerate() {
-            if let StepOutcome::Failed(failure) = step {
-                return Err(Error::Failed { step: several.then_some(index), failure: failure.clone() });
-            }
-        }
+    /// [`Error::Failed`]: a step failed and the batch was rolled back, or the transaction could not commit.
+    pub fn into_result(mut self) -> Result<Vec<StepOutcome>, Error> {
         match self.ending {
             Ending::Done => Ok(self.steps),
             Ending::NotCommitted(failure) => Err(Error::Failed { step: None, failure }),
-            Ending::Aborted(_) => Err(Error::Closed),
+            Ending::Aborted(step) => match self.steps.pop() {
+                Some(StepOutcome::Failed(failure)) => Err(Error::Failed { step: Some(step), failure }),
+                // The outcome is not that of this engine.
+                _ => Err(Error::Unsupported("the outcome of a failed batch contains no failure".to_owned())),
+            },
         }
     }
 
-    /// Returns the result of the last step: see [`Outcome::into_result`].
+    /// Returns the result of a batch of one step.
     ///
     /// # Errors
-    /// As [`Outcome::into_result`].
-    pub fn into_last(self) -> Result<StepOutcome, Error> {
-        let last = self.into_result()?.pop();
-        Ok(last.unwrap_or(StepOutcome::Changed(Changed::default())))
+    /// [`Error::Failed`]: the step failed, or the transaction could not commit.
+    pub fn into_only(self) -> Result<StepOutcome, Error> {
+        let failed = |failure| Err(Error::Failed { step: None, failure });
+        match self.into_result() {
+            Ok(mut steps) => match steps.pop() {
+                Some(StepOutcome::Failed(failure)) => failed(failure),
+                outcome => Ok(outcome.unwrap_or(StepOutcome::Changed(Changed::default()))),
+            },
+            Err(Error::Failed { failure, .. }) => failed(failure),
+            Err(error) => Err(error),
+        }
     }
 }
 

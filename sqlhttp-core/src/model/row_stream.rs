@@ -11,7 +11,7 @@ use futures_core::Stream;
 use futures_core::future::BoxFuture;
 
 use super::convert::BlockCursor;
-use super::{Answer, Block, Columns, Ending, Error, FromRow, Part, PartStream, StepOutcome};
+use super::{Answer, Block, Columns, Ending, Error, FromRow, Part, PartStream, RowError, StepOutcome};
 
 /// The rows that a statement returns, one after the other: see
 /// [`Executor::query_stream`](super::Executor::query_stream).
@@ -50,7 +50,7 @@ impl<T> RowStream<T> {
     pub(super) fn new(answer: Answer) -> Result<RowStream<T>, Error> {
         let (source, rows) = match answer {
             Answer::Parts(parts) => (Source::Idle(parts), None),
-            Answer::Whole(outcome) => (Source::Ended, Some(outcome.into_last()?.into_rows()?)),
+            Answer::Whole(outcome) => (Source::Ended, Some(outcome.into_only()?.into_rows()?)),
         };
         let (columns, blocks) = match rows {
             Some(rows) => (rows.columns, rows.blocks),
@@ -109,6 +109,33 @@ impl<T: FromRow> RowStream<T> {
     /// error.
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
         poll_fn(|context| self.poll_row(context)).await
+    }
+
+    /// Waits for the only row; `None` if there is none.
+    pub(super) async fn only(mut self) -> Result<Option<T>, Error> {
+        // No row is converted before the last `await`, so that `T` need not be `Send`.
+        while self.received_rows() < 2 {
+            let Some(part) = poll_fn(|context| self.poll_part(context)).await else { break };
+            if !self.take_part(part?)? {
+                break;
+            }
+        }
+        if self.received_rows() > 1 {
+            return Err(RowError::SeveralRows.into());
+        }
+        self.source = Source::Ended;
+        let mut row = Ok(None);
+        while let Some(block) = self.blocks.pop_front() {
+            if let Some(read) = BlockCursor::new(block).next(&self.columns) {
+                row = read.map(Some);
+            }
+        }
+        Ok(row?)
+    }
+
+    /// The number of rows that have been received and not been read.
+    fn received_rows(&self) -> usize {
+        self.blocks.iter().map(Block::len).sum()
     }
 
     fn poll_row(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, Error>>> {

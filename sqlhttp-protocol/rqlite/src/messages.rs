@@ -26,6 +26,7 @@ pub(crate) fn failure<'f>(failure: &'f Failure, info: StepInfo, shape: &ReplySha
         | Failure::TooManyRows { .. }
         | Failure::TooManyBytes { .. }
         | Failure::BadParameter { .. }
+        | Failure::SurplusValue(_)
         | Failure::UnexpectedRows { .. } => failure.to_string().into(),
         Failure::Protocol { message, .. } => message.into(),
     }

@@ -28,7 +28,7 @@ pub(crate) fn failure(failure: &Failure, says_begin: bool) -> (u16, Cow<'_, str>
         Failure::TooManyRows { .. } | Failure::TooManyBytes { .. } | Failure::UnexpectedRows { .. } => {
             (500, failure.to_string().into())
         }
-        Failure::BadParameter { .. } => (400, failure.to_string().into()),
+        Failure::BadParameter { .. } | Failure::SurplusValue(_) => (400, failure.to_string().into()),
         Failure::Timeout => (TIMED_OUT, failure.to_string().into()),
         Failure::Protocol { status, message } => (*status, message.into()),
     }

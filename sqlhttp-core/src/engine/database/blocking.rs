@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Database;
+use super::{Database, Migrated};
 use crate::engine::background::block_on;
 use crate::engine::transaction::Transaction;
 use crate::model::{
@@ -13,6 +13,7 @@ use crate::model::{
 /// [`Database::blocking`]. Each has the errors of the method of the same name of [`Executor`] or [`Database`].
 ///
 /// Do not call them in an async function: they would block the threads of its runtime.
+#[must_use]
 #[derive(Debug, Clone, Copy)]
 pub struct Blocking<'d> {
     database: &'d Database,
@@ -25,7 +26,6 @@ impl<'d> Blocking<'d> {
     }
 
     /// Sets the options of each call: see [`Executor::with`].
-    #[must_use]
     pub fn with(self, options: CallOptions) -> Blocking<'d> {
         Blocking { options, ..self }
     }
@@ -94,6 +94,14 @@ impl<'d> Blocking<'d> {
         block_on(self.database.with(self.options).batch(steps))
     }
 
+    /// See [`Database::migrate`].
+    ///
+    /// # Errors
+    /// See [`Database::migrate`].
+    pub fn migrate<S: AsRef<str>>(self, migrations: &[S]) -> Result<Migrated, Error> {
+        block_on(self.database.migrate(migrations))
+    }
+
     /// See [`Database::transaction`].
     ///
     /// # Errors
@@ -123,8 +131,14 @@ impl<'d> Blocking<'d> {
 
 /// A blocking iterator over the rows that a statement returns: see [`Blocking::query_iter`]. Dropping it ends the
 /// statement.
-#[derive(Debug)]
+#[must_use = "an iterator does nothing unless it is asked for rows"]
 pub struct RowIter<T>(RowStream<T>);
+
+impl<T> std::fmt::Debug for RowIter<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl<T: FromRow> Iterator for RowIter<T> {
     type Item = Result<T, Error>;

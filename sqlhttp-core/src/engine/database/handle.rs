@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::blocking::Blocking;
-use crate::engine::background::{block_on, spawn};
+use crate::engine::background::{block_on, is_engine_thread, spawn};
 use crate::engine::classify::{BatchKind, refused};
 use crate::engine::connection_config::{ConnectionConfig, Role};
 use crate::engine::error::engine_error;
@@ -130,6 +130,14 @@ impl Database {
         supervisor::register(supervised);
         let inner = Inner { shared, sessions, inline, readers, _supervision: supervision, writer: Mutex::new(writer) };
         Ok(Database { inner: Arc::new(inner) })
+    }
+
+    /// Opens a new database in memory, which exists as long as this handle and its clones.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_in_memory(options: Options) -> Result<Database, Error> {
+        Database::open(Location::Memory, options)
     }
 
     /// Runs a batch, which may read or write, and returns the result of each step. This is for programs that handle the
@@ -264,20 +272,34 @@ impl Backend for Database {
 
 impl Inner {
     fn close(&self) {
-        self.readers.close();
-        self.shared.queue.close();
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            // The writer catches its panics, so the result is always `Ok`.
-            let _ = writer.join();
-        }
-        self.shared.read_lock_holder.close();
+        close(&self.readers, &self.shared, self.take_writer());
     }
+
+    fn take_writer(&self) -> Option<JoinHandle<()>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn close(readers: &Readers, shared: &SharedState, writer: Option<JoinHandle<()>>) {
+    readers.close();
+    shared.queue.close();
+    if let Some(writer) = writer {
+        // The writer catches its panics, so the result is always `Ok`.
+        let _ = writer.join();
+    }
+    shared.read_lock_holder.close();
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.close();
+        if !is_engine_thread() {
+            return self.close();
+        }
+        // A closure has contained the last handle. This thread cannot wait for its own end.
+        let (readers, shared, writer) = (self.readers.clone(), self.shared.clone(), self.take_writer());
+        if let Err(error) = spawn("sqlhttp-close", move || close(&readers, &shared, writer)) {
+            tracing::error!(%error, "the database is not closed");
+        }
     }
 }
 

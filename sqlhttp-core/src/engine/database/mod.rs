@@ -5,6 +5,7 @@
 //! * [`blocking`]: the methods for programs without async functions.
 //! * [`content`]: digests of the content.
 //! * [`maintenance`]: the operations of the database's owner.
+//! * [`migrations`]: migrations of the schema.
 //! * [`replication`]: the operations of a database that applies the entries of a log.
 //! * [`status`]: counters and sizes.
 
@@ -12,6 +13,7 @@ mod blocking;
 mod content;
 mod handle;
 mod maintenance;
+mod migrations;
 mod replication;
 mod status;
 mod transactions;
@@ -19,4 +21,5 @@ mod transactions;
 pub use blocking::{Blocking, RowIter};
 pub use content::PendingContent;
 pub use handle::{Classified, Database, sqlite_version};
+pub use migrations::Migrated;
 pub use status::Status;

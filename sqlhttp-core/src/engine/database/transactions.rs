@@ -10,12 +10,13 @@ impl Database {
     /// Calls a closure in a write transaction. The transaction is committed if the closure returns `Ok`, and rolled
     /// back if it returns `Err` or panics. The write is durable when the call returns.
     ///
-    /// The closure runs once, on the writer thread, and no other write runs meanwhile. It sees its own changes. **It
-    /// must not block**: all other writes of the database wait until it has returned, and a time limit ends only its
-    /// SQL. It must not use the database other than through its [`Transaction`], which would wait for itself. A panic
-    /// of the closure continues in the caller.
+    /// The closure runs once, on the writer thread, and no other write runs meanwhile (in a database with a rollback
+    /// journal, no read either). It sees its own changes. **It must not block**: all other writes of the database wait
+    /// until it has returned, and a time limit interrupts only its SQL. It must not use the database other than through
+    /// its [`Transaction`], which would wait for itself. A panic of the closure continues in the caller.
     ///
-    /// Dropping the future cancels the transaction as soon as possible: if it is not committed yet, it is rolled back.
+    /// Dropping the future cancels the transaction: a statement that is running is interrupted, and the transaction is
+    /// rolled back, unless the commit has begun.
     ///
     /// A transaction of a closure has its own fsync. Steps that need no decision in between are faster as a
     /// [batch](crate::Executor::batch), which shares its fsync with others.
@@ -80,8 +81,10 @@ impl Database {
     /// Calls a closure in a read transaction: all its statements see the same state of the database, whatever is
     /// written meanwhile. A statement that writes fails.
     ///
-    /// The closure runs once, on a reader thread. It may block, but the write-ahead log grows until it has returned. A
-    /// panic of the closure continues in the caller.
+    /// The closure runs once, on a reader thread. While it runs, the write-ahead log grows. In a database with a
+    /// rollback journal, all writes wait until it has returned: it must not block then, and not use the database in
+    /// another way. When a node of a cluster installs a snapshot, the statements of the closure fail with
+    /// [`Error::Unavailable`]. A panic of the closure continues in the caller.
     ///
     /// # Errors
     /// The error of the closure; otherwise an [`Error`], converted.
@@ -111,11 +114,11 @@ impl Database {
 }
 
 /// Creates the job of a closure, the receiving end of its result, and a guard that cancels the job when it is dropped.
-fn job<T, E, F>(deadline: Deadline, closure: F) -> (TransactionJob, Reply<T, E>, CancelOnDrop)
+fn job<T, E, F>(deadline: Deadline, closure: F) -> (TransactionJob, Reply<F, T, E>, CancelOnDrop)
 where
     F: FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
     T: Send + 'static,
-    E: From<Error> + Send + 'static,
+    E: Send + 'static,
 {
     let cancel = Cancel::default();
     let limits = Limits { cancel: Some(cancel.clone()), deadline, ..Limits::default() };

@@ -24,7 +24,7 @@ use super::work_item::{Results, WorkItem};
 use super::{replace, sync};
 use crate::engine::classify::runs_outside_transaction;
 use crate::engine::options::Writes;
-use crate::engine::run::{Mode, RunError};
+use crate::engine::run::{Mode, RunError, SettingsEffect};
 use crate::engine::script::Script;
 use crate::engine::sinks::BufferedSink;
 use crate::engine::sqlite::clock::Stamped;
@@ -327,7 +327,7 @@ impl Writer<'_> {
             rows_max: None,
             known_failures,
             first_step,
-            settings_take_effect: true,
+            settings: SettingsEffect::Allowed,
         };
         let sink =
             BufferedSink::new(batch.steps.len(), HELD_BYTES_MAX, RunError::TooManyBytes { limit: HELD_BYTES_MAX });

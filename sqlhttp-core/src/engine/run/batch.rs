@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::mode::Mode;
+use super::mode::{Mode, SettingsEffect};
 use super::sink::{RunError, Sink};
 use super::step::{Run, StepError, StepSummary};
 use crate::engine::session::{Savepoint, Session};
@@ -20,9 +20,10 @@ pub(crate) fn run_batch(
 ) -> Result<Ending, RunError> {
     // Inside a transaction of several steps `PRAGMA foreign_keys` has no effect. Read-only connections enforce no
     // foreign keys.
-    let settings_take_effect =
-        mode.settings_take_effect && mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
-    let mode = Mode { settings_take_effect, ..mode };
+    let alone = mode.savepoints && (batch.atomicity == Atomicity::Each || batch.steps.len() == 1);
+    let settings =
+        if mode.settings == SettingsEffect::Allowed && !alone { SettingsEffect::None } else { mode.settings };
+    let mode = Mode { settings, ..mode };
     for (index, step) in batch.steps.iter().enumerate() {
         let out_of_steps = match session.watch.stopped() {
             Some(StopReason::Steps) => Some(Failure::Timeout),

@@ -16,5 +16,5 @@ mod step;
 mod text;
 
 pub(crate) use batch::run_batch;
-pub(crate) use mode::Mode;
+pub(crate) use mode::{Mode, SettingsEffect};
 pub(crate) use sink::{RunError, Sink};

@@ -20,7 +20,17 @@ pub(crate) struct Mode<'k> {
     pub(crate) known_failures: &'k [(usize, Failure)],
     /// The index of the batch's first step in a larger batch of which this one is a part; 0 if it is no part.
     pub(crate) first_step: usize,
-    /// Whether `PRAGMA foreign_keys` takes effect for the statements after it. SQLite ignores it in a transaction of
-    /// several steps.
-    pub(crate) settings_take_effect: bool,
+    /// The effect of `PRAGMA foreign_keys`.
+    pub(crate) settings: SettingsEffect,
+}
+
+/// The effect of `PRAGMA foreign_keys` on the statements after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SettingsEffect {
+    /// The pragma takes effect, unless the batch is a transaction of several steps. SQLite ignores it there.
+    Allowed,
+    /// The pragma has no effect.
+    None,
+    /// The pragma fails, because SQLite would ignore it: a transaction is open.
+    Refused,
 }

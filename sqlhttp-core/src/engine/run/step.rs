@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::mode::Mode;
 use super::sink::{RunError, Sink};
+use crate::engine::bind::UsedValues;
 use crate::engine::dump::VirtualTable;
 use crate::engine::session::Session;
 use crate::model::{Action, Bindings, Changed, Expect, Failure, Rows, Step, StepInfo, StepOutcome};
@@ -44,8 +45,7 @@ impl StepSummary {
 /// The values for the parameters of all statements of an SQL text.
 pub(super) struct BindingCursor<'b> {
     pub(super) bindings: &'b Bindings,
-    /// The number of values that have been used up by earlier statements of the text.
-    pub(super) used: usize,
+    pub(super) used: UsedValues,
 }
 
 /// The result of the statements of an SQL text.
@@ -86,6 +86,9 @@ impl<S: Sink> Run<'_, S> {
                 StatementResult::Rows(rows) => StepOutcome::Rows(rows),
                 StatementResult::Changed(changed) => StepOutcome::Changed(changed),
             }),
+            Action::RunEach { .. } if matches!(step.expect, Expect::ExactRows(_)) => {
+                Err(Failure::NotAllowed("an expected number of rows for several sets of values".to_owned()).into())
+            }
             Action::RunEach { sql, bindings } => {
                 let expect = if let Expect::ExactCount(_) = step.expect { step.expect } else { Expect::Count };
                 Ok(StepOutcome::ChangedEach(self.run_each(sql, bindings, expect)?))

@@ -3,8 +3,10 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
+use super::mode::SettingsEffect;
 use super::sink::{RunError, Sink};
 use super::step::{BindingCursor, Run, StatementResult, StepError};
+use crate::engine::bind::UsedValues;
 use crate::engine::connection_config::Role;
 use crate::engine::dump::VirtualTable;
 use crate::engine::restore;
@@ -42,7 +44,7 @@ impl<S: Sink> Run<'_, S> {
         };
         let mut in_block = false;
         let mut first = true;
-        let mut values = BindingCursor { bindings, used: 0 };
+        let mut values = BindingCursor { bindings, used: UsedValues::of(bindings) };
         let mut result = match expect {
             Expect::Rows | Expect::ExactRows(_) => StatementResult::Rows(no_rows()),
             Expect::Count | Expect::ExactCount(_) | Expect::Either | Expect::Returning => {
@@ -69,7 +71,10 @@ impl<S: Sink> Run<'_, S> {
             }
             match prepared.info.transaction {
                 Some(TransactionKeyword::Begin) if first && !self.is_blank(rest) => in_block = true,
-                Some(TransactionKeyword::Commit) if in_block && self.is_blank(rest) => return Ok(result),
+                Some(TransactionKeyword::Commit) if in_block && self.is_blank(rest) => {
+                    values.used.check(bindings)?;
+                    return Ok(result);
+                }
                 Some(keyword) => return Err(Failure::TransactionControl(keyword).into()),
                 None => {
                     let last = self.is_last(rest, in_block);
@@ -88,6 +93,7 @@ impl<S: Sink> Run<'_, S> {
             // The SQL text contains a BEGIN without a COMMIT.
             return Err(Failure::TransactionControl(TransactionKeyword::Begin).into());
         }
+        values.used.check(bindings)?;
         Ok(result)
     }
 
@@ -143,13 +149,16 @@ impl<S: Sink> Run<'_, S> {
         failure.into()
     }
 
-    /// Sets whether foreign keys are enforced for the following statements of the batch. Has no effect unless
-    /// [`Mode::settings_take_effect`](super::Mode::settings_take_effect).
+    /// Sets whether foreign keys are enforced for the following statements of the batch, as far as
+    /// [`Mode::settings`](super::Mode::settings) says.
     fn foreign_keys(&mut self, on: bool) -> Result<(), StepError> {
-        if self.mode.settings_take_effect {
-            self.session.enforce_foreign_keys(on).map_err(Failure::Sql)?;
+        match self.mode.settings {
+            SettingsEffect::Allowed => Ok(self.session.enforce_foreign_keys(on).map_err(Failure::Sql)?),
+            SettingsEffect::None => Ok(()),
+            SettingsEffect::Refused => {
+                Err(Failure::NotAllowed("PRAGMA foreign_keys in a transaction".to_owned()).into())
+            }
         }
-        Ok(())
     }
 
     /// Returns whether `rest` contains only white space, comments and semicolons. If it begins like one of these,

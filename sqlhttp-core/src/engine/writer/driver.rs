@@ -25,7 +25,7 @@
 
 use super::thread::Writer;
 use crate::engine::error::engine_error;
-use crate::engine::run::{Mode, RunError, run_batch};
+use crate::engine::run::{Mode, RunError, SettingsEffect, run_batch};
 use crate::engine::session::Savepoint;
 #[cfg(feature = "fault-injection")]
 use crate::engine::simulation::{self, Mutation};
@@ -143,7 +143,7 @@ impl Writer<'_> {
             rows_max,
             known_failures: &[],
             first_step: 0,
-            settings_take_effect: true,
+            settings: SettingsEffect::Allowed,
         }
     }
 

@@ -36,7 +36,7 @@ impl Writer<'_> {
     /// Begins a transaction, calls the closure, and commits if it has succeeded.
     fn commit_closure(&mut self, job: &mut TransactionJob) -> Result<(), Error> {
         self.session.begin_immediate().map_err(|error| self.begin_error(error))?;
-        let called = transaction::call(&mut self.session, &self.shared.config.options, job, true);
+        let called = transaction::call(&mut self.session, &self.shared.config.options, job, None);
         if !matches!(called, Ok(true)) {
             self.abandon_transaction();
             return called.map(drop);

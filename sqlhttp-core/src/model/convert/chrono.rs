@@ -37,13 +37,10 @@ fn not(text: &str, what: &str) -> ConversionError {
     ConversionError::Form(format!("'{text}' is no {what}"))
 }
 
-/// A time with a time zone is written with its offset ("2026-11-30 14:05:00+01:00").
-impl<Z: TimeZone> IntoValue for DateTime<Z>
-where
-    Z::Offset: std::fmt::Display,
-{
+/// A time is written in UTC ("2026-11-30 14:05:00+00:00"), so that the order of the texts is that of the times.
+impl<Z: TimeZone> IntoValue for DateTime<Z> {
     fn into_value(self) -> Result<Value, OutOfRange> {
-        Ok(Value::Text(self.format(&format!("{DATE} {TIME}%:z")).to_string()))
+        Ok(Value::Text(self.to_utc().format(&format!("{DATE} {TIME}%:z")).to_string()))
     }
 }
 
@@ -92,8 +89,10 @@ mod tests {
         there_and_back(time.time(), "14:05:00.250");
         there_and_back(time, "2026-11-30 14:05:00.250");
         there_and_back(time.and_utc(), "2026-11-30 14:05:00.250+00:00");
-        let offset = FixedOffset::east_opt(3600).unwrap();
-        there_and_back(time.and_utc().with_timezone(&offset), "2026-11-30 15:05:00.250+01:00");
+        let elsewhere = time.and_utc().with_timezone(&FixedOffset::east_opt(3600).unwrap());
+        there_and_back(elsewhere, "2026-11-30 14:05:00.250+00:00");
+        let read = DateTime::<FixedOffset>::from_value(ValueRef::Text(b"2026-11-30 15:05:00.250+01:00"));
+        assert_eq!(read, Ok(elsewhere));
     }
 
     #[test]

@@ -115,8 +115,8 @@ pub enum RowError {
     #[error("the result has no rows")]
     NoRows,
     /// The result has several rows, and the caller has asked for at most one.
-    #[error("the result has {0} rows, and one was asked for")]
-    SeveralRows(usize),
+    #[error("the result has several rows, and one was asked for")]
+    SeveralRows,
     /// The result is a number of changed rows, and the caller has asked for rows.
     #[error("the statement returns no rows")]
     NotRows,
@@ -127,10 +127,10 @@ pub enum RowError {
 
 /// A Rust type that can be read from a row of a result.
 ///
-/// Tuples of up to 16 [`FromValue`] types read the columns by index. A single value (`i64`, `String`, `Option<f64>` and
-/// others) reads the first column. `Vec<Value>` reads all columns. Programs implement the trait for their own types, or
-/// derive it (feature `derive`); the feature `serde` reads every type that implements `serde::Deserialize`, by
-/// `Deserialized`.
+/// Tuples of up to 16 [`FromValue`] types read the columns by index. A [`FromValue`] type (`i64`, `String`,
+/// `Option<f64>` and others) reads the first column. `Vec<Value>` reads all columns. Programs implement the trait for
+/// their own types, or derive it (feature `derive`); the feature `serde` reads every type that implements
+/// `serde::Deserialize`, by `Deserialized`.
 pub trait FromRow: Sized {
     /// Reads a row.
     ///
@@ -139,22 +139,7 @@ pub trait FromRow: Sized {
     fn from_row(row: &Row<'_>) -> Result<Self, RowError>;
 }
 
-macro_rules! first_column {
-    ($($to:ty)*) => {
-        $(impl FromRow for $to {
-            fn from_row(row: &Row<'_>) -> Result<Self, RowError> {
-                row.get(0)
-            }
-        })*
-    };
-}
-
-first_column! {
-    bool i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64
-    String Box<str> std::sync::Arc<str> Vec<u8> Box<[u8]> Value
-}
-
-impl<T: for<'v> FromValue<'v>> FromRow for Option<T> {
+impl<T: for<'v> FromValue<'v>> FromRow for T {
     fn from_row(row: &Row<'_>) -> Result<Self, RowError> {
         row.get(0)
     }
@@ -216,7 +201,7 @@ impl Rows {
     pub fn read_opt<T: FromRow>(&self) -> Result<Option<T>, RowError> {
         match self.len() {
             0 | 1 => self.rows().next().map(|row| T::from_row(&row)).transpose(),
-            several => Err(RowError::SeveralRows(several)),
+            _ => Err(RowError::SeveralRows),
         }
     }
 
@@ -288,7 +273,7 @@ mod tests {
         assert_eq!(rows.read::<(i64, String)>().unwrap(), [(1, "x".to_owned()), (2, "y".to_owned())]);
         assert_eq!(rows.read::<u8>().unwrap(), [1, 2]);
         assert_eq!(rows.read::<Vec<Value>>().unwrap()[1], [Value::Integer(2), Value::Text("y".to_owned())]);
-        assert_eq!(rows.read_one::<u8>(), Err(RowError::SeveralRows(2)));
+        assert_eq!(rows.read_one::<u8>(), Err(RowError::SeveralRows));
     }
 
     #[test]

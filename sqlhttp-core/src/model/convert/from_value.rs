@@ -49,8 +49,8 @@ impl ConversionError {
 /// | `i8` to `i128`, `u8` to `u128`, `isize`, `usize` | INTEGER; a value outside of the range of the type fails |
 /// | `bool` | INTEGER: 0 is false, all others are true |
 /// | `f64`, `f32` | REAL, INTEGER |
-/// | `String`, `&str`, `Cow<str>`, `Box<str>`, `Arc<str>`, `Rc<str>` | TEXT; invalid UTF-8 fails |
-/// | `Vec<u8>`, `&[u8]`, `Box<[u8]>`, `Arc<[u8]>`, `[u8; N]` | BLOB |
+/// | `String`, `&str`, `Cow<str>`, `Box<str>`, `Arc<str>`, `Rc<str>`, `char` | TEXT; invalid UTF-8 fails |
+/// | `Vec<u8>`, `&[u8]`, `Cow<[u8]>`, `Box<[u8]>`, `Arc<[u8]>`, `Rc<[u8]>`, `[u8; N]` | BLOB |
 /// | `Option<T>` | NULL is `None` |
 /// | [`Value`], [`ValueRef`] | any |
 /// | `chrono` types (feature `chrono`), `serde_json::Value` (feature `serde_json`) | TEXT and others |
@@ -152,6 +152,18 @@ from_borrowed! {
     Cow<'v, [u8]>: &[u8];
     Box<[u8]>: &[u8];
     Arc<[u8]>: &[u8];
+    Rc<[u8]>: &[u8];
+}
+
+impl<'v> FromValue<'v> for char {
+    fn from_value(value: ValueRef<'v>) -> Result<Self, ConversionError> {
+        let text = <&str>::from_value(value).map_err(|_| ConversionError::of_type::<char>(value))?;
+        let mut chars = text.chars();
+        match (chars.next(), chars.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(ConversionError::Form("the text is not one character".to_owned())),
+        }
+    }
 }
 
 impl<'v, T: FromValue<'v>> FromValue<'v> for Option<T> {

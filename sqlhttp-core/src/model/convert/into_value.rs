@@ -20,7 +20,7 @@ pub struct OutOfRange(pub String);
 /// | `u64`, `usize`, `i128`, `u128` | INTEGER; a value outside of its range fails |
 /// | `f32`, `f64` | REAL; NaN becomes NULL |
 /// | `str`, `String`, `Cow<str>`, `Box<str>`, `Arc<str>`, `Rc<str>`, `char` | TEXT |
-/// | `[u8]`, `Vec<u8>`, `Cow<[u8]>`, `Box<[u8]>`, `Arc<[u8]>`, `[u8; N]` | BLOB |
+/// | `[u8]`, `Vec<u8>`, `Cow<[u8]>`, `Box<[u8]>`, `Arc<[u8]>`, `Rc<[u8]>`, `[u8; N]` | BLOB |
 /// | `Option<T>` | NULL or the value |
 /// | `chrono` types (feature `chrono`), `serde_json::Value` (feature `serde_json`) | TEXT |
 /// | `uuid::Uuid` (feature `uuid`) | BLOB of 16 bytes |
@@ -81,6 +81,7 @@ into_value! {
     Cow<'_, [u8]> => x Value::Blob(x.into_owned());
     Box<[u8]> => x Value::Blob(x.into_vec());
     Arc<[u8]> => x Value::Blob(x.as_ref().to_owned());
+    Rc<[u8]> => x Value::Blob(x.as_ref().to_owned());
     Value => x x;
     ValueRef<'_> => x x.to_value();
 }

@@ -15,8 +15,8 @@ use crate::model::{BindRule, Binding, Bindings, Failure, Value};
 /// | [`named_params!`](crate::named_params)`{":id": 1, ":name": "a"}` | by name |
 /// | [`Bindings`], [`ParamList`] | as they say |
 ///
-/// A tuple of one value has a comma: `(1,)`. Every parameter of the SQL text must have a value
-/// ([`BindRule::Strict`]).
+/// A tuple of one value has a comma: `(1,)`. Every parameter of the SQL text must have a value, and every value must
+/// have a parameter ([`BindRule::Exact`]). A byte string is a list of integers here: `(bytes,)` binds it as a BLOB.
 pub trait Params {
     /// Converts the values.
     ///
@@ -86,7 +86,7 @@ pub fn params_from_iter<T: IntoValue>(values: impl IntoIterator<Item = T>) -> Pa
 
 impl Params for ParamList {
     fn into_bindings(self) -> Result<Bindings, Failure> {
-        self.0.map(|entries| Bindings { entries, rule: BindRule::Strict })
+        self.0.map(|entries| Bindings { entries, rule: BindRule::Exact })
     }
 }
 
@@ -120,6 +120,21 @@ where
 {
     fn into_bindings(self) -> Result<Bindings, Failure> {
         params_from_iter(self).into_bindings()
+    }
+}
+
+impl<'a, T> Params for &'a Vec<T>
+where
+    &'a T: IntoValue,
+{
+    fn into_bindings(self) -> Result<Bindings, Failure> {
+        self.as_slice().into_bindings()
+    }
+}
+
+impl Params for &ParamList {
+    fn into_bindings(self) -> Result<Bindings, Failure> {
+        self.clone().into_bindings()
     }
 }
 
@@ -234,6 +249,9 @@ mod tests {
         assert_eq!(entries(list), expected);
         assert_eq!(entries(list.as_slice()), expected);
         assert_eq!(entries(vec![7, 8]), expected);
+        let (list, params) = (&vec![7, 8], &params![7, 8]);
+        assert_eq!(entries(list), expected);
+        assert_eq!(entries(params), expected);
         assert_eq!(entries((7_i64, 8_u8)), expected);
         assert_eq!(entries(params![7, 8_usize]), expected);
         assert_eq!(entries(params_from_iter([7, 8].iter())), expected);

@@ -15,21 +15,26 @@ use super::transport::{ResponseBody, Transport};
 use crate::endpoint::Endpoint;
 use crate::params::Params;
 
-/// A client runs batches at `/db/request`, `/db/execute` and `/db/query`. The methods of [`sqlhttp_core::Executor`] are
-/// therefore available for a client, too.
+/// A client runs batches at `/db/request`, and batches that must not write at `/db/query`. The methods of
+/// [`sqlhttp_core::Executor`] are therefore available for a client, too.
 ///
-/// What the protocol loses:
+/// What the protocol loses, or does in another way than an embedded database:
 ///
 /// * A REAL without a fraction may become an INTEGER: SQLite's `1.0` is `1` in the JSON of rqlite. It can be read as
 ///   `f64` all the same.
 /// * An error has a message and no code. The code of the usual messages ("UNIQUE constraint failed: …") is restored, so
 ///   that [`Error::is_unique`] and the other predicates work; that of others is 1 (SQLITE_ERROR).
-/// * A number of rows that a step must change or return cannot be sent: [`Error::Unsupported`].
-/// * A TEXT value that looks like a BLOB (`x'00'`) and an infinite number cannot be sent: [`Error::Unsupported`].
-/// * A parameter without a named value is NULL.
+/// * [`Error::Unsupported`]: a number of rows that a step must change or return, a step after whose failure a
+///   transaction continues, a stamp, a TEXT value that looks like a BLOB (`x'00'`), an infinite number.
+/// * If an SQL text has several statements, each takes the values after those of the statements before it. A parameter
+///   without a named value is NULL, and a surplus value is ignored.
+/// * The number of changed rows of a statement that returns rows is the number of these rows.
+/// * The server applies the time limit of a call. A server that does not respond is subject to that of the transport.
+/// * A statement that fails is the first element of a stream of rows.
 ///
-/// If the connection fails after the request was sent, the call fails with [`Error::ConnectionLost`]: the batch may
-/// have taken effect. A client does not send it again.
+/// If the connection fails after the request was sent, or the response does not say whether the server has carried it
+/// out, the call fails with [`Error::ConnectionLost`]: the batch may have taken effect. A client does not send it
+/// again.
 impl<T: Transport + 'static> Backend for Client<T>
 where
     T::Body: 'static,
@@ -39,7 +44,8 @@ where
     }
 
     fn write_batch(&self, batch: Batch, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
-        Box::pin(self.answer(Endpoint::Execute, batch, ReadLevel::default(), deadline))
+        // At this level, the server also sends a batch that only reads through the Raft log.
+        Box::pin(self.answer(Endpoint::Request, batch, ReadLevel::Strong, deadline))
     }
 
     fn read_batch(&self, batch: Batch, level: ReadLevel, deadline: Deadline) -> BoxFuture<'_, Result<Answer, Error>> {
@@ -71,10 +77,12 @@ where
             params.blob_array = true;
             params.db_timeout = left;
         };
-        let results = self.stream::<Value>(endpoint, &batch, set).await.map_err(error)?;
+        let reads = endpoint == Endpoint::Query;
+        let results = self.stream::<Value>(endpoint, &batch, set).await.map_err(|failed| error(failed, reads))?;
         let atomic = batch.atomicity == Atomicity::All;
         let expects = batch.steps.into_iter().map(|step| step.expect).collect();
-        let parts = ReplyParts { results, expects, atomic, step: 0, columns: Arc::from([]), rows: 0, ending: None };
+        let columns = Arc::from([]);
+        let parts = ReplyParts { results, expects, atomic, reads, step: 0, columns, rows: 0, ending: None };
         Ok(Answer::Parts(Box::new(parts)))
     }
 }
@@ -90,13 +98,16 @@ struct ReplyParts<B> {
     expects: VecDeque<Expect>,
     /// Whether a failed step ends the batch.
     atomic: bool,
+    /// Whether the batch must not write.
+    reads: bool,
     /// The index of the step whose result arrives next.
     step: usize,
     /// The columns of the step whose rows arrive.
     columns: Arc<Columns>,
     /// The number of rows of that step.
     rows: u64,
-    /// The end of the batch. `None` until the reply has ended, or a step has failed and has ended the batch.
+    /// The end of the batch, [`Ending::Done`] also after an error. `None` until the reply has ended, or a step has
+    /// failed and has ended the batch.
     ending: Option<Ending>,
 }
 
@@ -104,14 +115,22 @@ impl<B: ResponseBody> PartStream for ReplyParts<B> {
     fn next(&mut self) -> BoxFuture<'_, Option<Result<Part, Error>>> {
         Box::pin(async move {
             loop {
+                if self.ending == Some(Ending::Done) {
+                    return None;
+                }
                 match self.results.next().await {
+                    // At `/db/query`, the statements after a failed one run, too. They are not part of the outcome.
+                    Ok(Some(_)) if self.ending.is_some() => {}
                     Ok(Some(part)) => {
                         if let Some(part) = self.convert(part) {
                             return Some(Ok(part));
                         }
                     }
                     Ok(None) => return self.end(),
-                    Err(failed) => return Some(Err(error(failed))),
+                    Err(failed) => {
+                        self.ending = Some(Ending::Done);
+                        return Some(Err(error(failed, self.reads)));
+                    }
                 }
             }
         })
@@ -119,15 +138,14 @@ impl<B: ResponseBody> PartStream for ReplyParts<B> {
 }
 
 impl<B> ReplyParts<B> {
-    /// Returns the end of the batch once, then `None`.
+    /// Returns the end of the batch.
     fn end(&mut self) -> Option<Result<Part, Error>> {
         let left = std::mem::take(&mut self.expects);
-        match self.ending.replace(Ending::Done) {
-            Some(Ending::Done) => None,
-            Some(ending) => Some(Ok(Part::End(ending))),
-            None if left.is_empty() => Some(Ok(Part::End(Ending::Done))),
-            None => Some(Err(Error::Unsupported("the reply has fewer results than the batch has steps".to_owned()))),
-        }
+        Some(match self.ending.replace(Ending::Done) {
+            Some(ending) => Ok(Part::End(ending)),
+            None if left.is_empty() => Ok(Part::End(Ending::Done)),
+            None => Err(undecided("the reply has fewer results than the batch has steps".to_owned(), self.reads)),
+        })
     }
 
     /// Converts a part; `None` if it is not a part of the outcome.
@@ -204,31 +222,37 @@ fn failure(message: String) -> Failure {
     Failure::Sql(SqlError { code: known.map_or(1, |(_, code)| code), generic: String::new(), message, offset: None })
 }
 
-fn error(error: ClientError) -> Error {
+/// The error of a request after which the server may have carried out the batch, or may only have read.
+fn undecided(why: String, reads: bool) -> Error {
+    if reads { Error::Unavailable(why.into()) } else { Error::ConnectionLost(why.into()) }
+}
+
+/// Converts an error. `reads`: whether the batch must not write, so that it has had no effect.
+fn error(error: ClientError, reads: bool) -> Error {
     match error {
         ClientError::Unreachable(_) => Error::Unavailable(error.to_string().into()),
-        ClientError::Lost { .. } => Error::ConnectionLost(error.to_string().into()),
-        ClientError::TooLong(limit) => {
-            Error::Failed { step: None, failure: Failure::TooManyBytes { limit: limit as u64 } }
+        ClientError::Lost { .. } | ClientError::TooLong(_) | ClientError::Reply(ReplyError::Malformed(_)) => {
+            undecided(error.to_string(), reads)
         }
-        ClientError::Reply(ReplyError::Refused { status, text }) => refused(status, text),
+        ClientError::Reply(ReplyError::Refused { status, text }) => refused(status, &text, reads),
         ClientError::Reply(ReplyError::Failed(message)) => failed(message),
-        ClientError::Reply(ReplyError::Malformed(_))
-        | ClientError::Body(_)
+        ClientError::Body(_)
         | ClientError::Redirect(_)
         | ClientError::TooManyRedirects
         | ClientError::NotExpressible(_) => Error::Unsupported(error.to_string()),
     }
 }
 
-/// The error of a response with an error status.
-fn refused(status: u16, text: String) -> Error {
+/// The error of a response with an error status. The servers send 503 before they have carried anything out.
+fn refused(status: u16, text: &str, reads: bool) -> Error {
+    let shown = format!("{status}: {text}");
     match status {
         401 | 403 => Error::Unauthorized,
-        408 | 504 => Error::Timeout,
         503 if text.contains("leader not found") => Error::NoLeader,
-        500.. => Error::Unavailable(format!("{status}: {text}").into()),
-        _ => Error::Unsupported(format!("{status}: {text}")),
+        503 => Error::Unavailable(shown.into()),
+        408 | 504 if reads => Error::Timeout,
+        408 | 500.. => undecided(shown, reads),
+        _ => Error::Unsupported(shown),
     }
 }
 

@@ -71,6 +71,7 @@ pub fn encode_call(batch: &Batch, endpoint: Endpoint) -> Result<Request, NotExpr
 ///   step expects the number of changed rows.
 /// * Values are bound by count. A parameter without a named value is NULL, even if the rule of the step is
 ///   [`BindRule::Strict`].
+/// * A named value has its name without the prefix `:`, `@` or `$`, as rqlite expects it.
 /// * At `/db/query`, the queries after a failed one also run.
 pub fn adapt_to_endpoint(batch: &Batch, endpoint: Endpoint) -> Batch {
     let mut batch = batch.clone();
@@ -81,6 +82,11 @@ pub fn adapt_to_endpoint(batch: &Batch, endpoint: Endpoint) -> Batch {
         }
         if let Action::Run { bindings, .. } = &mut step.action {
             bindings.rule = BindRule::Counted;
+            for name in bindings.entries.iter_mut().filter_map(|entry| entry.name.as_mut()) {
+                if let Some(short) = name.strip_prefix([':', '@', '$']) {
+                    *name = short.into();
+                }
+            }
         }
     }
     batch

@@ -132,7 +132,7 @@ fn write_batch(out: &mut Vec<u8>, sets: &[Result<Bindings, Failure>]) -> Result<
 }
 
 fn write_bindings(out: &mut Vec<u8>, bindings: &Bindings) -> Result<(), &'static str> {
-    if bindings.rule != BindRule::Strict {
+    if bindings.rule == BindRule::Counted {
         return Err("binding by count");
     }
     let named = bindings.entries.iter().filter(|entry| entry.name.is_some()).count();
