@@ -14,19 +14,24 @@ const MIGRATIONS: [&str; 2] = [
 enum TransferError {
     #[error("the balance of the payer is only {0}")]
     Short(i64),
+    #[error("the payee has no account")]
+    NoPayee,
     #[error(transparent)]
     Database(#[from] Error),
 }
 
 /// Transfers an amount. Returns the new balance of the payer.
-async fn transfer(db: &Database, payer: i64, payee: i64, amount: i64) -> Result<i64, TransferError> {
+async fn transfer(db: &Database, payer: i64, payee: i64, amount: u32) -> Result<i64, TransferError> {
+    let amount = i64::from(amount);
     db.transaction(move |tx| {
         let balance: i64 = tx.query_one("SELECT balance FROM accounts WHERE id = ?", [payer])?;
         if balance < amount {
             return Err(TransferError::Short(balance));
         }
         tx.execute("UPDATE accounts SET balance = balance - ? WHERE id = ?", [amount, payer])?;
-        tx.execute("UPDATE accounts SET balance = balance + ? WHERE id = ?", [amount, payee])?;
+        if tx.execute("UPDATE accounts SET balance = balance + ? WHERE id = ?", [amount, payee])?.rows != 1 {
+            return Err(TransferError::NoPayee);
+        }
         tx.execute("INSERT INTO transfers(payer, payee, amount) VALUES (?, ?, ?)", [payer, payee, amount])?;
         Ok(balance - amount)
     })
@@ -35,7 +40,8 @@ async fn transfer(db: &Database, payer: i64, payee: i64, amount: i64) -> Result<
 
 /// The same without code beside the data: for clusters, and for more transfers per second, because batches of several
 /// callers share an fsync.
-async fn transfer_by_batch(db: &impl sqlhttp_core::Executor, payer: i64, payee: i64, amount: i64) -> Result<(), Error> {
+async fn transfer_by_batch(db: &impl sqlhttp_core::Executor, payer: i64, payee: i64, amount: u32) -> Result<(), Error> {
+    let amount = i64::from(amount);
     let take = "UPDATE accounts SET balance = balance - ?1 WHERE id = ?2 AND balance >= ?1";
     let give = "UPDATE accounts SET balance = balance + ?1 WHERE id = ?2";
     let steps = vec![

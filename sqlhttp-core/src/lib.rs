@@ -131,12 +131,14 @@ pub use engine::{
     AfterStop, DiskChange, DiskFault, FaultyDisk, Loss, Power, PowerSupply, StatementObserver, observe_statements,
 };
 #[cfg(feature = "engine")]
+#[doc(inline)]
 pub use engine::{
     Blocking, Bucket, CheckOptions, Classified, Conditions, ContentDigest, Database, Feature, IntegrityReport,
     JournalMode, Location, LogEntry, LogWork, Migrated, NamedZone, OnApplied, Options, OutcomeLink, PendingContent,
     PinnedContent, Progress, RowDigest, RowIter, RowKey, STACK_BYTES, Status, TableDigest, TimeZone, Transaction,
     UnknownTimeZone, Writes, install_allocator, missing_features, new_stamp, sqlite_version,
 };
+#[doc(inline)]
 pub use model::*;
 #[cfg(feature = "derive")]
 pub use sqlhttp_core_derive::FromRow;

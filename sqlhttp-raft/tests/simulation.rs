@@ -22,8 +22,9 @@ const FOUND_FAULTS: [(u64, Option<Mutation>); 6] = [
 ];
 /// The faults of the code that the seeds do not find. `UnsyncedInstall`: as long as the install record exists, the
 /// start completes the installation, and SQLite probably syncs the directory before the record is removed.
-/// `VoteAfterStart`: a scenario in `sim::cluster::scenarios` finds it.
-const NOT_FOUND: [Mutation; 2] = [Mutation::UnsyncedInstall, Mutation::VoteAfterStart];
+/// `VoteAfterStart`: a scenario in `sim::cluster::scenarios` finds it. The others: seeds of [`FOUND_FAULTS`] find them.
+const NOT_FOUND: [Mutation; 4] =
+    [Mutation::UnsyncedInstall, Mutation::VoteAfterStart, Mutation::SnapshotConfirms, Mutation::TruncateCommitted];
 /// The number of seeds within which each other fault of the code must be found.
 const MUTATION_SEEDS_MAX: u64 = 1000;
 

@@ -67,63 +67,85 @@ pub enum Writes {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How writes reach the database: directly, or through a log.
+    /// Default: [`Writes::Direct`].
     pub writes: Writes,
     /// Opens the database for reading only: a client's statement that writes fails.
+    /// Default: no.
     pub read_only: bool,
     /// Creates the database file if it does not exist.
+    /// Default: yes.
     pub create: bool,
     /// The journal mode: how SQLite makes transactions atomic.
+    /// Default: [`JournalMode::Wal`].
     pub journal_mode: JournalMode,
     /// Enforces foreign keys.
+    /// Default: no, as in SQLite.
     pub foreign_keys: bool,
     /// The time zone of the modifiers `localtime` and `utc` in reads, and in writes that do not come from a log. In
     /// writes that come from a log, it is that of [`crate::Conditions::time_zone`].
+    /// Default: [`TimeZone::Process`].
     pub time_zone: TimeZone,
     /// Allows clients to ATTACH other files. The files are detached when the batch ends.
+    /// Default: no.
     pub allow_attach: bool,
     /// How long SQLite waits for a lock that another process holds, before it fails with SQLITE_BUSY.
+    /// Default: 5 seconds.
     pub busy_timeout: Duration,
-    /// The number of reader threads.
+    /// The number of reader threads that run at the same time. Up to 64 further ones are started while reads wait, for
+    /// example behind reads whose callers take no rows.
+    /// Default: the number of processors, at least 2.
     pub read_threads: usize,
     /// The maximum number of batches in the write queue. If it is full, further batches fail with
     /// [`crate::model::Error::Overloaded`].
+    /// Default: 4096.
     pub write_queue_len_max: usize,
     /// The maximum number of reads in the read queue. If it is full, further reads fail with
     /// [`crate::model::Error::Overloaded`].
+    /// Default: 4096.
     pub read_queue_len_max: usize,
     /// The maximum number of batches in one write transaction (a group). 1 disables group commit.
+    /// Default: 256.
     pub group_len_max: usize,
     /// How long the write transaction of a group of batches may stay open while more batches wait. After that time it
     /// commits, and the waiting batches run in the next transaction.
+    /// Default: 1 millisecond.
     pub group_time_max: Duration,
     /// The maximum number of prepared statements in the statement cache of each connection.
+    /// Default: 256.
     pub statement_cache_len: usize,
     /// The maximum number of rows in the result of a statement; `None` for no limit. A statement that returns more rows
     /// fails.
+    /// Default: `None`.
     pub rows_max: Option<u64>,
     /// The maximum size of a value, row or SQL text, in bytes (`SQLITE_LIMIT_LENGTH`,
     /// <https://sqlite.org/limits.html>). A statement that reads or makes a larger one fails with SQLite's `string or
     /// blob too big`. SQLite allows at most 1,000,000,000.
+    /// Default: 64 MiB.
     pub value_bytes_max: u64,
     /// The name of the option `value_bytes_max` in the user's configuration. Error messages contain this name.
     pub value_bytes_max_name: &'static str,
     /// The maximum memory that SQLite may allocate for one batch, in bytes, apart from the caches of its connection. A
     /// statement that needs more fails with SQLite's `out of memory`. Has an effect only after
     /// [`crate::install_allocator`].
+    /// Default: 512 MiB.
     pub memory_bytes_max: u64,
     /// The name of the option `memory_bytes_max` in the user's configuration. Error messages contain this name.
     pub memory_bytes_max_name: &'static str,
     /// The maximum size of the result of a write, in bytes of rows. The result is held in memory until the commit. A
     /// write with a larger result fails.
+    /// Default: 64 MiB.
     pub held_bytes_max: u64,
     /// The size at which a block of rows is complete, in bytes. Results are passed on in blocks.
+    /// Default: 64 KiB.
     pub block_bytes: usize,
     /// How long a reader thread waits for its caller to take the next block of rows. After that time the read ends.
+    /// Default: 30 seconds.
     pub stall_timeout: Duration,
     /// The name of the VFS (<https://sqlite.org/vfs.html>) for the database file; `None` for SQLite's default VFS. The
     /// VFS must be registered with SQLite before the database is opened, and stay registered until the process ends.
     /// Backups are written to ordinary files nevertheless, and [`crate::Status`] reports the sizes of ordinary files
     /// only. Ignored for in-memory databases.
+    /// Default: `None`.
     pub vfs: Option<String>,
 }
 

@@ -357,7 +357,10 @@ impl Readers {
             }
             Ok(Err(RunError::Interrupted(reason))) => sink.fail(stop_error(reason)),
             Ok(Err(_)) if config.gate().is_evicting() => sink.fail(stop_error(StopReason::FileReplaced)),
-            Ok(Err(_)) => sink.fail(Error::Timeout),
+            Ok(Err(_)) => {
+                let why = format!("the rest of the result was dropped: no rows were taken for {stall_timeout:?}");
+                sink.fail(Error::Unavailable(why.into()));
+            }
             Err(error) => sink.fail(engine_error("read", error)),
         }
     }

@@ -210,12 +210,12 @@ impl Step {
     /// ```
     /// use sqlhttp_core::{Database, Error, Executor as _, Step, params};
     ///
-    /// async fn transfer(db: &Database, from: i64, to: i64, amount: i64) -> Result<(), Error> {
+    /// async fn transfer(db: &Database, from: i64, to: i64, amount: u32) -> Result<(), Error> {
     ///     let take = "UPDATE accounts SET balance = balance - ?1 WHERE id = ?2 AND balance >= ?1";
     ///     let give = "UPDATE accounts SET balance = balance + ?1 WHERE id = ?2";
     ///     let steps = vec![
-    ///         Step::execute(take, [amount, from]).expect_changed(1),
-    ///         Step::execute(give, [amount, to]).expect_changed(1),
+    ///         Step::execute(take, params![amount, from]).expect_changed(1),
+    ///         Step::execute(give, params![amount, to]).expect_changed(1),
     ///     ];
     ///     db.batch(steps).await.map(drop)
     /// }

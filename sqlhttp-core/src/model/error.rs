@@ -12,6 +12,10 @@ const SQLITE_READONLY: i32 = 8;
 /// outcome ([`Failure`]). The methods of an [`Executor`](super::Executor) return a failing statement as
 /// [`Error::Failed`], and a row that cannot be read as [`Error::Row`].
 ///
+/// For an HTTP response, [`Error::is_unique`] and [`Failure::UnexpectedRows`] usually mean 409,
+/// [`Error::is_constraint`] 422, [`Error::Unauthorized`] 401, [`Error::retry`] 503, and all others 500. SQLite's
+/// messages contain the names of tables and columns.
+///
 /// The enum is deliberately exhaustive: a protocol that does not translate every variant does not compile.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -87,7 +91,8 @@ pub enum Error {
     /// [`Outcome::into_result`](super::Outcome::into_result) and transactions return this.
     #[error("{}{failure}", step.map(|step| format!("step {}: ", step + 1)).unwrap_or_default())]
     Failed {
-        /// The index of the failed step in its batch, counted from 0. `None` if the call ran only one step.
+        /// The index of the failed step in its batch, counted from 0 (the message counts from 1). `None` if the call
+        /// ran only one step.
         step: Option<usize>,
         /// The reason.
         failure: Failure,
@@ -99,7 +104,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same request may succeed if it is sent again a little later.
+    /// Whether the same request may succeed if it is sent again a little later, and has had no effect: an overload
+    /// ([`Error::Overloaded`]), a time limit ([`Error::Timeout`], [`Failure::Timeout`]), a lock ([`Error::is_busy`]),
+    /// no leader ([`Error::NoLeader`]), a temporary condition ([`Error::Unavailable`]).
     pub fn retry(&self) -> bool {
         match self {
             Error::Overloaded(_) | Error::Timeout | Error::Busy(_) | Error::NoLeader | Error::Unavailable(_) => true,

@@ -90,7 +90,11 @@ pub trait Executor: Backend {
     }
 
     /// Runs SQL, and returns its rows one after the other. Memory use does not depend on their number, if the SQL only
-    /// reads. Dropping the stream ends the statement.
+    /// reads: an embedded database holds some blocks of 64 KiB and a reader thread for each open stream, and starts
+    /// further threads while streams wait. Dropping the stream ends the statement.
+    ///
+    /// If no row is taken for 30 seconds (`Options::stall_timeout`), an embedded database ends the statement, because
+    /// the write-ahead log grows while it runs. The stream then ends with [`Error::Unavailable`].
     ///
     /// # Errors
     /// See [`Error`]. An error after the first rows is an element of the stream.

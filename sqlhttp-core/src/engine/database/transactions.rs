@@ -25,7 +25,7 @@ impl Database {
     /// use sqlhttp_core::{Database, Error, Options};
     ///
     /// #[derive(Debug)]
-    /// enum TransferError { Short, Database(Error) }
+    /// enum TransferError { Short, NoPayee, Database(Error) }
     ///
     /// impl From<Error> for TransferError {
     ///     fn from(error: Error) -> Self {
@@ -33,15 +33,16 @@ impl Database {
     ///     }
     /// }
     ///
-    /// async fn transfer(db: &Database, from: i64, to: i64, amount: i64) -> Result<(), TransferError> {
+    /// async fn transfer(db: &Database, from: i64, to: i64, amount: u32) -> Result<(), TransferError> {
+    ///     let amount = i64::from(amount);
     ///     db.transaction(move |tx| {
     ///         let balance: i64 = tx.query_one("SELECT balance FROM accounts WHERE id = ?", [from])?;
     ///         if balance < amount {
     ///             return Err(TransferError::Short);
     ///         }
     ///         tx.execute("UPDATE accounts SET balance = balance - ? WHERE id = ?", [amount, from])?;
-    ///         tx.execute("UPDATE accounts SET balance = balance + ? WHERE id = ?", [amount, to])?;
-    ///         Ok(())
+    ///         let given = tx.execute("UPDATE accounts SET balance = balance + ? WHERE id = ?", [amount, to])?;
+    ///         if given.rows == 1 { Ok(()) } else { Err(TransferError::NoPayee) }
     ///     })
     ///     .await
     /// }
