@@ -151,13 +151,13 @@ async fn build(directory: &Path, seed: u64, restarts: bool) {
             .into_iter()
             .map(|batch| {
                 let node = node.clone();
-                tokio::spawn(
-                    async move { node.write_batch(batch, Deadline::NEVER).await.unwrap().whole().await.unwrap() },
-                )
+                let written = async move { node.write_batch(batch, Deadline::NEVER).await.unwrap().whole().await };
+                tokio::spawn(async { written.await.unwrap() })
             })
             .collect();
         for outcome in running {
-            outcome.await.unwrap().into_result().unwrap();
+            // Some batches fail, on each replica in the same way.
+            drop(outcome.await.unwrap());
         }
         if round == 30 {
             node.database().backup(&directory.join("half")).await.unwrap();
