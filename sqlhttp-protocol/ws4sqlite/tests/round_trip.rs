@@ -161,7 +161,7 @@ fn batches_that_cannot_be_expressed() {
 
 #[test]
 fn an_integral_real_stays_a_real() {
-    let step = Step::query("q", [1.0, -0.0, 1e21, 1e-7, f64::MAX, 5e-324]);
+    let step = Step::query("q", Bindings::positional([1.0, -0.0, 1e21, 1e-7, f64::MAX, 5e-324]));
     let batch = Batch { settings: sqlhttp_core::Settings::Ignore, ..Batch::one(step) };
     let body = encode_call(&batch, None, Format::List).unwrap();
     let decoded = decode(&body).unwrap().into_batch(&Statements::default()).unwrap().0;
