@@ -61,7 +61,7 @@
 //! The crate is no query builder, and has no connections: a transaction is a closure or a batch, so that no caller can
 //! leave one open.
 //!
-//! # What runs on which thread
+//! # Threads
 //!
 //! | work | thread |
 //! |---|---|

@@ -462,16 +462,22 @@ fn a_surplus_value_is_an_error() {
 #[test]
 fn limits_apply_between_the_statements_of_a_transaction() {
     let db = with_accounts();
-    let soon = || CallOptions::new().deadline(Deadline::after(Instant::now(), Duration::from_millis(30)));
-    let wait = || std::thread::sleep(Duration::from_millis(60));
-    let result = db.blocking().with(soon()).transaction(move |tx| {
+    let soon = || Deadline::after(Instant::now(), Duration::from_millis(30));
+    let wait_for = |deadline: Deadline| {
+        while !deadline.passed(Instant::now()) {
+            std::thread::yield_now();
+        }
+    };
+    let deadline = soon();
+    let result = db.blocking().with(CallOptions::new().deadline(deadline)).transaction(move |tx| {
         tx.execute("DELETE FROM accounts", ())?;
-        wait();
+        wait_for(deadline);
         Ok::<_, Error>(())
     });
     assert!(result.unwrap_err().is_timeout(), "no statement runs after the deadline");
-    let result = db.blocking().with(soon()).transaction(move |tx| {
-        wait();
+    let deadline = soon();
+    let result = db.blocking().with(CallOptions::new().deadline(deadline)).transaction(move |tx| {
+        wait_for(deadline);
         tx.execute("DELETE FROM accounts", ())
     });
     assert!(result.unwrap_err().is_timeout());
@@ -584,4 +590,13 @@ fn the_last_handle_may_be_dropped_by_a_closure() {
         // The write-ahead log is checkpointed and removed when the last connection is closed.
         common::wait_until("the database is closed", || dir.listing() == ["test.db"]);
     }
+}
+
+#[test]
+fn a_query_for_one_row_does_not_read_the_others() {
+    let db = Database::open_in_memory(Options::default()).unwrap();
+    let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c";
+    let limit = CallOptions::new().deadline(Deadline::after(Instant::now(), Duration::from_secs(20)));
+    let error = db.blocking().with(limit).query_one::<i64>(endless, ()).unwrap_err();
+    assert!(matches!(error, Error::Row(RowError::SeveralRows)), "{error:?}");
 }

@@ -18,7 +18,7 @@ use crate::params::Params;
 /// A client runs batches at `/db/request`, and batches that must not write at `/db/query`. The methods of
 /// [`sqlhttp_core::Executor`] are therefore available for a client, too.
 ///
-/// What the protocol loses, or does in another way than an embedded database:
+/// Differences from an embedded database:
 ///
 /// * A REAL without a fraction may become an INTEGER: SQLite's `1.0` is `1` in the JSON of rqlite. It can be read as
 ///   `f64` all the same.
@@ -267,5 +267,33 @@ fn failed(message: String) -> Error {
             Failure::Sql(error) if error.is_busy() => Error::Busy(error),
             failure => Error::Failed { step: None, failure },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_that_leaves_the_outcome_open_is_no_refusal() {
+        let too_long = || ClientError::TooLong(7);
+        assert!(error(too_long(), false).is_unknown_outcome() && !error(too_long(), false).retry());
+        assert!(error(too_long(), true).retry());
+        for status in [408, 500, 502, 504] {
+            assert!(refused(status, "x", false).is_unknown_outcome(), "{status}");
+            assert!(!refused(status, "x", true).is_unknown_outcome(), "{status}");
+        }
+        assert!(matches!(refused(503, "leader not found", false), Error::NoLeader));
+        assert!(refused(503, "too many writes are waiting", false).retry());
+        assert!(matches!(refused(401, "", false), Error::Unauthorized));
+        assert!(!refused(400, "bad request", false).retry());
+    }
+
+    #[test]
+    fn messages_have_codes() {
+        assert!(failure("UNIQUE constraint failed: t.a".to_owned()).is_unique());
+        assert!(failure("database is locked".to_owned()).is_busy());
+        assert_eq!(failure("query timeout".to_owned()), Failure::Timeout);
+        assert_eq!(failure("no such table: t".to_owned()).sql_error().map(|error| error.code), Some(1));
     }
 }
