@@ -478,7 +478,8 @@ fn limits_apply_between_the_statements_of_a_transaction() {
     let deadline = soon();
     let result = db.blocking().with(CallOptions::new().deadline(deadline)).transaction(move |tx| {
         wait_for(deadline);
-        tx.execute("DELETE FROM accounts", ())
+        assert!(tx.execute("DELETE FROM accounts", ()).unwrap_err().is_timeout());
+        Ok::<_, Error>(())
     });
     assert!(result.unwrap_err().is_timeout());
     assert_eq!(balances(&db), [100, 0]);
