@@ -133,8 +133,9 @@ pub use engine::{
 #[cfg(feature = "engine")]
 #[doc(inline)]
 pub use engine::{
-    Blocking, Bucket, CheckOptions, Classified, Conditions, ContentDigest, Database, Feature, IntegrityReport,
-    JournalMode, Location, LogEntry, LogWork, Migrated, NamedZone, OnApplied, Options, OutcomeLink, PendingContent,
+    Aggregate, Arguments, Arity, Blocking, Bucket, Change, Changes, CheckOptions, Classified, Collation, CommitHook,
+    Conditions, ContentDigest, Database, Extension, Feature, Function, FunctionError, IntegrityReport, JournalMode,
+    Location, LogEntry, LogWork, Migrated, NamedZone, OnApplied, Operation, Options, OutcomeLink, PendingContent,
     PinnedContent, Progress, RowDigest, RowIter, RowKey, STACK_BYTES, Status, TableDigest, TimeZone, Transaction,
     UnknownTimeZone, Writes, install_allocator, missing_features, new_stamp, sqlite_version,
 };

@@ -20,8 +20,10 @@ use tokio::sync::oneshot;
 
 use super::background::spawn_low_priority;
 use super::connection_config::Role;
+use super::custom;
 use super::error::{engine_error, io_error, sql_error};
 use super::integrity::check::{self as integrity, Depth};
+use super::options::Options;
 use super::script::Script;
 use super::session::Session;
 use super::sessions::Sessions;
@@ -56,7 +58,8 @@ pub(crate) fn spawn(
 ) -> Result<(), Error> {
     spawn_low_priority("sqlhttp-backup", move || {
         // The send fails if the caller has dropped the future. That is no error.
-        let _ = reply.send(run(&shared, &to, &cancel, |copy| check_copy(copy, &cancel)));
+        let options = &shared.config.options;
+        let _ = reply.send(run(&shared, &to, &cancel, |copy| check_copy(copy, options, &cancel)));
     })
 }
 
@@ -163,7 +166,7 @@ fn leave_wal_mode(copy: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// SQLITE_CORRUPT if the copy is damaged; [`Error::Closed`] if the backup was cancelled.
-fn check_copy(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
+fn check_copy(copy: &Path, options: &Options, cancel: &Cancel) -> Result<(), Error> {
     if cancel.is_set() {
         return Err(Error::Closed);
     }
@@ -172,6 +175,7 @@ fn check_copy(copy: &Path, cancel: &Cancel) -> Result<(), Error> {
     connection.execute_batch(&format!("PRAGMA cache_size=-{CHECK_CACHE_KIB}")).map_err(failed)?;
     // Indexes and generated columns may use these functions.
     functions::register_deterministic(&connection, || false).map_err(failed)?;
+    custom::register(&connection, options).map_err(|error| engine_error("back up", error))?;
     let cancelled = cancel.clone();
     pages::on_progress(&mut connection, CHECK_STEPS_PER_POLL, move |_| cancelled.is_set()).map_err(failed)?;
     integrity::require_sound(&connection, check_depth(copy)?)

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::changes::listeners::Listeners;
 use super::connection_gate::{ConnectionGate, OpenConnection};
 use super::error::sql_error;
 use super::options::{JournalMode, Location, Options};
@@ -33,6 +34,8 @@ pub(crate) struct ConnectionConfig {
     gate: Arc<ConnectionGate>,
     /// The tables with the largest rowid, if the database applies a log.
     pub(crate) rowids: Rowids,
+    /// The receivers of committed changes.
+    pub(crate) listeners: Arc<Listeners>,
 }
 
 /// Where the database is stored.
@@ -67,6 +70,7 @@ impl ConnectionConfig {
             watched: Mutex::default(),
             gate: Arc::default(),
             rowids: Rowids::default(),
+            listeners: Arc::default(),
         }
     }
 
@@ -103,6 +107,13 @@ impl ConnectionConfig {
     /// Returns the SQL statements that every session has to run.
     pub(crate) fn setup(&self) -> Vec<String> {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Causes the writer's connection to collect changes from its next use on.
+    pub(crate) fn collect_changes(&self) {
+        if self.listeners.begin_collecting() {
+            self.retire_sessions();
+        }
     }
 
     /// Causes every session to be replaced before its next use.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `database` | the handle of an open database; it passes each batch to the thread where it must run |
 //! | `options` | the options of a database |
+//! | `custom` | functions, collations and extensions of the program |
 //! | `shared` | the state that the threads of one database share |
 //! | `connection_config`, `pragmas` | opens connections; configures them |
 //! | `connection_gate` | counts the open connections; keeps new ones out while the database file is replaced |
@@ -25,6 +26,7 @@
 //! | `inline`, `read`, `readers` | reads on the caller's thread; a read transaction; the reader threads |
 //! | `transaction` | transactions whose statements a closure of the program chooses |
 //! | `writer` | the write queue, the groups of batches that share a transaction, the writer thread |
+//! | `changes` | notifications about committed changes |
 //! | `content` | digests of the logical content, to compare nodes |
 //! | `replicated` | a database that applies the entries of a Raft log |
 //! | `read_lock_holder` | keeps SQLite's read lock while no write runs, which saves short reads two system calls |
@@ -41,11 +43,13 @@
 mod background;
 mod backup;
 mod bind;
+mod changes;
 mod classify;
 mod column_names;
 mod connection_config;
 mod connection_gate;
 mod content;
+mod custom;
 mod database;
 mod dump;
 mod error;
@@ -83,8 +87,10 @@ mod work_limits;
 mod writer;
 
 pub use background::STACK_BYTES;
+pub use changes::{Change, Changes, CommitHook, Operation};
 pub use content::pinned::PinnedContent;
 pub use content::{Bucket, ContentDigest, RowDigest, RowKey, TableDigest};
+pub use custom::{Aggregate, Arguments, Arity, Collation, Extension, Function, FunctionError};
 pub use database::{Blocking, Classified, Database, Migrated, PendingContent, RowIter, Status, sqlite_version};
 pub use integrity::report::{CheckOptions, IntegrityReport};
 pub use options::{JournalMode, Location, Options, Writes};

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::custom::{Collation, Extension, Function};
 use super::time_zone::TimeZone;
 
 /// Where a database is stored.
@@ -147,6 +148,15 @@ pub struct Options {
     /// only. Ignored for in-memory databases.
     /// Default: `None`.
     pub vfs: Option<String>,
+    /// SQL functions of the program.
+    /// Default: none. A database that applies a log ([`Writes::Log`]) cannot have any.
+    pub functions: Vec<Function>,
+    /// Collating sequences of the program.
+    /// Default: none. A database that applies a log cannot have any.
+    pub collations: Vec<Collation>,
+    /// Extensions of SQLite that each connection loads.
+    /// Default: none. A database that applies a log cannot have any.
+    pub extensions: Vec<Extension>,
 }
 
 impl Options {
@@ -185,6 +195,9 @@ impl Default for Options {
             block_bytes: 64 << 10,
             stall_timeout: Duration::from_secs(30),
             vfs: None,
+            functions: Vec::new(),
+            collations: Vec::new(),
+            extensions: Vec::new(),
         }
     }
 }

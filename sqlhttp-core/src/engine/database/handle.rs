@@ -97,7 +97,8 @@ impl Database {
     ///
     /// # Errors
     /// * [`Error::Unsupported`]: the linked SQLite is too old; or the options say that the database applies a log
-    ///   ([`Writes::Log`]), but it has content that did not come from a log.
+    ///   ([`Writes::Log`]), but it has content that did not come from a log, or the options have functions, collations
+    ///   or extensions.
     /// * [`Error::ReadOnly`]: the database applies a log, but its file cannot be opened for writing.
     /// * [`Error::Sqlite`]: the file cannot be opened or is not a database.
     /// * [`Error::Busy`]: another process holds its lock for longer than the busy timeout.
@@ -108,6 +109,7 @@ impl Database {
                 "SQLite {version} can corrupt databases; 3.51.3 is the oldest safe one"
             )));
         }
+        check_options(&options)?;
         let read_only = options.read_only;
         let shared = Arc::new(SharedState::new(Arc::new(ConnectionConfig::new(location.into(), options))));
         let opened = |error| engine_error("open database", error);
@@ -287,6 +289,7 @@ fn close(readers: &Readers, shared: &SharedState, writer: Option<JoinHandle<()>>
         // The writer catches its panics, so the result is always `Ok`.
         let _ = writer.join();
     }
+    shared.config.listeners.close();
     shared.read_lock_holder.close();
 }
 
@@ -301,6 +304,17 @@ impl Drop for Inner {
             tracing::error!(%error, "the database is not closed");
         }
     }
+}
+
+/// Checks that the options do not contradict each other.
+fn check_options(options: &Options) -> Result<(), Error> {
+    let custom = !(options.functions.is_empty() && options.collations.is_empty() && options.extensions.is_empty());
+    if options.writes == Writes::Log && custom {
+        // Another node could compute other results, and snapshots are checked without them.
+        let why = "a database that applies a log cannot have functions, collations or extensions of the program";
+        return Err(Error::Unsupported(why.to_owned()));
+    }
+    Ok(())
 }
 
 /// Opens the writer's connection.

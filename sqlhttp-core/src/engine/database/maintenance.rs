@@ -1,13 +1,17 @@
 //! The operations of a database's owner: scripts, VACUUM, checkpoints, backups, integrity checks.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 
 use super::handle::Database;
 use crate::engine::background::spawn_low_priority;
 use crate::engine::backup;
+use crate::engine::error::io_error;
 use crate::engine::integrity::live;
 use crate::engine::integrity::report::{CheckOptions, IntegrityReport};
 use crate::engine::watch::{Cancel, CancelOnDrop};
@@ -104,6 +108,22 @@ impl Database {
         result
     }
 
+    /// Writes a consistent copy of the database to `writer`, as the bytes of a database file, and returns the writer.
+    /// Writes to the database continue meanwhile. Before the first byte is written, the copy is complete and checked
+    /// for damage: it is a temporary file beside the database file (in the directory for temporary files if the
+    /// database is in memory). The thread that calls the writer has a low priority.
+    ///
+    /// # Errors
+    /// As [`Database::backup`]. [`Error::Io`]: `writer` fails.
+    pub async fn backup_to<W: Write + Send + 'static>(&self, writer: W) -> Result<W, Error> {
+        let copy = TemporaryFile::for_backup(self.inner.shared.config.file().map(PathBuf::as_path));
+        self.backup(&copy.0).await?;
+        let (reply, answer) = oneshot::channel();
+        // The send fails if the caller has dropped the future. That is no error.
+        spawn_low_priority("sqlhttp-backup", move || drop(reply.send(copy.write_to(writer))))?;
+        answer.await.map_err(|_| self.inner.shared.closed_error())?
+    }
+
     /// Checks the whole database for damage (<https://sqlite.org/pragma.html#pragma_integrity_check>) while it is in
     /// use. The check runs on a low-priority thread, at the rate of [`CheckOptions::pages_per_second`]. Dropping the
     /// future or closing the database ends the check. [`Database::status`] returns the last report.
@@ -154,5 +174,33 @@ impl Database {
     /// [`Error::Sqlite`] if `copy` cannot be read or `to` cannot be written.
     pub fn vacuum_copy(copy: &Path, to: &Path) -> Result<(), Error> {
         backup::vacuum_copy(copy, to)
+    }
+}
+
+/// A file that is removed when this value is dropped.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    /// Chooses a name for the copy of the database with this file; `None` if it is in memory.
+    fn for_backup(file: Option<&Path>) -> TemporaryFile {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let mut name = file.map_or_else(|| std::env::temp_dir().join("sqlhttp").into_os_string(), |file| file.into());
+        name.push(format!("-backup-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
+        TemporaryFile(name.into())
+    }
+
+    /// Writes the content of the file to `writer`.
+    fn write_to<W: Write>(self, mut writer: W) -> Result<W, Error> {
+        let failed = |source| io_error("write the backup of", &self.0, source);
+        let mut copy = File::open(&self.0).map_err(failed)?;
+        std::io::copy(&mut copy, &mut writer).and_then(|_| writer.flush()).map_err(failed)?;
+        Ok(writer)
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // The file does not exist if the backup has failed.
+        let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -3,6 +3,7 @@
 //! * [`handle`]: opens a database, and passes each batch to the thread where it must run.
 //! * [`transactions`]: the transactions of closures.
 //! * [`blocking`]: the methods for programs without async functions.
+//! * [`changes`]: notifications about committed changes.
 //! * [`content`]: digests of the content.
 //! * [`maintenance`]: the operations of the database's owner.
 //! * [`migrations`]: migrations of the schema.
@@ -10,6 +11,7 @@
 //! * [`status`]: counters and sizes.
 
 mod blocking;
+mod changes;
 mod content;
 mod handle;
 mod maintenance;

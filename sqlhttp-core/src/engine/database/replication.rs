@@ -122,7 +122,8 @@ impl Database {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
         spawn_low_priority("sqlhttp-check", move || {
-            let checked = shared.page_size().and_then(|page_size| replace::check(&file, page_size));
+            let checked =
+                shared.page_size().and_then(|page_size| replace::check(&file, page_size, &shared.config.options));
             // The send fails if the caller has dropped the future. That is no error.
             let _ = reply.send(checked);
         })?;

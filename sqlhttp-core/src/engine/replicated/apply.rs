@@ -22,6 +22,7 @@ use super::node_failure::{ApplyError, Attempts, FailedStep};
 use super::progress::Progress;
 use super::work_item::{Results, WorkItem};
 use super::{replace, sync};
+use crate::engine::changes::Change;
 use crate::engine::classify::runs_outside_transaction;
 use crate::engine::options::Writes;
 use crate::engine::run::{Mode, RunError, SettingsEffect};
@@ -51,9 +52,9 @@ const ALL_STEPS_FACTOR: u64 = 10;
 /// The minimum time limit of a write on a node without others.
 const TIME_MIN: Duration = Duration::from_secs(1);
 /// A time limit below this is a short one: it can only come from the `db_timeout` of a caller.
-const SHORT_TIMEOUT: Duration = Duration::from_secs(600);
+const SHORT_TIMEOUT: Duration = Duration::from_secs(150);
 /// The factor by which the time limit is longer for a statement that works on whole tables.
-const TABLE_WORK_TIME_FACTOR: u32 = 10;
+const TABLE_WORK_TIME_FACTOR: u32 = 60;
 /// The time limit of a write grows by one millisecond for each such number of virtual-machine steps that the write may
 /// take.
 const SLOW_STEPS_PER_MILLISECOND: u64 = 20_000;
@@ -460,7 +461,9 @@ impl Writer<'_> {
     ) -> Result<(), SqlError> {
         self.session.forget_statements();
         let noted = (self.shared.config.options.writes == Writes::Log).then_some(progress);
-        self.session.as_owner_sql(|connection| replace::replace(connection, file, noted))?;
+        let options = &self.shared.config.options;
+        self.session.as_owner_sql(|connection| replace::replace(connection, file, options, noted))?;
+        self.shared.config.listeners.publish(&[Change::Everything]);
         self.shared.set_progress(progress.clone());
         self.shared.config.rowids.forget();
         // The text encoding may have changed, and an open connection cannot adapt to that.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::progress::Progress;
 use super::snapshot;
 use super::swap::{FileSystem, OsFileSystem, Swap};
+use crate::engine::changes::Change;
 use crate::engine::error::{engine_error, io_error};
 use crate::engine::options::Writes;
 use crate::engine::session::Session;
@@ -219,6 +220,7 @@ fn open_new(shared: &SharedState) -> Result<(Session, Progress), SqlError> {
     shared.chain.clear();
     shared.pin_requests.answer(progress.index, false);
     shared.watch_files();
+    shared.config.listeners.publish(&[Change::Everything]);
     Ok((session, progress))
 }
 

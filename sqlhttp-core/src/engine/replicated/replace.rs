@@ -11,8 +11,10 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::progress::{self, Progress};
+use crate::engine::custom;
 use crate::engine::error::{engine_error, sql_error};
 use crate::engine::integrity::check::{self as integrity, Depth};
+use crate::engine::options::Options;
 use crate::engine::rowids;
 use crate::engine::sqlite::{functions, probe};
 use crate::model::{Error, SqlError};
@@ -30,15 +32,15 @@ const BUSY_POLL: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// [`Error::Sqlite`] if the file is not a database, is damaged, or cannot be written.
-pub(crate) fn check(file: &Path, page_size: u32) -> Result<(), Error> {
+pub(crate) fn check(file: &Path, page_size: u32, options: &Options) -> Result<(), Error> {
     let failed = |error| engine_error("check database file", error);
-    normalize(file, page_size).map_err(failed)
+    normalize(file, page_size, options).map_err(failed)
 }
 
 /// Checks and normalizes a file. Removes a position in another Raft log, checks that the engine can create its own
 /// table for the position, and sets the page size.
-fn normalize(file: &Path, page_size: u32) -> Result<(), SqlError> {
-    let connection = open(file)?;
+fn normalize(file: &Path, page_size: u32, options: &Options) -> Result<(), SqlError> {
+    let connection = open(file, options)?;
     let text = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(sql_error);
     // The quick check would accept an index that lacks rows, and the first DELETE of such a row would stop all nodes.
     integrity::require_sound(&connection, Depth::Full)?;
@@ -64,20 +66,26 @@ fn normalize(file: &Path, page_size: u32) -> Result<(), SqlError> {
     connection.close().map_err(|(_, error)| sql_error(error))
 }
 
-fn open(file: &Path) -> Result<Connection, SqlError> {
+fn open(file: &Path, options: &Options) -> Result<Connection, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(sql_error)?;
     // No sync is needed: after a crash the file is created again.
     connection.execute_batch("PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF").map_err(sql_error)?;
     // Indexes and generated columns in the file may use these functions.
     functions::register_deterministic(&connection, || false).map_err(sql_error)?;
+    custom::register(&connection, options)?;
     Ok(connection)
 }
 
 /// Replaces all content of the database of `target` with that of a file that [`check`] has checked. If the database
 /// applies a Raft log, its position becomes `progress`; `None` if it does not.
-pub(crate) fn replace(target: &mut Connection, file: &Path, progress: Option<&Progress>) -> Result<(), SqlError> {
-    let source = open(file)?;
+pub(crate) fn replace(
+    target: &mut Connection,
+    file: &Path,
+    options: &Options,
+    progress: Option<&Progress>,
+) -> Result<(), SqlError> {
+    let source = open(file, options)?;
     if let Some(progress) = progress {
         progress::create(&source).map_err(sql_error)?;
         progress::write(&source, progress)?;

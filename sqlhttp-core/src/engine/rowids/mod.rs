@@ -17,7 +17,7 @@ use rusqlite::Connection;
 
 use self::numbers::numbers_of;
 use self::table::Table;
-use super::sqlite::row_hook::{RowHook, WrittenRow};
+use super::sqlite::row_hook::{RowOperation, WrittenRow};
 use crate::model::{Failure, SqlError, Value};
 
 /// The largest rowid.
@@ -40,12 +40,6 @@ struct Tables {
 }
 
 impl Rowids {
-    /// Observes the rows that a connection writes. The hook must be dropped after the connection.
-    pub(crate) fn watch(&self, connection: &Connection) -> RowHook {
-        let rowids = self.clone();
-        RowHook::install(connection, move |row| rowids.note(&row))
-    }
-
     /// Returns whether a table contains the largest rowid, or has contained it. If not, no other method need be called.
     pub(crate) fn has_tables(&self) -> bool {
         self.any.load(Ordering::Relaxed)
@@ -117,7 +111,11 @@ impl Rowids {
         Ok(())
     }
 
-    fn note(&self, row: &WrittenRow<'_>) {
+    /// Notes a row that a statement has written.
+    pub(crate) fn note(&self, row: &WrittenRow<'_>) {
+        if row.operation == RowOperation::Delete {
+            return;
+        }
         if row.rowid != LARGEST && !self.has_tables() {
             return;
         }

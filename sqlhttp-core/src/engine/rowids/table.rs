@@ -7,7 +7,7 @@ use rusqlite::{Connection, ffi};
 use super::LARGEST;
 use crate::engine::error::sql_error;
 use crate::engine::sqlite::probe;
-use crate::engine::sqlite::row_hook::WrittenRow;
+use crate::engine::sqlite::row_hook::{RowOperation, WrittenRow};
 use crate::model::{Failure, SqlError};
 
 /// The range of the rowids that SQLite chooses at random (`OP_NewRowid` in SQLite's `vdbe.c`).
@@ -57,7 +57,11 @@ impl Table {
     pub(super) fn note(&mut self, row: &WrittenRow<'_>) {
         if row.rowid == LARGEST {
             (self.is_full, self.gets_largest) = (true, true);
-        } else if self.is_full && row.inserted && RANDOM.contains(&row.rowid) && self.inserted.len() < ROWIDS_MAX {
+        } else if self.is_full
+            && row.operation == RowOperation::Insert
+            && RANDOM.contains(&row.rowid)
+            && self.inserted.len() < ROWIDS_MAX
+        {
             self.inserted.push(row.rowid);
         }
     }

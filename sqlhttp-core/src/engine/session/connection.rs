@@ -6,10 +6,12 @@
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::changes::CollectedChanges;
 use super::control::TransactionControl;
 use super::statement_cache::StatementCache;
 use crate::engine::connection_config::{ConnectionConfig, Role};
 use crate::engine::connection_gate::OpenConnection;
+use crate::engine::custom;
 use crate::engine::error::sql_error;
 use crate::engine::options::Writes;
 use crate::engine::pragmas::{self, configure};
@@ -39,8 +41,10 @@ pub(crate) struct Session {
     pub(super) triggers: Option<Triggers>,
     /// Checks the rowids that the connection inserts; `None` unless it writes to a database that applies a log.
     pub(super) rowids: Option<Rowids>,
-    /// Reports the rows that the connection writes to `rowids`. Must be dropped after the connection.
+    /// Reports the rows that the connection writes to `rowids` and `changes`. Must be dropped after the connection.
     _row_hook: Option<RowHook>,
+    /// Collects the changes of the open transaction; `None` if nobody receives them.
+    pub(super) changes: Option<CollectedChanges>,
     pub(super) recorder: AuthorizerRecorder,
     pub(crate) watch: Watch,
     pub(super) baseline: ChangeBaseline,
@@ -73,11 +77,12 @@ impl Session {
         let generation = config.generation();
         // Local variables are dropped in reverse order, so after an error the connection is dropped first.
         let (open, mut connection) = config.connect(role)?;
-        let recorder = AuthorizerRecorder::new(config.options.allow_attach);
+        let recorder = AuthorizerRecorder::new(&config.options);
         let watch = Watch::default();
         let baseline = ChangeBaseline::default();
         recorder.begin(Author::Owner);
         install_hooks(&mut connection, &recorder, &watch, &baseline).map_err(sql_error)?;
+        custom::register(&connection, &config.options)?;
         let triggers = watch_triggers(&connection, role, &watch).map_err(sql_error)?;
         configure(&connection, config, role).map_err(sql_error)?;
         let control = TransactionControl::prepare(&connection)?;
@@ -86,7 +91,9 @@ impl Session {
         let cache = StatementCache::new(config.options.statement_cache_len);
         let replicated = config.options.writes == Writes::Log;
         let rowids = (replicated && role == Role::Writer).then(|| config.rowids.clone());
-        let row_hook = rowids.as_ref().map(|rowids| rowids.watch(&connection));
+        let collects = role == Role::Writer && config.listeners.are_collecting();
+        let changes = collects.then(|| CollectedChanges::new(config.listeners.clone(), &recorder));
+        let row_hook = watch_rows(&connection, rowids.as_ref(), changes.as_ref());
         let mut session = Session {
             cache,
             control,
@@ -95,6 +102,7 @@ impl Session {
             _open: open,
             triggers,
             _row_hook: row_hook,
+            changes,
             rowids,
             recorder,
             watch,
@@ -285,6 +293,17 @@ fn install_hooks(
     connection.progress_handler(STEPS_PER_CALL, Some(move || watching.should_stop()))?;
     let working = watch.clone();
     functions::register(connection, baseline, move || working.count_work())
+}
+
+/// Passes the rows that a connection writes to `rowids` and `changes`.
+fn watch_rows(connection: &Connection, rowids: Option<&Rowids>, changes: Option<&CollectedChanges>) -> Option<RowHook> {
+    let (rowids, collector) = (rowids.cloned(), changes.map(CollectedChanges::collector));
+    (rowids.is_some() || collector.is_some()).then(|| {
+        RowHook::install(connection, move |row| {
+            rowids.iter().for_each(|rowids| rowids.note(&row));
+            collector.iter().for_each(|collector| collector.note_row(&row));
+        })
+    })
 }
 
 fn watch_triggers(connection: &Connection, role: Role, watch: &Watch) -> rusqlite::Result<Option<Triggers>> {

@@ -6,6 +6,7 @@
 //! * [`determinism`]: checks that a statement has the same effect on every node.
 //! * [`control`]: the engine's own statements, such as BEGIN and COMMIT.
 
+mod changes;
 mod connection;
 mod control;
 mod determinism;

@@ -70,6 +70,7 @@ impl Session {
         // Many PRAGMAs act while they are prepared. So the session is dirty even if this statement will not run.
         self.dirty |= info.needs_exclusive_run() && author == Author::Client;
         self.merges_at_commit |= info.creates_merging_table;
+        let changed_tables = self.changed_tables(&info, &sql.to_bytes()[..compiled.consumed]);
         let is_last = is_white(&sql[compiled.consumed..]);
         let len = sql.count_bytes();
         // SQLite runs an EXPLAIN without checking whether the connection has loaded the schema again since then. A
@@ -90,6 +91,7 @@ impl Session {
             inserts_literals,
             key,
             restored_table: None,
+            changed_tables,
         };
         Ok(FirstStatement { prepared: Some(Box::new(prepared)), consumed })
     }
@@ -279,9 +281,11 @@ impl Session {
         }
     }
 
-    /// Clears the statement cache of a database that applies a log, because the weights of the statements belong to the
-    /// old schema. Must be called after a statement that changes the schema or the statistics of ANALYZE.
+    /// Adds the change to those that the listeners receive. Clears the statement cache of a database that applies a
+    /// log, because the weights of the statements belong to the old schema. Must be called after a statement that
+    /// changes the schema or the statistics of ANALYZE.
     pub(crate) fn note_schema_change(&mut self) {
+        self.note_changed_schema();
         if self.replicates() {
             self.cache.clear();
             self.schema_changed = true;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::changes::ChangedTables;
 use crate::engine::dump::VirtualTable;
 use crate::engine::sqlite::statement::Statement;
 use crate::engine::statement_info::StatementInfo;
@@ -26,6 +27,8 @@ pub(crate) struct Prepared {
     /// statements. Instead of running the statement, the engine writes the table's row to `sqlite_schema`, because
     /// other statements of the dump create and fill the shadow tables.
     pub(crate) restored_table: Option<VirtualTable>,
+    /// The tables that the statement changes, if changes are collected; otherwise `None`.
+    pub(super) changed_tables: Option<Box<ChangedTables>>,
 }
 
 impl Prepared {
@@ -49,6 +52,7 @@ impl Prepared {
             inserts_literals: false,
             key: None,
             restored_table: None,
+            changed_tables: None,
         }
     }
 

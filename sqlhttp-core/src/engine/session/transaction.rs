@@ -32,18 +32,21 @@ impl Session {
 
     /// Begins a write transaction.
     pub(crate) fn begin_immediate(&mut self) -> Result<(), SqlError> {
+        self.forget_changes();
         run_control(&mut self.control.begin_immediate, &self.connection)
     }
 
     pub(crate) fn commit(&mut self) -> Result<(), SqlError> {
         run_control(&mut self.control.commit, &self.connection)?;
         self.schema_changed = false;
+        self.publish_changes();
         Ok(())
     }
 
     /// Rolls back the transaction, if one is open. (Some errors end the transaction, so none may be open.)
     pub(crate) fn rollback(&mut self) -> Result<(), SqlError> {
         self.forget_undone_schema();
+        self.forget_changes();
         self.schema_changed = false;
         if self.is_autocommit() {
             return Ok(());
@@ -60,6 +63,7 @@ impl Session {
     }
 
     pub(crate) fn savepoint(&mut self, level: Savepoint) -> Result<(), SqlError> {
+        self.mark_changes(level);
         run_control(&mut self.control.savepoint[level as usize], &self.connection)
     }
 
@@ -71,6 +75,7 @@ impl Session {
     pub(crate) fn undo(&mut self, level: Savepoint) -> Result<(), SqlError> {
         self.forget_undone_schema();
         run_control(&mut self.control.rollback_to[level as usize], &self.connection)?;
+        self.undo_changes(level);
         self.release(level)
     }
 

@@ -26,6 +26,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod compiled;
+pub(crate) mod extension;
 #[cfg(feature = "fault-injection")]
 pub(crate) mod faulty;
 mod file;

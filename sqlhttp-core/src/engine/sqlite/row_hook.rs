@@ -1,12 +1,20 @@
-//! Reports each row that SQLite inserts into a table or updates.
+//! Reports the rows that SQLite changes.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use rusqlite::{Connection, ffi};
 
-/// A row that has been inserted or updated.
+/// What has happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowOperation {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// A row that has been inserted, updated or deleted.
 pub(crate) struct WrittenRow<'r> {
-    pub(crate) inserted: bool,
+    pub(crate) operation: RowOperation,
     /// The name of the database: `main`, or `temp`.
     pub(crate) database: &'r CStr,
     pub(crate) table: &'r CStr,
@@ -27,9 +35,10 @@ impl std::fmt::Debug for RowHook {
 }
 
 impl RowHook {
-    /// From now on `callback` is called for each row that a statement of the connection inserts or updates, before the
-    /// statement continues. Tables without rowids, and the rows that SQLite itself writes to its own tables, are not
-    /// reported (<https://sqlite.org/c3ref/update_hook.html>).
+    /// From now on `callback` is called for each row that a statement of the connection inserts, updates or deletes,
+    /// before the statement continues. Not reported are tables without rowids, the rows that SQLite itself writes to
+    /// its own tables, and the rows that a DELETE without WHERE or a REPLACE deletes
+    /// (<https://sqlite.org/c3ref/update_hook.html>).
     pub(crate) fn install(connection: &Connection, callback: impl Fn(WrittenRow<'_>) + Send + 'static) -> RowHook {
         let callback: Box<Callback> = Box::new(Box::new(callback));
         let context = std::ptr::from_ref(&*callback).cast_mut().cast();
@@ -47,12 +56,14 @@ unsafe extern "C" fn written(
     table: *const c_char,
     rowid: ffi::sqlite3_int64,
 ) {
-    if operation == ffi::SQLITE_DELETE {
-        return;
-    }
+    let operation = match operation {
+        ffi::SQLITE_INSERT => RowOperation::Insert,
+        ffi::SQLITE_DELETE => RowOperation::Delete,
+        _ => RowOperation::Update,
+    };
     // SAFETY: the context is the callback that `RowHook::install` registered; it is dropped after the connection.
     // SQLite passes NUL-terminated names that are valid during the call.
     let (callback, database, table) =
         unsafe { (&*context.cast::<Callback>(), CStr::from_ptr(database), CStr::from_ptr(table)) };
-    callback(WrittenRow { inserted: operation == ffi::SQLITE_INSERT, database, table, rowid });
+    callback(WrittenRow { operation, database, table, rowid });
 }

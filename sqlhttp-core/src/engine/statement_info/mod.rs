@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::hooks::{AuthContext, Authorization};
 
 use self::observed::Observed;
+pub(crate) use self::observed::TableWrite;
+use super::custom::UnknownFunctions;
+use super::options::Options;
 use super::policy::sets_fixed;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;
@@ -75,6 +78,8 @@ pub(crate) struct StatementInfo {
     /// The statement creates a virtual table that changes its shadow tables when a transaction is committed (FTS3,
     /// FTS4).
     pub(crate) creates_merging_table: bool,
+    /// The statement calls a function whose run time is unknown.
+    pub(crate) calls_unknown_function: bool,
 }
 
 /// The author of a statement, on whom the policy depends.
@@ -104,15 +109,28 @@ impl StatementInfo {
 }
 
 impl AuthorizerRecorder {
-    pub(crate) fn new(allow_attach: bool) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         let recorder = AuthorizerRecorder::default();
-        recorder.with(|observed| observed.allow_attach = allow_attach);
+        recorder.with(|observed| {
+            observed.allow_attach = options.allow_attach;
+            observed.unknown_functions = UnknownFunctions::new(options);
+        });
         recorder
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Observed) -> T) -> T {
         // A poisoned lock is ignored: the record is plain data, so a panic of another thread leaves it consistent.
         f(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Records from now on which tables and columns a statement writes.
+    pub(crate) fn record_writes(&self) {
+        self.with(|observed| observed.writes = Some(Vec::new()));
+    }
+
+    /// Returns the tables that the statement writes, also by its triggers, with the columns that it updates.
+    pub(crate) fn take_writes(&self) -> Vec<TableWrite> {
+        self.with(|observed| observed.writes.as_mut().map(std::mem::take).unwrap_or_default())
     }
 
     /// Clears the record of actions. Must be called before a statement is prepared.
@@ -125,11 +143,15 @@ impl AuthorizerRecorder {
             }
             let (allow_attach, outside_transaction) = (observed.allow_attach, observed.outside_transaction);
             let protected = std::mem::take(&mut observed.protected);
+            let unknown_functions = std::mem::take(&mut observed.unknown_functions);
+            let writes = observed.writes.take().map(|_| Vec::new());
             *observed = Observed {
                 author,
                 allow_attach,
                 outside_transaction,
                 protected,
+                unknown_functions,
+                writes,
                 preparing: true,
                 ..Observed::default()
             };

@@ -3,6 +3,7 @@
 use rusqlite::hooks::{AuthAction, AuthContext, TransactionOperation};
 
 use super::{Author, StatementInfo};
+use crate::engine::custom::UnknownFunctions;
 use crate::engine::policy::{
     IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach,
     is_node_local_function, is_node_local_table, is_one_of, is_schema, is_stateless, is_statistics, merges_at_commit,
@@ -41,6 +42,17 @@ pub(super) struct Observed {
     /// The names of tables that clients must not change or create: shadow tables of existing virtual tables, while
     /// SQLite allows writes to shadow tables.
     pub(super) protected: Vec<String>,
+    pub(super) unknown_functions: UnknownFunctions,
+    /// The tables that the statement writes; `None` if they are not recorded.
+    pub(super) writes: Option<Vec<TableWrite>>,
+}
+
+/// A table that a statement writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableWrite {
+    pub(crate) table: String,
+    /// The column that the statement updates; `None` if it inserts or deletes rows.
+    pub(crate) column: Option<String>,
 }
 
 impl Observed {
@@ -48,6 +60,7 @@ impl Observed {
         let reads = matches!(context.action, AuthAction::Read { .. } | AuthAction::Select);
         self.info.changes_connection |= context.database_name == Some("temp") && !reads;
         self.note_tables(&context.action);
+        self.note_write(&context.action);
         let inserts = matches!(context.action, AuthAction::Insert { .. }) && context.accessor.is_none();
         self.more_than_inserts |= !inserts;
         self.pragma |= matches!(context.action, AuthAction::Pragma { .. });
@@ -73,6 +86,7 @@ impl Observed {
                 }
                 info.reads_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
                 info.reads_changes |= function_name.eq_ignore_ascii_case("changes");
+                info.calls_unknown_function |= self.unknown_functions.contains(function_name);
                 info.work = info.work.saturating_add(program::weight_of_function(function_name));
                 let quadratic = QUADRATIC_FUNCTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(function_name));
                 if let Some((_, most)) = quadratic {
@@ -110,6 +124,16 @@ impl Observed {
             }
             _ => {}
         }
+    }
+
+    fn note_write(&mut self, action: &AuthAction<'_>) {
+        let Some(writes) = &mut self.writes else { return };
+        let (table, column) = match action {
+            AuthAction::Insert { table_name } | AuthAction::Delete { table_name } => (table_name, None),
+            AuthAction::Update { table_name, column_name } => (table_name, Some((*column_name).to_owned())),
+            _ => return,
+        };
+        writes.push(TableWrite { table: (*table).to_owned(), column });
     }
 
     /// Records whether an action refers to a schema table, to statistics, or to a table whose rows differ between

@@ -142,6 +142,12 @@ impl Writer<'_> {
             if prepared.info.changes_connection {
                 self.shared.config.add_setup(text);
             }
+            if !prepared.info.readonly {
+                self.session.note_changed_schema();
+            }
+            if self.session.is_autocommit() {
+                self.session.publish_changes();
+            }
             self.session.put_back(prepared);
         }
         Ok(())

@@ -1,0 +1,97 @@
+//! Aggregate functions that a program defines.
+
+use std::ffi::c_int;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::types::ToSqlOutput;
+
+use super::arguments::{Arguments, FunctionError, failed, result_value};
+use super::function::Body;
+use crate::model::IntoValue;
+
+/// The state of an aggregate function for a group of rows: see [`Function::aggregate`](crate::Function::aggregate).
+///
+/// ```
+/// use sqlhttp_core::{Aggregate, Arguments, Function, FunctionError};
+///
+/// struct Product(f64);
+///
+/// impl Aggregate for Product {
+///     type Output = f64;
+///
+///     fn step(&mut self, arguments: &Arguments<'_>) -> Result<(), FunctionError> {
+///         self.0 *= arguments.get::<f64>(0)?;
+///         Ok(())
+///     }
+///
+///     fn finish(self) -> Result<f64, FunctionError> {
+///         Ok(self.0)
+///     }
+/// }
+///
+/// let product = Function::aggregate("product", 1, || Product(1.0));
+/// ```
+pub trait Aggregate: Send + 'static {
+    /// The type of the result.
+    type Output: IntoValue + 'static;
+
+    /// Adds a row of the group.
+    ///
+    /// # Errors
+    /// The statement fails with the text of the error.
+    fn step(&mut self, arguments: &Arguments<'_>) -> Result<(), FunctionError>;
+
+    /// Returns the result of the group, which may be empty.
+    ///
+    /// # Errors
+    /// The statement fails with the text of the error.
+    fn finish(self) -> Result<Self::Output, FunctionError>;
+}
+
+/// The code of an aggregate function: the closure that creates the state of a group.
+pub(super) struct AggregateBody<F>(pub(super) F);
+
+impl<A, F> Body for AggregateBody<F>
+where
+    A: Aggregate,
+    F: Fn() -> A + Send + Sync + 'static,
+{
+    fn register(
+        self: Arc<Self>,
+        connection: &Connection,
+        name: &str,
+        arity: c_int,
+        flags: FunctionFlags,
+    ) -> rusqlite::Result<()> {
+        connection.create_aggregate_function(name, arity, flags, Shared(self))
+    }
+}
+
+struct Shared<F>(Arc<AggregateBody<F>>);
+
+// After a panic, the statement fails, and the state is not used again.
+impl<A, F> rusqlite::functions::Aggregate<AssertUnwindSafe<A>, ToSqlOutput<'static>> for Shared<F>
+where
+    A: Aggregate,
+    F: Fn() -> A + Send + Sync + 'static,
+{
+    fn init(&self, _context: &mut Context<'_>) -> rusqlite::Result<AssertUnwindSafe<A>> {
+        Ok(AssertUnwindSafe(self.0.0()))
+    }
+
+    fn step(&self, context: &mut Context<'_>, state: &mut AssertUnwindSafe<A>) -> rusqlite::Result<()> {
+        state.0.step(&Arguments::new(context)).map_err(failed)
+    }
+
+    fn finalize(
+        &self,
+        _context: &mut Context<'_>,
+        state: Option<AssertUnwindSafe<A>>,
+    ) -> rusqlite::Result<ToSqlOutput<'static>> {
+        let state = state.map_or_else(|| self.0.0(), |state| state.0);
+        result_value(state.finish().map_err(failed)?)
+    }
+}
