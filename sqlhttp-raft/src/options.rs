@@ -119,7 +119,7 @@ impl NodeOptions {
             reap_voters_after: None,
             reap_non_voters_after: None,
             apply_timeout: Duration::from_secs(10),
-            write_steps_max: 20_000_000_000,
+            write_steps_max: 3_000_000_000,
             snapshots: SnapshotPolicy::default(),
             vacuum_interval: Duration::ZERO,
             optimize_interval: Duration::from_secs(24 * 60 * 60),

@@ -320,7 +320,7 @@ pub(crate) const TABLE: &[Flag] = &[
     extension(
         "write-steps-max",
         FlagKind::Count,
-        "20000000000",
+        "3000000000",
         "Greatest number of SQLite's steps in a write, about 50,000 per millisecond; 0 is no limit",
     ),
 ];

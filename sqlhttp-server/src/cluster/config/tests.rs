@@ -74,7 +74,7 @@ fn defaults_of_further_flags() {
     assert_eq!(config.load_bytes_max, 10 << 30);
     let log = LogConfig { format: LogFormat::Text, level: Level::INFO, requests: false, slow: None };
     assert_eq!((config.log, config.query_timeout, config.value_bytes_max), (log, None, 64 << 20));
-    assert_eq!(config.write_steps_max, 20_000_000_000);
+    assert_eq!(config.write_steps_max, 3_000_000_000);
     assert_eq!(config.ignored_flags, []);
 }
 
