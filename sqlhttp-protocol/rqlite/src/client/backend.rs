@@ -7,11 +7,11 @@ use sqlhttp_core::{
     Answer, Atomicity, Backend, Batch, Block, BoxFuture, Changed, Column, Columns, Deadline, Ending, Error, Expect,
     Failure, Part, PartStream, ReadLevel, Rows, SqlError, StepInfo, StepOutcome, Value, ValueRef,
 };
+use sqlhttp_text::http::{ResponseBody, Transport};
 
 use super::failover::{Client, ClientError};
 use super::reply::{Changes, ReplyError, StatementResult};
 use super::stream::{Part as ReplyPart, ResultStream};
-use super::transport::{ResponseBody, Transport};
 use crate::endpoint::Endpoint;
 use crate::params::Params;
 

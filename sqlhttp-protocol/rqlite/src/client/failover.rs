@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sqlhttp_core::Batch;
+use sqlhttp_text::http::{
+    Host, HttpRequest, HttpResponse, InvalidHost, Method, ResponseBody as _, Scheme, Transport, TransportError,
+};
 
 use super::call::{NotExpressible, Request, adapt_to_endpoint, encode_call};
-use super::host::{Host, InvalidHost, Scheme};
 use super::reply::{Cell, ReplyError, Response, decode_reply_as};
 use super::stream::ResultStream;
-use super::transport::{HttpRequest, HttpResponse, Method, ResponseBody as _, Transport, TransportError};
 use crate::endpoint::Endpoint;
 use crate::params::Params;
 

@@ -22,24 +22,18 @@
 mod backend;
 mod call;
 mod failover;
-mod host;
-#[cfg(feature = "hyper")]
-mod hyper_transport;
 mod reply;
-#[cfg(feature = "hyper")]
-mod source_body;
 mod stream;
-mod transport;
 
 pub use call::{NotExpressible, Request, adapt_to_endpoint, encode_call};
 pub use failover::{Client, ClientError};
-pub use host::{Host, InvalidHost, Scheme};
-#[cfg(feature = "hyper")]
-pub use hyper_transport::HyperTransport;
 pub use reply::{
     Cell, Changes, JsonText, ReplyError, Response, ResultRows, StatementResult, decode_reply, decode_reply_as,
 };
-pub use stream::{Part, ReplyReader, ResultStream};
-pub use transport::{
-    BodySource, HttpRequest, HttpResponse, Method, RequestBody, ResponseBody, Transport, TransportError,
+#[cfg(feature = "hyper")]
+pub use sqlhttp_text::http::HyperTransport;
+pub use sqlhttp_text::http::{
+    BodySource, Host, HttpRequest, HttpResponse, InvalidHost, Method, RequestBody, ResponseBody, Scheme, Transport,
+    TransportError,
 };
+pub use stream::{Part, ReplyReader, ResultStream};

@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 
 use serde::de::DeserializeOwned;
 use sqlhttp_core::Value;
+use sqlhttp_text::http::{Host, ResponseBody};
 
 use super::failover::{ClientError, lost};
-use super::host::Host;
 use super::reply::{Cell, ReplyError, Response, Scalar, StatementResult, WireResult, decode_reply_as, in_list};
-use super::transport::ResponseBody;
 
 /// A part of a reply.
 #[derive(Debug, Clone, PartialEq)]
