@@ -8,12 +8,16 @@ use sqlhttp_core::{
     Failure, Part, PartStream, ReadLevel, Rows, SqlError, StepInfo, StepOutcome, Value, ValueRef,
 };
 use sqlhttp_text::http::{ResponseBody, Transport};
+use sqlhttp_text::sqlite::code_of_message;
 
 use super::failover::{Client, ClientError};
 use super::reply::{Changes, ReplyError, StatementResult};
 use super::stream::{Part as ReplyPart, ResultStream};
 use crate::endpoint::Endpoint;
 use crate::params::Params;
+
+/// The result code of an error without a more specific code (<https://sqlite.org/rescode.html#error>).
+const SQLITE_ERROR: i32 = 1;
 
 /// A client runs batches at `/db/request`, and batches that must not write at `/db/query`. The methods of
 /// [`sqlhttp_core::Executor`] are therefore available for a client, too.
@@ -201,25 +205,13 @@ fn changed(changes: Changes) -> Changed {
     Changed { rows: changes.rows_affected, last_insert_id: changes.last_insert_id.filter(|id| *id != 0) }
 }
 
-/// The beginnings of SQLite's messages, and their result codes (<https://sqlite.org/rescode.html>).
-const CODES: [(&str, i32); 8] = [
-    ("UNIQUE constraint failed", 2067),
-    ("FOREIGN KEY constraint failed", 787),
-    ("NOT NULL constraint failed", 1299),
-    ("CHECK constraint failed", 275),
-    ("database is locked", 5),
-    ("database or disk is full", 13),
-    ("attempt to write a readonly database", 8),
-    ("datatype mismatch", 20),
-];
-
 /// The failure of a statement with this message.
 fn failure(message: String) -> Failure {
     if ["query timeout", "execute timeout"].contains(&message.as_str()) {
         return Failure::Timeout;
     }
-    let known = CODES.into_iter().find(|(begin, _)| message.starts_with(begin));
-    Failure::Sql(SqlError { code: known.map_or(1, |(_, code)| code), generic: String::new(), message, offset: None })
+    let code = code_of_message(&message).unwrap_or(SQLITE_ERROR);
+    Failure::Sql(SqlError { code, generic: String::new(), message, offset: None })
 }
 
 /// The error of a request after which the server may have carried out the batch, or may only have read.

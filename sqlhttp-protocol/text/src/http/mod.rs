@@ -1,10 +1,11 @@
-//! What the clients of both protocols share: the interface to the library that sends HTTP requests, and transports
-//! that implement it.
+//! What the clients of both protocols share: the interface to the library that sends HTTP requests, transports that
+//! implement it, and the choice between several hosts.
 //!
 //! The module itself performs no I/O: a [`Transport`] does, which the program provides. The feature `hyper` contains
 //! one for tokio, `HyperTransport`.
 
 mod host;
+mod hosts;
 #[cfg(feature = "hyper")]
 mod hyper_transport;
 #[cfg(feature = "hyper")]
@@ -12,6 +13,7 @@ mod source_body;
 mod transport;
 
 pub use host::{Host, InvalidHost, Scheme};
+pub use hosts::{Hosts, SendError, basic_auth, receive};
 #[cfg(feature = "hyper")]
 pub use hyper_transport::HyperTransport;
 pub use transport::{
