@@ -2,7 +2,8 @@
 
 use sqlhttp_core::Batch;
 use sqlhttp_text::http::{
-    Host, Hosts, HttpRequest, HttpResponse, InvalidHost, Method, Scheme, SendError, Transport, basic_auth, receive,
+    Host, Hosts, HttpRequest, HttpResponse, InvalidHost, Method, RESPONSE_BYTES_MAX, Scheme, SendError, Transport,
+    basic_auth, receive,
 };
 
 use super::call::{NotExpressible, Request, adapt_to_endpoint, encode_call};
@@ -13,8 +14,6 @@ use crate::params::Params;
 
 /// The maximum number of redirects that the client follows for one request.
 const REDIRECTS_MAX: usize = 21;
-/// The default of the maximum length of a response that is held in memory, in bytes.
-const RESPONSE_BYTES_MAX: usize = 1 << 30;
 
 /// A client of the nodes of a cluster, or of one server.
 ///

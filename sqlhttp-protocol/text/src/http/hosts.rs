@@ -11,6 +11,9 @@ use super::transport::{HttpRequest, HttpResponse, ResponseBody, Transport, Trans
 /// The maximum length of the body of a response with an error status, in bytes. The rest is not received.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
+/// The default of the maximum length of a response that a client holds in memory, in bytes.
+pub const RESPONSE_BYTES_MAX: usize = 1 << 30;
+
 /// The hosts of a client. One of them receives the requests, at first the first one.
 ///
 /// If a host cannot be reached, the request is sent to the next one, which then receives the further requests, too. A

@@ -122,7 +122,9 @@ impl Transport for HyperTransport {
             }
         };
         let sending = self.client.request(builder.body(body).map_err(|error| not_sent(&error))?);
-        let sent = match self.timeout.filter(|_| !request.unlimited_time) {
+        let timeout = self.timeout.filter(|_| !request.unlimited_time);
+        let limits = [timeout, request.time_limit];
+        let sent = match limits.into_iter().flatten().min() {
             None => sending.await,
             Some(timeout) => tokio::time::timeout(timeout, sending)
                 .await

@@ -13,7 +13,7 @@ mod source_body;
 mod transport;
 
 pub use host::{Host, InvalidHost, Scheme};
-pub use hosts::{Hosts, SendError, basic_auth, receive};
+pub use hosts::{Hosts, RESPONSE_BYTES_MAX, SendError, basic_auth, receive};
 #[cfg(feature = "hyper")]
 pub use hyper_transport::HyperTransport;
 pub use transport::{
