@@ -217,6 +217,7 @@ async fn what_needs_no_server_is_not_sent() {
 }
 
 #[tokio::test]
+#[allow(clippy::disallowed_methods)] // The clock of the simulated network does not run, but it needs a beginning.
 async fn the_time_limit_of_a_call_is_that_of_the_request() {
     let now = Instant::now();
     let network: &'static Network = Box::leak(Box::new(Network { now: Some(now), ..Network::default() }));

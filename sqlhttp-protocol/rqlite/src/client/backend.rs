@@ -26,10 +26,14 @@ const SQLITE_ERROR: i32 = 1;
 ///
 /// * A REAL without a fraction may become an INTEGER: SQLite's `1.0` is `1` in the JSON of rqlite. It can be read as
 ///   `f64` all the same.
+/// * A BLOB that is UTF-8 becomes TEXT if its column is an expression or has a type such as TEXT or JSON. An INTEGER in
+///   a column of the type BOOLEAN becomes 1 or 0. In a column of the type DATE, DATETIME or TIMESTAMP, an INTEGER and a
+///   TEXT value that is a time become TEXT in RFC 3339. An infinite number becomes the TEXT `Infinity` or `-Infinity`.
 /// * An error has a message and no code. The code of the usual messages ("UNIQUE constraint failed: …") is restored, so
 ///   that [`Error::is_unique`] and the other predicates work; that of others is 1 (SQLITE_ERROR).
 /// * [`Error::Unsupported`]: a number of rows that a step must change or return, a step after whose failure a
-///   transaction continues, a stamp, a TEXT value that looks like a BLOB (`x'00'`), an infinite number.
+///   transaction continues, a step that runs several times, a stamp, a TEXT value that looks like a BLOB (`x'00'`), an
+///   infinite number.
 /// * If an SQL text has several statements, each takes the values after those of the statements before it. A parameter
 ///   without a named value is NULL, and a surplus value is ignored.
 /// * The number of changed rows of a statement that returns rows is the number of these rows.

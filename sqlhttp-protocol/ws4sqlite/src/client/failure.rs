@@ -1,12 +1,20 @@
 //! Restores failures and errors from the error messages of a server.
 
-use sqlhttp_core::{Error, Failure, SqlError};
+use sqlhttp_core::{Error, Failure, SqlError, TransactionKeyword};
 use sqlhttp_text::sqlite::{code_of_message, description};
 
 use crate::messages::TIMED_OUT;
 use crate::reply::Refusal;
 
 const SQLITE_LOCKED: i32 = 6;
+
+const KEYWORDS: [TransactionKeyword; 5] = [
+    TransactionKeyword::Begin,
+    TransactionKeyword::Commit,
+    TransactionKeyword::Rollback,
+    TransactionKeyword::Savepoint,
+    TransactionKeyword::Release,
+];
 
 /// The HTTP status that a failed query or statement would have without `noFail`, if the reply does not contain it.
 pub(super) const UNKNOWN_STATUS: u16 = 500;
@@ -29,7 +37,8 @@ pub(super) fn failure(status: u16, text: &str) -> Failure {
         return Failure::Timeout;
     }
     if let Some(operation) = text.strip_suffix(" is not allowed") {
-        return Failure::NotAllowed(operation.to_owned());
+        let keyword = KEYWORDS.into_iter().find(|keyword| keyword.to_string() == operation);
+        return keyword.map_or_else(|| Failure::NotAllowed(operation.to_owned()), Failure::TransactionControl);
     }
     if let Some(name) = plain.strip_prefix("missing named argument \"").and_then(|rest| rest.strip_suffix('"')) {
         return Failure::MissingNamed(name.to_owned());
@@ -125,6 +134,7 @@ mod tests {
         for sent in [
             Failure::Timeout,
             Failure::NotAllowed("ATTACH".into()),
+            Failure::TransactionControl(TransactionKeyword::Commit),
             Failure::MissingNamed("a\"b".into()),
             Failure::MissingPositional(2),
         ] {

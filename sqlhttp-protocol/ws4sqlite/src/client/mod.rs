@@ -1,8 +1,9 @@
 //! The client's side of the ws4sqlite protocol: encodes batches as request bodies, and decodes replies.
 //!
 //! [`Client`] sends the requests with a [`Transport`], and continues with another host if one cannot be reached. The
-//! feature `hyper` of this crate contains the transport `HyperTransport`. Without the feature, the crate performs no
-//! I/O: [`encode_call`] and [`decode_reply`] are functions, and the program provides the transport.
+//! feature `hyper` of this crate contains the transport `HyperTransport` for tokio, the feature `fetch` the transport
+//! `FetchTransport` for WebAssembly. Without these features, the crate performs no I/O: [`encode_call`] and
+//! [`decode_reply`] are functions, and the program provides the transport.
 //!
 //! A [`Client`] is a [`sqlhttp_core::Backend`]: the methods of [`sqlhttp_core::Executor`] run a program on a server as
 //! on an embedded database.
@@ -30,6 +31,8 @@ mod stream;
 pub use call::{Format, NotExpressible, adapt, encode_call};
 pub use failover::{AuthMode, Client, ClientError};
 pub use reply::{ItemResult, ReplyError, decode_reply};
+#[cfg(feature = "fetch")]
+pub use sqlhttp_text::http::FetchTransport;
 #[cfg(feature = "hyper")]
 pub use sqlhttp_text::http::HyperTransport;
 pub use sqlhttp_text::http::{
