@@ -119,8 +119,8 @@ impl ResultSplitter {
         self.reply.len() + self.result.len() + self.row.len()
     }
 
-    /// Ends the reply, and returns its fields, with an empty list of results. The text is not valid JSON if the reply is
-    /// not complete.
+    /// Ends the reply, and returns its fields, with an empty list of results. The text is not valid JSON if the reply
+    /// is not complete.
     pub fn finish(self) -> Vec<u8> {
         self.reply
     }

@@ -1,9 +1,9 @@
 //! The client's side of the rqlite protocol: encodes batches as requests, and decodes replies.
 //!
 //! [`Client`] sends the requests with a [`Transport`]: it continues with another host if one cannot be reached, and
-//! follows redirects to the leader. The feature `hyper` of this crate contains the transport `HyperTransport` for tokio,
-//! the feature `fetch` the transport `FetchTransport` for WebAssembly. Without these features, the crate performs no
-//! I/O: [`encode_call`] and [`decode_reply`] are functions, and the program provides the transport.
+//! follows redirects to the leader. The feature `hyper` of this crate contains the transport `HyperTransport` for
+//! tokio, the feature `fetch` the transport `FetchTransport` for WebAssembly. Without these features, the crate
+//! performs no I/O: [`encode_call`] and [`decode_reply`] are functions, and the program provides the transport.
 //!
 //! A [`Client`] is a [`sqlhttp_core::Backend`]: the methods of [`sqlhttp_core::Executor`] run a program on a server as
 //! on an embedded database.

@@ -18,8 +18,8 @@ use super::transport::{HttpRequest, HttpResponse, RequestBody, ResponseBody, Tra
 /// * `fetch()` does not report whether a request was sent. So each failure of a connection is
 ///   [`TransportError::Lost`]: the request is not sent to another host, but the next request is.
 /// * Redirects are not followed, because `fetch()` does not show them. They fail with [`TransportError::Lost`].
-/// * In a browser, the server must allow the origin of the page (`corsOrigin`, on a node `-http-allow-origin`). Only the
-///   header fields that the server exposes to the page are part of the response.
+/// * In a browser, the server must allow the origin of the page (`corsOrigin`, on a node `-http-allow-origin`). Only
+///   the header fields that the server exposes to the page are part of the response.
 /// * [`Transport::time_until`] returns `None`, because [`std::time::Instant`] has no clock in WebAssembly.
 /// * The body of a request is held in memory.
 /// * Requests and responses must stay on the thread that has created them. To use or drop them on another thread is a

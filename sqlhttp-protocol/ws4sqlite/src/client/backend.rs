@@ -20,11 +20,12 @@ use super::stream::{Part as ReplyPart, ReplyReader};
 ///
 /// Differences from an embedded database:
 ///
-/// * [`Changed::last_insert_id`] is `None`, because replies do not contain it. `INSERT … RETURNING` returns it as a row.
+/// * [`Changed::last_insert_id`] is `None`, because replies do not contain it. `INSERT … RETURNING` returns it as a
+///   row.
 /// * A REAL without a fraction becomes an INTEGER: SQLite's `1.0` is `1` in the JSON. It can be read as `f64` all the
 ///   same.
-/// * A BLOB becomes a TEXT value with its base64, and an empty BLOB becomes NULL. Reading it as `Vec<u8>` fails, because
-///   the value is TEXT; `SELECT hex(x)` shows the bytes unambiguously. A BLOB as a parameter fails with
+/// * A BLOB becomes a TEXT value with its base64, and an empty BLOB becomes NULL. Reading it as `Vec<u8>` fails,
+///   because the value is TEXT; `SELECT hex(x)` shows the bytes unambiguously. A BLOB as a parameter fails with
 ///   [`Error::Unsupported`]; `unhex(?)` makes one from TEXT.
 /// * A TEXT value in a column of the declared type DATE, DATETIME or TIMESTAMP that is a time arrives in RFC 3339. A
 ///   TEXT value that is not UTF-8 arrives with U+FFFD in it.
@@ -35,8 +36,8 @@ use super::stream::{Part as ReplyPart, ReplyReader};
 ///   of their own ([`Atomicity::Each`](sqlhttp_core::Atomicity::Each)), values of which only some have names, an
 ///   infinite number, an SQL text that begins with `#`.
 /// * [`Backend::read_batch`] is unsupported: the protocol has no request that must not write.
-/// * A step that expects rows or a count ([`Expect::Either`], [`Expect::Returning`]) is a query: the number of rows that
-///   it has changed is lost, and if it has no columns, it returns rows without columns.
+/// * A step that expects rows or a count ([`Expect::Either`], [`Expect::Returning`]) is a query: the number of rows
+///   that it has changed is lost, and if it has no columns, it returns rows without columns.
 /// * A surplus value is ignored. A PRAGMA without effect in a transaction is ignored.
 /// * If a batch is rolled back, the results of the steps before the failed one are empty.
 /// * The consistency level is sent to the server, but only the nodes of a cluster take it.
