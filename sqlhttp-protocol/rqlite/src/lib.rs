@@ -26,7 +26,7 @@
 //! | `json`, `pretty` | write JSON strings and keys, and indent JSON |
 //! | `sql_endpoint`, `nodes`, `readiness`, `admin` | encode and decode the bodies of the other endpoints |
 //! | [`status`], [`vars`] | encode the documents of `/status` and `/debug/vars` |
-//! | [`client`] | encodes requests, and decodes replies |
+//! | [`client`] | a client; encodes requests, and decodes replies |
 
 /// The value of the response header `X-Rqlite-Version`. An rqlite that was built without a version number reports this
 /// value.

@@ -1,10 +1,11 @@
-//! Names and values of query strings and forms, in the encoding `application/x-www-form-urlencoded`.
+//! Names and values of query strings and forms, in the encoding `application/x-www-form-urlencoded`, and segments of
+//! paths.
 
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
-/// The bytes that [`encode`] replaces with an escape, and the space. All other bytes are unreserved characters
+/// The bytes that [`encode`] and [`encode_segment`] replace, and the space. All other bytes are unreserved characters
 /// (RFC 3986, section 2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -33,6 +34,11 @@ pub fn encode(value: &[u8], out: &mut String) {
         }
         out.extend(percent_encode(part, ENCODED));
     }
+}
+
+/// Returns a segment of a path: each byte that is not an unreserved character, also `/`, becomes `%XX`.
+pub fn encode_segment(segment: &str) -> String {
+    percent_encode(segment.as_bytes(), ENCODED).to_string()
 }
 
 #[cfg(test)]
@@ -70,5 +76,6 @@ mod tests {
         let mut text = String::new();
         encode("a b-_.~/ü".as_bytes(), &mut text);
         assert_eq!(text, "a+b-_.~%2F%C3%BC");
+        assert_eq!(encode_segment("a b-_.~/ü"), "a%20b-_.~%2F%C3%BC");
     }
 }

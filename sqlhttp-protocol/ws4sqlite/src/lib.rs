@@ -24,7 +24,7 @@
 //! | `messages` | returns the error messages for failed items and requests |
 //! | `reply`, `reply_shape` | the error object, and the form of a reply |
 //! | `json` | writes JSON strings |
-//! | [`client`] | encodes requests, and decodes replies |
+//! | [`client`] | a client; encodes requests, and decodes replies |
 
 mod call;
 pub mod client;

@@ -10,7 +10,7 @@ use sqlhttp_core::{
     Action, Atomicity, Batch, BindRule, Binding, Bindings, Block, Changed, Column, Expect, OnError, Outcome, Rows,
     Stamp, Step, StepOutcome, Value, ValueRef,
 };
-use sqlhttp_ws4sqlite::client::{Format, ItemResult, decode_reply, encode_call};
+use sqlhttp_ws4sqlite::client::{Format, ItemResult, Part, ReplyReader, decode_reply, encode_call};
 use sqlhttp_ws4sqlite::{Credentials, Statements, decode, encode};
 
 fn value() -> impl Strategy<Value = Value> {
@@ -59,6 +59,27 @@ fn column(name: String) -> Column {
     Column { name, decl_type: None, table: None }
 }
 
+/// Decodes a reply that arrives in chunks, and puts the rows back into the results.
+fn decode_chunks<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> Vec<ItemResult> {
+    let mut reader = ReplyReader::default();
+    let (mut results, mut arrived) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        reader.push(chunk).unwrap();
+        while let Some(part) = reader.next() {
+            match part {
+                Part::Columns(_) => {}
+                Part::Rows(more) => arrived.extend(more),
+                Part::End(ItemResult::Rows { headers, .. }) => {
+                    results.push(ItemResult::Rows { headers, rows: std::mem::take(&mut arrived) });
+                }
+                Part::End(result) => results.push(result),
+            }
+        }
+    }
+    reader.finish().unwrap();
+    results
+}
+
 proptest! {
     #[test]
     fn any_call_that_can_be_expressed(steps in prop::collection::vec(step(), 1..5), list in any::<bool>(),
@@ -74,7 +95,7 @@ proptest! {
 
     #[test]
     fn any_rows(names in prop::collection::btree_set("\\PC{0,6}", 1..5), cells in prop::collection::vec(value(), 0..40),
-        list in any::<bool>()
+        list in any::<bool>(), chunk in 1..100_usize
     ) {
         let width = names.len();
         let mut block = Block::new(width);
@@ -96,6 +117,7 @@ proptest! {
         let shape = decode(body.as_bytes()).unwrap().into_batch(&Statements::default()).unwrap().1;
         let reply = encode(&outcome, &shape);
         let mut results = decode_reply(reply.status, &reply.body).unwrap();
+        prop_assert_eq!(&decode_chunks(reply.body.chunks(chunk)), &results);
         let Some(ItemResult::Rows { headers: got_headers, rows: got }) = results.pop() else { panic!("no rows") };
         prop_assert_eq!(got_headers, headers);
         prop_assert_eq!(got.len(), want.len());

@@ -7,13 +7,17 @@ use sqlhttp_core::{
     Answer, Atomicity, Backend, Batch, Block, BoxFuture, Changed, Column, Columns, Deadline, Ending, Error, Expect,
     Failure, Part, PartStream, ReadLevel, Rows, SqlError, StepInfo, StepOutcome, Value, ValueRef,
 };
+use sqlhttp_text::http::{ResponseBody, Transport};
+use sqlhttp_text::sqlite::code_of_message;
 
 use super::failover::{Client, ClientError};
 use super::reply::{Changes, ReplyError, StatementResult};
 use super::stream::{Part as ReplyPart, ResultStream};
-use super::transport::{ResponseBody, Transport};
 use crate::endpoint::Endpoint;
 use crate::params::Params;
+
+/// The result code of an error without a more specific code (<https://sqlite.org/rescode.html#error>).
+const SQLITE_ERROR: i32 = 1;
 
 /// A client runs batches at `/db/request`, and batches that must not write at `/db/query`. The methods of
 /// [`sqlhttp_core::Executor`] are therefore available for a client, too.
@@ -22,10 +26,14 @@ use crate::params::Params;
 ///
 /// * A REAL without a fraction may become an INTEGER: SQLite's `1.0` is `1` in the JSON of rqlite. It can be read as
 ///   `f64` all the same.
+/// * A BLOB that is UTF-8 becomes TEXT if its column is an expression or has a type such as TEXT or JSON. An INTEGER in
+///   a column of the type BOOLEAN becomes 1 or 0. In a column of the type DATE, DATETIME or TIMESTAMP, an INTEGER and a
+///   TEXT value that is a time become TEXT in RFC 3339. An infinite number becomes the TEXT `Infinity` or `-Infinity`.
 /// * An error has a message and no code. The code of the usual messages ("UNIQUE constraint failed: …") is restored, so
 ///   that [`Error::is_unique`] and the other predicates work; that of others is 1 (SQLITE_ERROR).
 /// * [`Error::Unsupported`]: a number of rows that a step must change or return, a step after whose failure a
-///   transaction continues, a stamp, a TEXT value that looks like a BLOB (`x'00'`), an infinite number.
+///   transaction continues, a step that runs several times, a stamp, a TEXT value that looks like a BLOB (`x'00'`), an
+///   infinite number.
 /// * If an SQL text has several statements, each takes the values after those of the statements before it. A parameter
 ///   without a named value is NULL, and a surplus value is ignored.
 /// * The number of changed rows of a statement that returns rows is the number of these rows.
@@ -201,25 +209,13 @@ fn changed(changes: Changes) -> Changed {
     Changed { rows: changes.rows_affected, last_insert_id: changes.last_insert_id.filter(|id| *id != 0) }
 }
 
-/// The beginnings of SQLite's messages, and their result codes (<https://sqlite.org/rescode.html>).
-const CODES: [(&str, i32); 8] = [
-    ("UNIQUE constraint failed", 2067),
-    ("FOREIGN KEY constraint failed", 787),
-    ("NOT NULL constraint failed", 1299),
-    ("CHECK constraint failed", 275),
-    ("database is locked", 5),
-    ("database or disk is full", 13),
-    ("attempt to write a readonly database", 8),
-    ("datatype mismatch", 20),
-];
-
 /// The failure of a statement with this message.
 fn failure(message: String) -> Failure {
     if ["query timeout", "execute timeout"].contains(&message.as_str()) {
         return Failure::Timeout;
     }
-    let known = CODES.into_iter().find(|(begin, _)| message.starts_with(begin));
-    Failure::Sql(SqlError { code: known.map_or(1, |(_, code)| code), generic: String::new(), message, offset: None })
+    let code = code_of_message(&message).unwrap_or(SQLITE_ERROR);
+    Failure::Sql(SqlError { code, generic: String::new(), message, offset: None })
 }
 
 /// The error of a request after which the server may have carried out the batch, or may only have read.

@@ -1,25 +1,19 @@
 //! A client of one or more servers that continues with another server when one cannot be reached.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sqlhttp_core::Batch;
+use sqlhttp_text::http::{
+    Host, Hosts, HttpRequest, HttpResponse, InvalidHost, Method, RESPONSE_BYTES_MAX, Scheme, SendError, Transport,
+    basic_auth, receive,
+};
 
 use super::call::{NotExpressible, Request, adapt_to_endpoint, encode_call};
-use super::host::{Host, InvalidHost, Scheme};
 use super::reply::{Cell, ReplyError, Response, decode_reply_as};
 use super::stream::ResultStream;
-use super::transport::{HttpRequest, HttpResponse, Method, ResponseBody as _, Transport, TransportError};
 use crate::endpoint::Endpoint;
 use crate::params::Params;
 
 /// The maximum number of redirects that the client follows for one request.
 const REDIRECTS_MAX: usize = 21;
-/// The maximum length of the body of a response with an error status, in bytes. The rest is not received.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
-/// The default of the maximum length of a response that is held in memory, in bytes.
-const RESPONSE_BYTES_MAX: usize = 1 << 30;
 
 /// A client of the nodes of a cluster, or of one server.
 ///
@@ -43,9 +37,7 @@ const RESPONSE_BYTES_MAX: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Client<T> {
     transport: T,
-    hosts: Vec<Host>,
-    /// The index of the host that receives the next request.
-    current: AtomicUsize,
+    hosts: Hosts,
     prefix: String,
     authorization: Option<String>,
     response_bytes_max: usize,
@@ -56,7 +48,7 @@ pub struct Client<T> {
 #[non_exhaustive]
 pub enum ClientError {
     /// No host could be reached. No server has received the request. Contains the error of each host.
-    #[error("no host can be reached: {}", shown(.0))]
+    #[error("{}", SendError::Unreachable(.0.clone()))]
     Unreachable(Vec<(Host, String)>),
     /// The connection failed before the response was complete. The server may have carried out the request.
     #[error("{host}: the connection failed, and the request may have been carried out: {reason}")]
@@ -86,9 +78,15 @@ pub enum ClientError {
     Reply(#[from] ReplyError),
 }
 
-fn shown(errors: &[(Host, String)]) -> String {
-    let errors: Vec<String> = errors.iter().map(|(host, why)| format!("{host}: {why}")).collect();
-    errors.join("; ")
+impl From<SendError> for ClientError {
+    fn from(error: SendError) -> ClientError {
+        match error {
+            SendError::Unreachable(errors) => ClientError::Unreachable(errors),
+            SendError::Lost { host, reason } => ClientError::Lost { host, reason },
+            SendError::Body(why) => ClientError::Body(why),
+            SendError::TooLong(limit) => ClientError::TooLong(limit),
+        }
+    }
 }
 
 impl<T: Transport> Client<T> {
@@ -96,8 +94,7 @@ impl<T: Transport> Client<T> {
     pub fn new(transport: T, first: Host, others: impl IntoIterator<Item = Host>) -> Client<T> {
         Client {
             transport,
-            hosts: std::iter::once(first).chain(others).collect(),
-            current: AtomicUsize::new(0),
+            hosts: Hosts::new(first, others),
             prefix: "/".to_owned(),
             authorization: None,
             response_bytes_max: RESPONSE_BYTES_MAX,
@@ -120,7 +117,7 @@ impl<T: Transport> Client<T> {
     /// Sets the user and the password that are sent with each request (basic authentication, RFC 7617).
     #[must_use]
     pub fn with_basic_auth(mut self, user: &str, password: &str) -> Client<T> {
-        self.authorization = Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
+        self.authorization = Some(basic_auth(user, password));
         self
     }
 
@@ -140,8 +137,7 @@ impl<T: Transport> Client<T> {
     {
         Client {
             transport: self.transport.clone(),
-            hosts: vec![host],
-            current: AtomicUsize::new(0),
+            hosts: Hosts::new(host, []),
             prefix: self.prefix.clone(),
             authorization: self.authorization.clone(),
             response_bytes_max: self.response_bytes_max,
@@ -159,8 +155,7 @@ impl<T: Transport> Client<T> {
 
     /// The host that receives the next request.
     pub fn host(&self) -> &Host {
-        // `new` creates at least one host.
-        &self.hosts[self.current.load(Ordering::Relaxed) % self.hosts.len()]
+        self.hosts.current()
     }
 
     /// Returns the path and query string of a resource of the API: `db/query` becomes `/db/query?level=none`.
@@ -219,7 +214,7 @@ impl<T: Transport> Client<T> {
             return Ok(ResultStream::new(host, response.body, self.response_bytes_max));
         }
         let status = response.status;
-        let response = self.receive(&host, response).await?;
+        let response = receive(&host, response, self.response_bytes_max).await?;
         let malformed = ReplyError::Malformed("it is an error without a message".to_owned());
         Err(decode_reply_as::<V>(status, &response.body).err().unwrap_or(malformed).into())
     }
@@ -235,28 +230,7 @@ impl<T: Transport> Client<T> {
     /// See [`ClientError`]. A response with an error status is no error.
     pub async fn send_whole(&self, request: HttpRequest) -> Result<HttpResponse<Vec<u8>>, ClientError> {
         let (host, response) = self.send(request).await?;
-        self.receive(&host, response).await
-    }
-
-    /// Receives the body of a response.
-    async fn receive(
-        &self,
-        host: &Host,
-        mut response: HttpResponse<T::Body>,
-    ) -> Result<HttpResponse<Vec<u8>>, ClientError> {
-        let mut whole = Vec::new();
-        while let Some(chunk) = response.body.chunk().await.map_err(|error| lost(host, &error))? {
-            if response.status >= 400 && whole.len() + chunk.len() > ERROR_BYTES_MAX {
-                // The text is for people, and its beginning tells them enough.
-                whole.extend_from_slice(&chunk[..ERROR_BYTES_MAX - whole.len()]);
-                break;
-            }
-            if whole.len() + chunk.len() > self.response_bytes_max {
-                return Err(ClientError::TooLong(self.response_bytes_max));
-            }
-            whole.extend_from_slice(&chunk);
-        }
-        Ok(HttpResponse { status: response.status, headers: response.headers, body: whole })
+        Ok(receive(&host, response, self.response_bytes_max).await?)
     }
 
     /// Sends a request, and receives the header of the response. Returns the server that has sent it, and the response.
@@ -268,26 +242,8 @@ impl<T: Transport> Client<T> {
         if let Some(authorization) = &self.authorization {
             request.headers.push(("authorization", authorization.clone()));
         }
-        let mut errors = Vec::new();
-        let first = self.current.load(Ordering::Relaxed);
-        for number in 0..self.hosts.len() {
-            let index = (first + number) % self.hosts.len();
-            let host = &self.hosts[index];
-            match self.transport.send(host, &request).await {
-                Ok(response) => {
-                    self.current.store(index, Ordering::Relaxed);
-                    return self.follow(host.clone(), response, request).await;
-                }
-                Err(TransportError::NotSent(why)) => errors.push((host.clone(), why)),
-                Err(TransportError::Body(why)) => return Err(ClientError::Body(why)),
-                Err(error) => {
-                    // The next request is sent to another host: this one has probably stopped.
-                    self.current.store((index + 1) % self.hosts.len(), Ordering::Relaxed);
-                    return Err(lost(host, &error));
-                }
-            }
-        }
-        Err(ClientError::Unreachable(errors))
+        let (host, response) = self.hosts.send(&self.transport, &request).await?;
+        self.follow(host.clone(), response, request).await
     }
 
     /// Sends the request again as long as the response is a redirect.
@@ -310,12 +266,8 @@ impl<T: Transport> Client<T> {
             }
             request.target = target.to_owned();
             host = next;
-            response = match self.transport.send(&host, &request).await {
-                Ok(response) => response,
-                Err(TransportError::NotSent(why)) => return Err(ClientError::Unreachable(vec![(host, why)])),
-                Err(TransportError::Body(why)) => return Err(ClientError::Body(why)),
-                Err(error) => return Err(lost(&host, &error)),
-            };
+            let sent = self.transport.send(&host, &request).await;
+            response = sent.map_err(|error| SendError::new(&host, error))?;
         }
         Ok((host, response))
     }
@@ -325,8 +277,4 @@ impl<T: Transport> Client<T> {
 /// same request at the new address.
 fn redirect<B>(response: &HttpResponse<B>) -> Option<&str> {
     if [301, 302, 307, 308].contains(&response.status) { response.header("location") } else { None }
-}
-
-pub(super) fn lost(host: &Host, error: &TransportError) -> ClientError {
-    ClientError::Lost { host: host.clone(), reason: error.reason().to_owned() }
 }

@@ -1,9 +1,9 @@
 //! The client's side of the rqlite protocol: encodes batches as requests, and decodes replies.
 //!
 //! [`Client`] sends the requests with a [`Transport`]: it continues with another host if one cannot be reached, and
-//! follows redirects to the leader. The feature `hyper` of this crate contains the transport `HyperTransport`. Without
-//! the feature, the crate performs no I/O: [`encode_call`] and [`decode_reply`] are functions, and the program provides
-//! the transport.
+//! follows redirects to the leader. The feature `hyper` of this crate contains the transport `HyperTransport` for
+//! tokio, the feature `fetch` the transport `FetchTransport` for WebAssembly. Without these features, the crate
+//! performs no I/O: [`encode_call`] and [`decode_reply`] are functions, and the program provides the transport.
 //!
 //! A [`Client`] is a [`sqlhttp_core::Backend`]: the methods of [`sqlhttp_core::Executor`] run a program on a server as
 //! on an embedded database.
@@ -22,24 +22,20 @@
 mod backend;
 mod call;
 mod failover;
-mod host;
-#[cfg(feature = "hyper")]
-mod hyper_transport;
 mod reply;
-#[cfg(feature = "hyper")]
-mod source_body;
 mod stream;
-mod transport;
 
 pub use call::{NotExpressible, Request, adapt_to_endpoint, encode_call};
 pub use failover::{Client, ClientError};
-pub use host::{Host, InvalidHost, Scheme};
-#[cfg(feature = "hyper")]
-pub use hyper_transport::HyperTransport;
 pub use reply::{
     Cell, Changes, JsonText, ReplyError, Response, ResultRows, StatementResult, decode_reply, decode_reply_as,
 };
-pub use stream::{Part, ReplyReader, ResultStream};
-pub use transport::{
-    BodySource, HttpRequest, HttpResponse, Method, RequestBody, ResponseBody, Transport, TransportError,
+#[cfg(feature = "fetch")]
+pub use sqlhttp_text::http::FetchTransport;
+#[cfg(feature = "hyper")]
+pub use sqlhttp_text::http::HyperTransport;
+pub use sqlhttp_text::http::{
+    BodySource, Host, HttpRequest, HttpResponse, InvalidHost, Method, RequestBody, ResponseBody, Scheme, Transport,
+    TransportError,
 };
+pub use stream::{Part, ReplyReader, ResultStream};

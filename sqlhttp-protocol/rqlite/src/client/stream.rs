@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use serde::de::DeserializeOwned;
 use sqlhttp_core::Value;
+use sqlhttp_text::http::{Host, ResponseBody, SendError};
+use sqlhttp_text::results::{Piece, ResultSplitter};
 
-use super::failover::{ClientError, lost};
-use super::host::Host;
+use super::failover::ClientError;
 use super::reply::{Cell, ReplyError, Response, Scalar, StatementResult, WireResult, decode_reply_as, in_list};
-use super::transport::ResponseBody;
 
 /// A part of a reply.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,16 +50,13 @@ pub enum Part<V = Value> {
 /// ```
 #[derive(Debug)]
 pub struct ReplyReader<V = Value> {
-    place: Place,
-    string: StringState,
-    /// The number of open objects and arrays.
-    depth: usize,
-    /// The JSON text of the reply without its results.
-    reply: Vec<u8>,
-    /// The JSON text of the current result without its rows.
-    result: Vec<u8>,
-    /// The JSON text of the current row.
-    row: Vec<u8>,
+    splitter: ResultSplitter,
+    progress: Progress<V>,
+}
+
+/// What has been decoded of a reply.
+#[derive(Debug)]
+struct Progress<V> {
     /// The number of columns of the current result. `None` if its columns have not arrived.
     columns: Option<usize>,
     /// The rows that are complete but not yet a part.
@@ -67,43 +64,10 @@ pub struct ReplyReader<V = Value> {
     parts: VecDeque<Part<V>>,
 }
 
-/// The position in the structure of a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// In the fields of the reply.
-    Reply,
-    /// Between the elements of `results`.
-    Results,
-    /// In the fields of a result.
-    Result,
-    /// Between the elements of `values`.
-    Values,
-    /// In a row.
-    Row,
-}
-
-/// The position in a JSON string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StringState {
-    Outside,
-    Inside,
-    /// After a backslash.
-    Escape,
-}
-
 impl<V> Default for ReplyReader<V> {
     fn default() -> ReplyReader<V> {
-        ReplyReader {
-            place: Place::Reply,
-            string: StringState::Outside,
-            depth: 0,
-            reply: Vec::new(),
-            result: Vec::new(),
-            row: Vec::new(),
-            columns: None,
-            rows: Vec::new(),
-            parts: VecDeque::new(),
-        }
+        let progress = Progress { columns: None, rows: Vec::new(), parts: VecDeque::new() };
+        ReplyReader { splitter: ResultSplitter::new("values"), progress }
     }
 }
 
@@ -113,32 +77,25 @@ impl<V: Cell> ReplyReader<V> {
     /// # Errors
     /// [`ReplyError::Malformed`]: a row or a result is malformed.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), ReplyError> {
-        let mut rest = chunk;
-        while let Some(byte) = rest.first() {
-            let length = match self.string {
-                StringState::Outside => self.push_outside(*byte)?,
-                StringState::Inside => self.push_inside(rest),
-                StringState::Escape => {
-                    self.keep(&[*byte]);
-                    self.string = StringState::Inside;
-                    1
-                }
-            };
-            rest = &rest[length..];
-        }
-        self.end_rows();
+        let ReplyReader { splitter, progress } = self;
+        splitter.push(chunk, &mut |piece| match piece {
+            Piece::Begin(result) => progress.begin_rows(result),
+            Piece::Row(row) => progress.end_row(row),
+            Piece::End(result) => progress.end_result(result),
+        })?;
+        progress.end_rows();
         Ok(())
     }
 
     /// Returns the next part that is complete. `None` if more of the body is needed.
     #[allow(clippy::should_implement_trait)] // The parts end and go on, unlike those of an iterator.
     pub fn next(&mut self) -> Option<Part<V>> {
-        self.parts.pop_front()
+        self.progress.parts.pop_front()
     }
 
     /// Returns the number of bytes that the reader holds of a row, a result and the reply.
     pub fn held_bytes(&self) -> usize {
-        self.reply.len() + self.result.len() + self.row.len()
+        self.splitter.held_bytes()
     }
 
     /// Ends the reply. The response that it returns contains no results, because the parts contain them.
@@ -146,95 +103,14 @@ impl<V: Cell> ReplyReader<V> {
     /// # Errors
     /// [`ReplyError::Malformed`]: the body is not complete. [`ReplyError::Failed`]: the request failed as a whole.
     pub fn finish(self) -> Result<Response<V>, ReplyError> {
-        decode_reply_as(200, &self.reply)
+        decode_reply_as(200, &self.splitter.finish())
     }
+}
 
-    /// Reads a byte outside strings. Returns 1.
-    fn push_outside(&mut self, byte: u8) -> Result<usize, ReplyError> {
-        match byte {
-            b'"' => self.string = StringState::Inside,
-            b'{' | b'[' => return self.open(byte).map(|()| 1),
-            b'}' | b']' => return self.close(byte).map(|()| 1),
-            // The elements are removed, and so are the commas between them.
-            b',' if matches!(self.place, Place::Results | Place::Values) => return Ok(1),
-            _ => {}
-        }
-        self.keep(&[byte]);
-        Ok(1)
-    }
-
-    /// Reads up to the end of the string or to the next escape. Returns the number of bytes.
-    fn push_inside(&mut self, rest: &[u8]) -> usize {
-        let Some(end) = memchr::memchr2(b'"', b'\\', rest) else {
-            self.keep(rest);
-            return rest.len();
-        };
-        self.string = if rest[end] == b'"' { StringState::Outside } else { StringState::Escape };
-        self.keep(&rest[..=end]);
-        end + 1
-    }
-
-    fn open(&mut self, byte: u8) -> Result<(), ReplyError> {
-        self.depth += 1;
-        match (self.place, self.depth) {
-            (Place::Reply, 2) if byte == b'[' && ends_with_key(&self.reply, b"\"results\"") => {
-                self.keep(&[byte]);
-                self.place = Place::Results;
-            }
-            (Place::Results, _) => {
-                self.place = Place::Result;
-                self.keep(&[byte]);
-            }
-            (Place::Result, 4) if byte == b'[' && ends_with_key(&self.result, b"\"values\"") => {
-                self.keep(&[byte]);
-                self.begin_rows()?;
-                self.place = Place::Values;
-            }
-            (Place::Values, _) => {
-                self.place = Place::Row;
-                self.keep(&[byte]);
-            }
-            _ => self.keep(&[byte]),
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, byte: u8) -> Result<(), ReplyError> {
-        self.depth = self.depth.saturating_sub(1);
-        match (self.place, self.depth) {
-            (Place::Results, _) => self.place = Place::Reply,
-            (Place::Values, _) => self.place = Place::Result,
-            _ => {}
-        }
-        self.keep(&[byte]);
-        match (self.place, self.depth) {
-            (Place::Row, 4) => {
-                self.end_row()?;
-                self.place = Place::Values;
-            }
-            (Place::Result, 2) => {
-                self.end_result()?;
-                self.place = Place::Results;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Keeps text of the reply, the result or the row, until it is complete.
-    fn keep(&mut self, text: &[u8]) {
-        let kept = match self.place {
-            Place::Reply | Place::Results => &mut self.reply,
-            Place::Result | Place::Values => &mut self.result,
-            Place::Row => &mut self.row,
-        };
-        kept.extend_from_slice(text);
-    }
-
-    /// Decodes the fields of the result up to `"values":[`.
-    fn begin_rows(&mut self) -> Result<(), ReplyError> {
-        let begin = [&self.result[..], b"]}"].concat();
-        if let StatementResult::Rows(rows) = interpret::<V>(&begin)? {
+impl<V: Cell> Progress<V> {
+    /// Decodes the fields of a result before its rows.
+    fn begin_rows(&mut self, result: &[u8]) -> Result<(), ReplyError> {
+        if let StatementResult::Rows(rows) = interpret::<V>(result)? {
             self.begin_columns(rows.columns, rows.types);
         }
         Ok(())
@@ -245,11 +121,10 @@ impl<V: Cell> ReplyReader<V> {
         self.parts.push_back(Part::Columns { names, types });
     }
 
-    fn end_row(&mut self) -> Result<(), ReplyError> {
+    fn end_row(&mut self, row: &[u8]) -> Result<(), ReplyError> {
         let columns = self.columns.ok_or_else(|| malformed("a row stands before the columns"))?;
-        let list: Vec<Scalar<V>> = decode(&self.row)?;
+        let list: Vec<Scalar<V>> = decode(row)?;
         self.rows.push(in_list(columns, list).map_err(malformed)?);
-        self.row.clear();
         Ok(())
     }
 
@@ -260,9 +135,9 @@ impl<V: Cell> ReplyReader<V> {
         }
     }
 
-    fn end_result(&mut self) -> Result<(), ReplyError> {
+    fn end_result(&mut self, result: &[u8]) -> Result<(), ReplyError> {
         self.end_rows();
-        let mut result = interpret::<V>(&self.result)?;
+        let mut result = interpret::<V>(result)?;
         if let StatementResult::Rows(rows) = &mut result {
             if self.columns.is_none() {
                 self.begin_columns(rows.columns.clone(), rows.types.clone());
@@ -272,16 +147,9 @@ impl<V: Cell> ReplyReader<V> {
             self.end_rows();
         }
         self.parts.push_back(Part::End(result));
-        self.result.clear();
         self.columns = None;
         Ok(())
     }
-}
-
-/// Whether the text ends with this key and a colon.
-fn ends_with_key(text: &[u8], key: &[u8]) -> bool {
-    let before = text.trim_ascii_end().strip_suffix(b":").and_then(|text| text.trim_ascii_end().strip_suffix(key));
-    before.is_some_and(|before| before.last() != Some(&b'\\'))
 }
 
 fn interpret<V: Cell>(result: &[u8]) -> Result<StatementResult<V>, ReplyError> {
@@ -322,7 +190,7 @@ impl<B: ResponseBody, V: Cell> ResultStream<B, V> {
             if let Some(part) = reader.next() {
                 return Ok(Some(part));
             }
-            match self.body.chunk().await.map_err(|error| lost(&self.host, &error))? {
+            match self.body.chunk().await.map_err(|error| SendError::lost(&self.host, &error))? {
                 Some(chunk) => reader.push(&chunk)?,
                 None => {
                     if let Some(reader) = self.reader.take() {

@@ -72,6 +72,40 @@ pub fn encode_call(
     Ok(out)
 }
 
+/// Returns the batch in the form that [`encode_call`] accepts, as far as the protocol permits:
+///
+/// * A step that expects either rows or a count is a query. If it has no columns, its result is rows without columns.
+/// * A named value has its name without the prefix `:`, `@` or `$`, as ws4sqlite expects it.
+/// * A batch of one step is a transaction, so [`Atomicity::Each`] is the same as [`Atomicity::All`]. A step whose
+///   failure must not end its batch has `noFail`.
+pub fn adapt(mut batch: Batch) -> Batch {
+    if let [step] = &mut batch.steps[..]
+        && batch.atomicity == Atomicity::Each
+    {
+        batch.atomicity = Atomicity::All;
+        step.on_error = OnError::Continue;
+    }
+    for step in &mut batch.steps {
+        if matches!(step.expect, Expect::Either | Expect::Returning) {
+            step.expect = Expect::Rows;
+        }
+        match &mut step.action {
+            Action::Run { bindings, .. } => remove_prefixes(bindings),
+            Action::RunEach { bindings, .. } => bindings.iter_mut().flatten().for_each(remove_prefixes),
+            Action::Fail(_) => {}
+        }
+    }
+    batch
+}
+
+fn remove_prefixes(bindings: &mut Bindings) {
+    for name in bindings.entries.iter_mut().filter_map(|entry| entry.name.as_mut()) {
+        if let Some(short) = name.strip_prefix([':', '@', '$']) {
+            *name = short.into();
+        }
+    }
+}
+
 fn write_credentials(out: &mut Vec<u8>, credentials: &Credentials) {
     out.extend_from_slice(b"\"credentials\":{\"user\":");
     json::write_string(out, &credentials.user);

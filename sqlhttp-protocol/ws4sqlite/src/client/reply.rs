@@ -72,9 +72,17 @@ struct WireReply {
     results: Vec<WireItem>,
 }
 
+/// The members of an item before its rows.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireItem {
+pub(super) struct WireHeaders {
+    #[serde(default)]
+    pub(super) result_headers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireItem {
     success: bool,
     rows_updated: Option<u64>,
     rows_updated_batch: Option<Vec<u64>>,
@@ -85,7 +93,7 @@ struct WireItem {
 }
 
 impl WireItem {
-    fn understand(self) -> Result<ItemResult, &'static str> {
+    pub(super) fn understand(self) -> Result<ItemResult, &'static str> {
         if !self.success {
             return Ok(ItemResult::Failed(self.error.unwrap_or_default()));
         }
@@ -98,15 +106,23 @@ impl WireItem {
                 let rows = objects.iter().map(|object| in_order(&headers, object)).collect::<Result<_, _>>()?;
                 Ok(ItemResult::Rows { headers, rows })
             }
-            (None, Some(lists)) if lists.iter().all(|list| list.len() == headers.len()) => {
-                let rows = lists.into_iter().map(|list| list.into_iter().map(|scalar| scalar.0).collect());
-                Ok(ItemResult::Rows { rows: rows.collect(), headers })
+            (None, Some(lists)) => {
+                let rows = lists.into_iter().map(|list| in_list(headers.len(), list)).collect::<Result<_, _>>()?;
+                Ok(ItemResult::Rows { headers, rows })
             }
-            (None, Some(_)) => Err("a row has not as many values as there are columns"),
             (Some(_), Some(_)) => Err("an item has two results"),
             // The result of an empty `valuesBatch` contains no counts.
             (None, None) => Ok(ItemResult::UpdatedEach(self.rows_updated_batch.unwrap_or_default())),
         }
+    }
+}
+
+/// Returns the values of a row. The row must have one value for each column.
+pub(super) fn in_list(columns: usize, list: Vec<Scalar>) -> Result<Vec<Value>, &'static str> {
+    if list.len() == columns {
+        Ok(list.into_iter().map(|scalar| scalar.0).collect())
+    } else {
+        Err("a row has not as many values as there are columns")
     }
 }
 
@@ -116,7 +132,7 @@ fn in_order(headers: &[String], object: &HashMap<String, Scalar>) -> Result<Vec<
 }
 
 /// A JSON value of a row, converted to an SQLite value.
-struct Scalar(Value);
+pub(super) struct Scalar(Value);
 
 impl<'de> Deserialize<'de> for Scalar {
     // The number is parsed from its JSON text here, because the number parser of serde_json rejects 9e999.
@@ -129,8 +145,9 @@ impl<'de> Deserialize<'de> for Scalar {
             Some(b'f') => Value::Integer(0),
             Some(b'[' | b'{') | None => return Err(D::Error::custom("a value should be no array or object")),
             Some(_) => match text.parse() {
-                Ok(integer) => Value::Integer(integer),
-                Err(_) => Value::Real(text.parse().map_err(D::Error::custom)?),
+                // No server writes an INTEGER as -0.
+                Ok(integer) if text != "-0" => Value::Integer(integer),
+                _ => Value::Real(text.parse().map_err(D::Error::custom)?),
             },
         };
         Ok(Scalar(value))
@@ -146,7 +163,7 @@ mod tests {
         let body = br#"{"results":[{"success":true,"rowsUpdated":0},{"success":true,"rowsUpdatedBatch":[1,2]},
             {"success":false,"error":"No"},{"success":true,"resultSet":[]},
             {"success":true,"resultHeaders":["a","a","b"],"resultSet":[{"a":-9e999,"b":null}]},
-            {"success":true,"resultHeaders":["a","a"],"resultSetList":[[1.5,"x\u00e9"],[true,9223372036854775808]]}]}"#;
+            {"success":true,"resultHeaders":["a","a"],"resultSetList":[[1.5,"x\u00e9"],[true,9223372036854775808],[-0,0]]}]}"#;
         let infinite = Value::Real(f64::NEG_INFINITY);
         let want = [
             ItemResult::Updated(0),
@@ -159,7 +176,11 @@ mod tests {
             },
             ItemResult::Rows {
                 headers: vec!["a".into(), "a".into()],
-                rows: vec![vec![1.5.into(), "xé".into()], vec![1_i64.into(), 9223372036854775808.0.into()]],
+                rows: vec![
+                    vec![1.5.into(), "xé".into()],
+                    vec![1_i64.into(), 9223372036854775808.0.into()],
+                    vec![(-0.0).into(), 0_i64.into()],
+                ],
             },
         ];
         assert_eq!(decode_reply(200, body).unwrap(), want);

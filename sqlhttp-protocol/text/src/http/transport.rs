@@ -33,6 +33,9 @@ pub struct HttpRequest {
     /// Whether the transport waits for the response without a time limit. A backup and a load of a large database can
     /// take long until the response begins.
     pub unlimited_time: bool,
+    /// The maximum time from sending the request until the header of the response has arrived, in addition to the limit
+    /// of the transport. `None` for no limit.
+    pub time_limit: Option<Duration>,
 }
 
 /// The body of a request.
@@ -137,7 +140,14 @@ impl HttpRequest {
     /// Creates a request without header fields and body.
     pub fn new(method: Method, target: impl Into<String>) -> HttpRequest {
         let body = RequestBody::Bytes(Vec::new());
-        HttpRequest { method, target: target.into(), headers: Vec::new(), body, unlimited_time: false }
+        HttpRequest {
+            method,
+            target: target.into(),
+            headers: Vec::new(),
+            body,
+            unlimited_time: false,
+            time_limit: None,
+        }
     }
 
     /// Sets the body and its media type.
@@ -148,7 +158,15 @@ impl HttpRequest {
         self
     }
 
-    /// Makes the transport wait for the response without a time limit.
+    /// Sets the maximum time from sending the request until the header of the response has arrived. If it passes, the
+    /// request fails with [`TransportError::Lost`]. A transport without timers ignores it.
+    #[must_use]
+    pub fn with_time_limit(mut self, limit: Duration) -> HttpRequest {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// Makes the transport wait for the response without its time limit.
     #[must_use]
     pub fn without_time_limit(mut self) -> HttpRequest {
         self.unlimited_time = true;

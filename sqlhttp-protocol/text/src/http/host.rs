@@ -16,7 +16,7 @@ pub enum Scheme {
 /// The address of a server. The text form is `scheme://host:port`; the scheme is `http` if it is left out.
 ///
 /// ```
-/// use sqlhttp_rqlite::client::Host;
+/// use sqlhttp_text::http::Host;
 ///
 /// let host: Host = "localhost:4001".parse().unwrap();
 /// assert_eq!(host.to_string(), "http://localhost:4001");
@@ -50,7 +50,10 @@ impl Host {
     }
 
     /// Splits an absolute URL into the address of its server, and the path with the query string.
-    pub(super) fn split_url(url: &str) -> Result<(Host, &str), InvalidHost> {
+    ///
+    /// # Errors
+    /// The URL is not absolute, or does not contain the address of a server.
+    pub fn split_url(url: &str) -> Result<(Host, &str), InvalidHost> {
         let invalid = |reason| InvalidHost { text: url.to_owned(), reason };
         let begin = url.find("://").ok_or_else(|| invalid("the URL is not absolute"))? + "://".len();
         let end = url[begin..].find(['/', '?', '#']).map_or(url.len(), |length| begin + length);

@@ -30,17 +30,15 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// runtime. Clones share the connections.
 ///
 /// ```no_run
-/// use sqlhttp_core::{Batch, Step};
-/// use sqlhttp_rqlite::Endpoint;
-/// use sqlhttp_rqlite::client::{Client, HyperTransport};
+/// use sqlhttp_text::http::{HttpRequest, HyperTransport, Method, ResponseBody as _, Transport as _};
 ///
-/// # async fn insert() -> Result<(), Box<dyn std::error::Error>> {
-/// let others = ["host2:4001".parse()?, "host3:4001".parse()?];
-/// let client = Client::new(HyperTransport::with_system_roots()?, "host1:4001".parse()?, others)
-///     .with_basic_auth("joe", "secret");
-/// let batch = Batch::one(Step::execute("INSERT INTO users(name) VALUES(?)", ["fiona"]));
-/// let response = client.run(Endpoint::Execute, &batch, |_| {}).await?;
-/// println!("{:?}", response.results);
+/// # async fn ask() -> Result<(), Box<dyn std::error::Error>> {
+/// let transport = HyperTransport::with_system_roots()?;
+/// let request = HttpRequest::new(Method::Get, "/readyz");
+/// let mut response = transport.send(&"localhost:4001".parse()?, &request).await?;
+/// while let Some(chunk) = response.body.chunk().await? {
+///     print!("{}", String::from_utf8_lossy(&chunk));
+/// }
 /// # Ok(())
 /// # }
 /// ```
@@ -124,7 +122,9 @@ impl Transport for HyperTransport {
             }
         };
         let sending = self.client.request(builder.body(body).map_err(|error| not_sent(&error))?);
-        let sent = match self.timeout.filter(|_| !request.unlimited_time) {
+        let timeout = self.timeout.filter(|_| !request.unlimited_time);
+        let limits = [timeout, request.time_limit];
+        let sent = match limits.into_iter().flatten().min() {
             None => sending.await,
             Some(timeout) => tokio::time::timeout(timeout, sending)
                 .await
