@@ -1,4 +1,4 @@
-//! A SQLite database that Raft replicates to the nodes of a cluster.
+//! A SQLite database that Raft replicates to the nodes of a cluster, for programs that embed it.
 //!
 //! Every write goes through a Raft log, which a quorum has synced to disk before the caller receives an
 //! acknowledgement. Each node accepts reads and writes: it forwards writes to the leader, and runs reads on its own
@@ -7,28 +7,101 @@
 //! never loses an acknowledged write, and no write is ever applied twice.
 //!
 //! ```
-//! use sqlhttp_core::{Backend, Batch, Deadline, ReadLevel, Step};
+//! use sqlhttp_core::{CallOptions, Executor as _, Failure, ReadLevel, Step, params};
 //! use sqlhttp_raft::{Node, NodeOptions};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! # let directory = dir.path();
+//! // The only node of its cluster. `examples/three_nodes.rs` starts a cluster of three nodes.
 //! let node = Node::start(NodeOptions::new(directory, "n1", "localhost:4002")).await?;
-//! let batch = Batch::transaction(vec![
-//!     Step::execute("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT)", ()),
-//!     Step::execute("INSERT INTO users(name) VALUES (?)", ["Ada"]),
-//! ]);
-//! let outcome = node.write_batch(batch, Deadline::NEVER).await?.whole().await?;
-//! assert!(outcome.log_index > 0);
+//! node.execute("CREATE TABLE accounts(id INTEGER PRIMARY KEY, owner TEXT, balance INTEGER)", ()).await?;
+//! for (owner, balance) in [("Ada", 100), ("Grace", 0)] {
+//!     node.execute("INSERT INTO accounts(owner, balance) VALUES (?, ?)", params![owner, balance]).await?;
+//! }
 //!
-//! let read = Batch::one(Step::query("SELECT name FROM users", ()));
-//! let outcome = node.read_batch(read, ReadLevel::Linearizable, Deadline::NEVER).await?.whole().await?;
-//! assert_eq!(outcome.steps.len(), 1);
+//! // A batch is one transaction, on every node. The Raft log contains SQL and no closures, so a step has a condition.
+//! let transfer = |amount: i64| {
+//!     let take = "UPDATE accounts SET balance = balance - ?1 WHERE owner = 'Ada' AND balance >= ?1";
+//!     let give = "UPDATE accounts SET balance = balance + ?1 WHERE owner = 'Grace'";
+//!     node.batch(vec![
+//!         Step::execute(take, [amount]).expect_changed(1),
+//!         Step::execute(give, [amount]).expect_changed(1),
+//!     ])
+//! };
+//! transfer(30).await?;
+//! let short = transfer(200).await.unwrap_err();
+//! assert!(matches!(short.failure(), Some(Failure::UnexpectedRows { .. })));
+//!
+//! let newest = CallOptions::new().level(ReadLevel::Linearizable);
+//! let sql = "SELECT owner, balance FROM accounts ORDER BY id";
+//! let balances: Vec<(String, i64)> = node.with(newest).query_all(sql, ()).await?;
+//! assert_eq!(balances, [("Ada".to_owned(), 70), ("Grace".to_owned(), 30)]);
 //! node.close().await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | to | call |
+//! |---|---|
+//! | start a node, with the files of its directory | [`Node::start`] |
+//! | add a node to a cluster; form a cluster of several new nodes | [`Node::join`], [`Node::bootstrap`] |
+//! | run SQL | the methods of [`Executor`](sqlhttp_core::Executor) |
+//! | handle the failure of each statement, in a server | [`Backend`](sqlhttp_core::Backend), [`Node::on_behalf_of`] |
+//! | choose the consistency of a read | [`ReadLevel`](sqlhttp_core::ReadLevel), in the options of a call |
+//! | find the leader, and see how far a node is | [`Node::leader`], [`Node::status`] |
+//! | stop a node, and give the leadership to another one before | [`Node::transfer_leadership`], [`Node::close`] |
+//! | compare the content of all nodes | [`Node::verify`] |
+//! | copy the database; replace its content | [`Database::backup`](sqlhttp_core::Database::backup), [`Node::load`] |
+//!
+//! # When to use it
+//!
+//! Use this crate if a Rust program and its database must continue when a machine fails, and no acknowledged write may
+//! be lost. Use something else in other cases:
+//!
+//! * [sqlhttp-core](sqlhttp_core): one machine is enough. A database without a Raft log takes closures as transactions,
+//!   and its writes cost less.
+//! * The program `sqlhttp-cluster` of the crate `sqlhttp-server`, or [rqlite](https://rqlite.io): the clients are
+//!   programs in any language, and use HTTP.
+//! * [hiqlite](https://docs.rs/hiqlite): a replicated SQLite for Rust programs, too, which also has caches, locks and
+//!   notifications.
+//! * [openraft](https://docs.rs/openraft): the replicated state is no SQLite database. A program that uses openraft
+//!   directly implements the log on disk, the state machine and the network.
+//!
+//! The crate contains no protocol for clients, no HTTP, no discovery of nodes, and no TLS; the program can supply TLS
+//! ([`PeerSecurity`]). The log on disk needs Unix.
+//!
+//! # Costs
+//!
+//! | call | waits for |
+//! |---|---|
+//! | a write on the leader | an fsync on a quorum of nodes, shared with other writes; the transaction that applies it |
+//! | a write on another node | the same, and two round trips to the leader: for the newest schema, and with the write |
+//! | a read at level `None` | nothing; its result may be out of date |
+//! | a read at level `Weak`, the default | on the leader nothing; on another node a round trip to the leader |
+//! | a read at level `Linearizable` | a quorum, which confirms the leader; on another node also a round trip to it |
+//! | a read at level `Strong` | an entry of the Raft log, like a write |
+//!
+//! * [`Backend::write_batch`](sqlhttp_core::Backend::write_batch) on another node than the leader needs one round trip
+//!   to the leader, not two: it does not find out first whether the batch writes.
+//! * Reads that wait at the same time share the question to the leader, and the confirmation by a quorum.
+//! * On another node than the leader, a read also waits until the node has applied the entries up to the read index
+//!   that the leader has returned. If that takes longer than half a second, the leader runs the read.
+//! * In a cluster of one node, no call waits for another node.
+//!
+//! # Threads
+//!
+//! | work | thread |
+//! |---|---|
+//! | encoding writes; short reads | the thread of the caller, in a Tokio runtime with timers |
+//! | Raft, its messages to and from other nodes | `sqlhttp-raft`, one for each node |
+//! | requests that other nodes forward, snapshots, loaded files | `sqlhttp-peers`, one for each node |
+//! | appending to the Raft log, and its fsync | `sqlhttp-log`; often `sqlhttp-raft` in a cluster of one node |
+//! | applying entries; longer reads | the writer thread and the reader threads of the database ([`sqlhttp_core`]) |
+//! | opening and checking files, checking permissions | Tokio's threads for blocking work |
+//!
+//! Work on the runtime of the program therefore delays no heartbeat.
 //!
 //! # The life of a write
 //!

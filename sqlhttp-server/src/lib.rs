@@ -5,6 +5,77 @@
 //! [`standalone::serve`] and [`cluster::serve`] contain the programs, from reading the command line to returning the
 //! exit status.
 //!
+//! A program can also serve databases that it has opened itself: it supplies the settings, the socket and the stop
+//! signal.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use sqlhttp_core::Executor as _;
+//! use sqlhttp_rqlite::client::{Client, HyperTransport};
+//! use sqlhttp_server::standalone::startup::{self, Console, Invocation, StartOutcome};
+//! use sqlhttp_server::standalone::{ServedDatabase, StandaloneApp, serve};
+//! use tokio::{net::TcpListener, sync::oneshot};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // The settings are those of a command line. The start opens the databases.
+//! let invocation = Invocation { arguments: vec!["--mem-db".into(), "shop".into()], ..Invocation::default() };
+//! let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+//! let started = startup::start(&invocation, &mut Console { out: &mut out, err: &mut err }).await;
+//! let StartOutcome::Serve(service) = started else { return Err("the settings are invalid".into()) };
+//!
+//! let served = service.databases.iter().map(|opened| {
+//!     ServedDatabase::new((*opened.config).clone(), Arc::new(opened.database.clone()))
+//! });
+//! let app = StandaloneApp::new(&service.server, served.collect())?;
+//! let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! let address = listener.local_addr()?.to_string();
+//! let (stop, stopped) = oneshot::channel::<()>();
+//! let running = tokio::spawn(serve::run(listener, app, None, async move { drop(stopped.await) }));
+//!
+//! let client = Client::new(HyperTransport::with_system_roots()?, address.parse()?, []).with_prefix("shop");
+//! client.execute("CREATE TABLE items(id INTEGER PRIMARY KEY, name TEXT)", ()).await?;
+//! client.execute("INSERT INTO items(name) VALUES (?)", ["apple"]).await?;
+//! let items: Vec<(i64, String)> = client.query_all("SELECT id, name FROM items", ()).await?;
+//! assert_eq!(items, [(1, "apple".to_owned())]);
+//!
+//! stop.send(()).map_err(|()| "the server has ended")?;
+//! running.await??;
+//! for opened in &service.databases {
+//!     opened.database.close().await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Unlike the programs, this server runs no scheduled tasks, and its databases have no macros, backups and copies over
+//! HTTP.
+//!
+//! # When to use it
+//!
+//! Use the programs if clients of ws4sqlite or rqlite exist, or if programs in any language share a SQLite database.
+//! Use something else in other cases:
+//!
+//! * [sqlhttp-core](sqlhttp_core) or [sqlhttp-raft](sqlhttp_raft): the database has one user, a program in Rust. A call
+//!   needs no HTTP and no JSON.
+//! * [axum](https://docs.rs/axum) with sqlhttp-core, as in `sqlhttp-core/examples/axum.rs`: clients must not send SQL.
+//!   (`sqlhttp-standalone` can also restrict clients to stored statements.)
+//! * [rqlite](https://rqlite.io) or [ws4sqlite](https://github.com/proofrock/ws4sqlite): a feature is needed that the
+//!   programs do not have. `docs/differences-rqlite.md` and `docs/differences.md` list the differences.
+//! * A database server such as PostgreSQL: a transaction must stay open between two requests, or many transactions must
+//!   write at the same time. Here, no transaction outlives its request, and one thread runs all writes of a database.
+//!
+//! # Threads
+//!
+//! | work | thread |
+//! |---|---|
+//! | TLS, HTTP, decoding, encoding, compression, short reads | the worker thread of the connection; one per processor |
+//! | longer reads; writes | the reader threads and the writer thread of the database ([`sqlhttp_core`]) |
+//! | decoding and encoding of more than 1 MiB; slow password hashes | Tokio's threads for blocking work |
+//! | backups, checks of databases | threads with low priority |
+//! | on a node: Raft, the Raft log, requests of other nodes | the threads of the node ([`sqlhttp_raft`]) |
+//!
 //! `ARCHITECTURE.md` follows a write and a read through the code. `DESIGN.md` in the directory of this crate gives the
 //! reasons for its decisions.
 //!

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Cluster, Node, Server, temp_dir, write};
 use rustls::{ClientConfig, RootCertStore};
-use sqlhttp_core::{Atomicity, Batch, Database, Error, Executor, Failure, Options, Step, Value, named_params, params};
+use sqlhttp_core::{
+    Atomicity, Batch, Database, Error, Executor, Failure, Options, Step, StepOutcome, Value, named_params, params,
+};
 use sqlhttp_rqlite::Endpoint;
 use sqlhttp_rqlite::client::{
     BodySource, Client, ClientError, Host, HttpRequest, HyperTransport, Method, Part, ResponseBody as _,
@@ -49,7 +51,92 @@ async fn a_client_writes_and_reads_on_both_servers() {
     write_and_read(&client(&[standalone.addr().to_string()]).with_prefix("test")).await;
 }
 
-/// A program that runs on every kind of database.
+fn ws4sqlite_client(hosts: &[String], database: &str) -> sqlhttp_ws4sqlite::client::Client<HyperTransport> {
+    let mut hosts = hosts.iter().map(|host| host.parse::<Host>().unwrap());
+    let transport = HyperTransport::with_system_roots().unwrap();
+    sqlhttp_ws4sqlite::client::Client::new(transport, hosts.next().unwrap(), hosts, database)
+}
+
+/// A program that runs on every kind of database, without BLOBs and `last_insert_id`, which ws4sqlite's protocol lacks.
+async fn stock(db: &impl Executor) -> Result<Vec<(i64, String, f64)>, Error> {
+    let create = "CREATE TABLE stock(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, price REAL, since DATE)";
+    db.execute(create, ()).await?;
+    let insert = "INSERT INTO stock(name, price) VALUES (?, ?)";
+    assert_eq!(db.execute(insert, params!["apple", 0.5]).await?.rows, 1);
+    let id: i64 = db.query_one("INSERT INTO stock(name, price) VALUES ('pear', 2.0) RETURNING id", ()).await?;
+    assert_eq!(id, 2);
+    let counted = db.batch(vec![Step::execute(insert, ("fig", 1)), Step::query("SELECT count(*) FROM stock", ())]);
+    let counted = counted.await?.pop().map(|counted| counted.into_rows()).unwrap()?;
+    assert_eq!(counted.read_one::<u8>()?, 3);
+    let kiwi = || Step::execute(insert, ("kiwi", 1));
+    let error = db.batch(vec![Step::execute("DELETE FROM stock", ()), kiwi(), kiwi()]).await.unwrap_err();
+    assert!(error.is_unique() && matches!(error, Error::Failed { step: Some(2), .. }), "{error:?}");
+    assert_eq!(error.to_string(), "step 3: UNIQUE constraint failed: stock.name");
+    let price = "SELECT price FROM stock WHERE name = :name";
+    assert_eq!(db.query_opt::<f64>(price, [("name", "kiwi")]).await?, None);
+    assert_eq!(db.query_one::<f64>(price, named_params! { "name": "pear" }).await?, 2.0);
+    let missing = db.query_all::<i64>("SELECT nope FROM stock", ()).await.unwrap_err();
+    assert_eq!(missing.to_string(), "no such column: nope");
+    let many = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 50000) SELECT n FROM c";
+    let (mut rows, mut sum) = (db.query_stream::<i64>(many, ()).await?, 0);
+    while let Some(row) = rows.next().await {
+        sum += row?;
+    }
+    assert_eq!(sum, 50_000 * 50_001 / 2);
+    db.query_all("SELECT id, name, price FROM stock ORDER BY id", ()).await
+}
+
+#[tokio::test]
+async fn a_program_runs_over_both_protocols_on_both_servers() {
+    let embedded = stock(&Database::open(":memory:", Options::default()).unwrap()).await.unwrap();
+    let all = [(1, "apple", 0.5), (2, "pear", 2.0), (3, "fig", 1.0)];
+    assert_eq!(embedded, all.map(|(id, name, price)| (id, name.to_owned(), price)));
+    let unused = format!("127.0.0.1:{}", common::cluster::free_port());
+    for over_ws4sqlite in [true, false] {
+        let (node, standalone) = (Server::node(&[]), Server::start(["--mem-db", "test"]));
+        // The first host cannot be reached.
+        let hosts = |server: &Server| [unused.clone(), server.addr().to_string()];
+        let (clustered, served) = if over_ws4sqlite {
+            let cluster = ws4sqlite_client(&hosts(&node), "main");
+            (stock(&cluster).await, stock(&ws4sqlite_client(&hosts(&standalone), "test")).await)
+        } else {
+            (stock(&client(&hosts(&node))).await, stock(&client(&hosts(&standalone)).with_prefix("test")).await)
+        };
+        assert_eq!(clustered.unwrap(), embedded, "over ws4sqlite's protocol: {over_ws4sqlite}");
+        assert_eq!(served.unwrap(), embedded, "over ws4sqlite's protocol: {over_ws4sqlite}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_ws4sqlite_reports_what_the_protocol_cannot_express_and_what_a_server_refuses() {
+    use sqlhttp_ws4sqlite::client::AuthMode;
+    let dir = temp_dir();
+    let password = "auth:\n  mode: HTTP\n  byCredentials:\n    - user: ada\n      password: secret\n";
+    write(dir.path(), "test.yaml", password);
+    let server = Server::start(["--db", &dir.path().join("test.db").to_string_lossy()]);
+    let hosts = [server.addr().to_string()];
+    let stranger = ws4sqlite_client(&hosts, "test");
+    assert!(matches!(stranger.execute("SELECT 1", ()).await, Err(Error::Unauthorized)));
+    let client = ws4sqlite_client(&hosts, "test").with_credentials(AuthMode::Http, "ada", "secret");
+    client.execute("CREATE TABLE t(a)", ()).await.unwrap();
+    let steps = vec![Step::execute("INSERT INTO x VALUES (1)", ()).or_continue(), Step::execute("DELETE FROM t", ())];
+    let results = client.batch(steps).await.unwrap();
+    assert!(matches!(results[..], [StepOutcome::Failed(_), StepOutcome::Changed(_)]), "{results:?}");
+    let blob = client.execute("INSERT INTO t VALUES (?)", [vec![0_u8]]).await;
+    assert!(matches!(blob, Err(Error::Unsupported(_))), "{blob:?}");
+    let guarded = client.batch(vec![Step::execute("DELETE FROM t", ()).expect_changed(1)]).await;
+    assert!(matches!(guarded, Err(Error::Unsupported(_))), "{guarded:?}");
+    let missing = ws4sqlite_client(&hosts, "missing").query_one::<i64>("SELECT 1", ()).await.unwrap_err();
+    assert!(matches!(missing, Error::Unsupported(_)) && missing.to_string().contains("404"), "{missing:?}");
+    let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT sum(n) FROM c";
+    let limited = sqlhttp_core::CallOptions::new()
+        .deadline(sqlhttp_core::Deadline::after(std::time::Instant::now(), std::time::Duration::from_millis(200)));
+    let late = client.with(limited).query_one::<i64>(endless, ()).await.unwrap_err();
+    assert!(late.is_unknown_outcome(), "{late:?}");
+    assert_eq!(client.query_one::<i64>("SELECT count(*) FROM t", ()).await.unwrap(), 0);
+}
+
+/// A program that runs on every kind of database, and uses what ws4sqlite's protocol lacks.
 async fn orders(db: &impl Executor) -> Result<Vec<(i64, String, f64, Option<Vec<u8>>)>, Error> {
     let create = "CREATE TABLE orders(id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, price REAL, picture BLOB)";
     db.execute(create, ()).await?;

@@ -1,4 +1,63 @@
-//! The derive macro `FromRow` of `sqlhttp-core`. Programs use it through the feature `derive` of that crate.
+//! The derive macro `FromRow` of `sqlhttp-core`, which reads a row of a result into a struct. Programs use it through
+//! the feature `derive` of that crate.
+//!
+//! ```ignore
+//! use sqlhttp_core::{Database, Error, Executor as _, FromRow};
+//!
+//! #[derive(Debug, FromRow)]
+//! struct User {
+//!     id: i64,
+//!     #[sqlhttp(rename = "full name")]
+//!     name: String,
+//!     // NULL is `None`. In a field of another type, it is an error.
+//!     email: Option<String>,
+//!     // 0 if the result has no such column.
+//!     #[sqlhttp(default)]
+//!     logins: u32,
+//!     // Never a column.
+//!     #[sqlhttp(skip)]
+//!     selected: bool,
+//! }
+//!
+//! // The columns by index.
+//! #[derive(FromRow)]
+//! struct Count(String, u64);
+//!
+//! async fn run(db: &Database) -> Result<(), Error> {
+//!     let user: User = db.query_one("SELECT * FROM users WHERE id = ?", [7]).await?;
+//!     println!("{user:?}");
+//!     let sql = "SELECT substr(email, instr(email, '@') + 1) AS host, count(*) FROM users
+//!         WHERE email LIKE '%@%' GROUP BY host";
+//!     let mut counts = db.query_stream::<Count>(sql, ()).await?;
+//!     while let Some(count) = counts.next().await {
+//!         let Count(host, users) = count?;
+//!         println!("{users} at {host}");
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What it is not
+//!
+//! The macro writes an implementation of `FromRow` and nothing else: no SQL, no table, no parameters, and no check of
+//! SQL at compile time. Fields own their values. Enums, and structs that share a row with others, are not supported.
+//! Use something else in these cases:
+//!
+//! * tuples (`Vec<(i64, String)>`): a query with few columns, used once
+//! * `Deserialized` of `sqlhttp-core` (feature `serde`): the type implements `serde::Deserialize` already, or needs
+//!   serde's attributes
+//! * an implementation of `FromRow` by hand: the fields do not correspond to columns
+//! * [sqlx](https://docs.rs/sqlx): SQL that is checked against a database at compile time
+//!
+//! # Costs
+//!
+//! | work | cost |
+//! |---|---|
+//! | reading a field by name | the conversion of the value, and comparisons with the names of the columns before it |
+//! | reading a field of a tuple struct | the conversion of the value |
+//! | compiling | this crate, and `syn` without its feature `full` |
+//!
+//! Rows are read on the thread of the caller; in a closure of a transaction, on the thread of the closure.
 
 use proc_macro2::TokenStream;
 use quote::quote;
