@@ -104,6 +104,8 @@
 //!
 //! # Features
 //!
+//! * `replication`: the operations of a database that applies the log of a cluster, for the crate `sqlhttp-raft`. They
+//!   may change in every release.
 //! * `engine` (default): the engine. Without it the crate consists of [`model`], for crates that translate protocols.
 //! * `derive`: the derive macro `FromRow`.
 //! * `chrono`, `serde_json`, `uuid`: the types of these crates as parameters and results.
@@ -123,6 +125,7 @@
 #[cfg(feature = "engine")]
 pub mod engine;
 pub mod model;
+mod setters;
 
 #[cfg(feature = "fault-injection")]
 pub use engine::simulation;
@@ -133,11 +136,15 @@ pub use engine::{
 #[cfg(feature = "engine")]
 #[doc(inline)]
 pub use engine::{
-    Aggregate, Arguments, Arity, Blocking, Bucket, Change, Changes, CheckOptions, Classified, Collation, CommitHook,
-    Conditions, ContentDigest, Database, Extension, Feature, Function, FunctionError, IntegrityReport, JournalMode,
-    Location, LogEntry, LogWork, Migrated, NamedZone, OnApplied, Operation, Options, OutcomeLink, PendingContent,
-    PinnedContent, Progress, RowDigest, RowIter, RowKey, STACK_BYTES, Status, TableDigest, TimeZone, Transaction,
+    Aggregate, Arguments, Arity, Blocking, Change, Changes, CheckOptions, Classified, Collation, CommitHook,
+    ContentDigest, Database, Extension, Feature, Function, FunctionError, IntegrityReport, JournalMode, Location,
+    Migrated, NamedZone, Operation, Options, RowIter, RowKey, STACK_BYTES, Status, TableDigest, TimeZone, Transaction,
     UnknownTimeZone, Writes, install_allocator, missing_features, new_stamp, sqlite_version,
+};
+#[cfg(feature = "replication")]
+#[doc(inline)]
+pub use engine::{
+    Bucket, Conditions, LogEntry, LogWork, OnApplied, OutcomeLink, PendingContent, PinnedContent, Progress, RowDigest,
 };
 #[doc(inline)]
 pub use model::*;

@@ -35,7 +35,7 @@ fn check(path: &Path) -> Database {
         companion.push(suffix);
         assert!(!Path::new(&companion).exists(), "{companion:?}");
     }
-    let db = Database::open(path, Options { journal_mode: JournalMode::Keep, ..Options::default() });
+    let db = Database::open(path, Options::default().journal_mode(JournalMode::Keep));
     let db = db.expect("open the backup");
     assert_eq!(scalar(&db, "PRAGMA journal_mode"), text("delete"), "the backup needs a second file");
     assert_eq!(rows(&db, "PRAGMA integrity_check"), [[text("ok")]]);
@@ -53,7 +53,7 @@ fn kind(error: &Error) -> Option<ErrorKind> {
 fn a_backup_while_writes_run_is_consistent() {
     let test_dir = TestDir::new();
     for journal_mode in [Some(JournalMode::Wal), Some(JournalMode::Delete), None] {
-        let options = Options { journal_mode: journal_mode.unwrap_or_default(), ..Options::default() };
+        let options = Options::default().journal_mode(journal_mode.unwrap_or_default());
         let db = match journal_mode {
             Some(mode) => Database::open(test_dir.path(&format!("{mode:?}.db")), options),
             None => Database::open(":memory:", options),
@@ -201,7 +201,7 @@ fn in_memory_and_read_only_databases_are_backed_up() {
     check(&test_dir.path("empty.db"));
 
     bank(&test_dir.open(Options::default()));
-    let read_only = test_dir.open(Options { read_only: true, ..Options::default() });
+    let read_only = test_dir.open(Options::default().read_only(true));
     block_on(read_only.backup(&test_dir.path("read-only.db"))).expect("a backup");
     assert_eq!(integer(&check(&test_dir.path("read-only.db")), "SELECT count(*) FROM ballast"), 5000);
 }
@@ -209,7 +209,7 @@ fn in_memory_and_read_only_databases_are_backed_up() {
 #[test]
 fn a_backup_waits_neither_for_a_write_nor_for_reads() {
     let test_dir = TestDir::new();
-    let db = test_dir.open(Options { read_threads: 1, ..Options::default() });
+    let db = test_dir.open(Options::default().read_threads(1));
     exec(&db, "CREATE TABLE t AS SELECT 1 AS a");
     let busy_writer = BusyWriter::start(&db);
     let reading = start(&db, Batch::one(Step::query(ENDLESS_READ, ())));

@@ -239,7 +239,7 @@ fn other_ways_to_write_are_reported() {
     assert_eq!(waiting(&mut changes), "+t3");
     block_on(db.close()).unwrap();
 
-    let read_only = Database::open(dir.path().join("a.db"), Options { read_only: true, ..Options::default() }).unwrap();
+    let read_only = Database::open(dir.path().join("a.db"), Options::default().read_only(true)).unwrap();
     assert!(matches!(read_only.changes(), Err(Error::ReadOnly)));
 }
 

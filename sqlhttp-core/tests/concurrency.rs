@@ -50,7 +50,7 @@ fn readers_do_not_wait_for_a_write_and_see_only_committed_data() {
 
 #[test]
 fn writes_do_not_wait_for_long_reads() {
-    let (_place, db) = with_table(Options { read_threads: 2, ..Options::default() });
+    let (_place, db) = with_table(Options::default().read_threads(2));
     // More reads than threads, so that some of them wait.
     let endless: Vec<PendingOutcome<'_>> =
         (0..4).map(|_| start(&db, Batch::one(Step::query(ENDLESS_READ, ())))).collect();
@@ -113,7 +113,7 @@ fn with_table_kept(options: Options) -> Database {
 
 #[test]
 fn writes_that_arrive_together_share_a_transaction() {
-    let (_place, db) = with_table(Options { group_time_max: Duration::from_secs(60), ..Options::default() });
+    let (_place, db) = with_table(Options::default().group_time_max(Duration::from_secs(60)));
     let before = db.status();
     let busy_writer = BusyWriter::start(&db);
     let waiting: Vec<PendingOutcome<'_>> = (0..50).map(|n| start(&db, insert(n))).collect();
@@ -146,7 +146,7 @@ fn dropping_the_future_of_a_queued_write_cancels_it() {
 
 #[test]
 fn dropping_the_future_of_a_read_interrupts_it() {
-    for db in [memory(), with_table_kept(Options { read_threads: 1, ..Options::default() })] {
+    for db in [memory(), with_table_kept(Options::default().read_threads(1))] {
         let mut endless: PendingOutcome<'_> = Box::pin(db.run(Batch::one(Step::query(ENDLESS_READ, ()))));
         assert!(poll_once(endless.as_mut()).is_pending());
         drop(endless);
@@ -226,8 +226,7 @@ fn a_queued_write_whose_deadline_has_passed_does_not_run() {
 
 #[test]
 fn full_queues_refuse_further_batches() {
-    let (_place, db) =
-        with_table(Options { write_queue_len_max: 2, read_queue_len_max: 1, read_threads: 1, ..Options::default() });
+    let (_place, db) = with_table(Options::default().write_queue_len_max(2).read_queue_len_max(1).read_threads(1));
     let busy_writer = BusyWriter::start(&db);
     let waiting = [start(&db, insert(1)), start(&db, insert(2))];
     let refused = db.blocking().run(insert(3));
@@ -313,7 +312,7 @@ fn reindex_and_analyze_of_new_tables_are_writes() {
 #[test]
 fn a_lock_of_another_connection_is_reported_as_busy() {
     for journal_mode in [JournalMode::Wal, JournalMode::Delete] {
-        let options = Options { busy_timeout: Duration::from_millis(50), journal_mode, ..Options::default() };
+        let options = Options::default().busy_timeout(Duration::from_millis(50)).journal_mode(journal_mode);
         let (test_dir, db) = with_table(options.clone());
         let other = test_dir.open(options);
         let busy_writer = BusyWriter::start(&other);
@@ -387,7 +386,7 @@ fn a_query_cannot_write() {
 /// that it shows can point to tables that no longer exist.
 #[test]
 fn an_explain_shows_the_current_schema() {
-    let (_place, db) = with_table(Options { read_threads: 1, ..Options::default() });
+    let (_place, db) = with_table(Options::default().read_threads(1));
     exec(&db, "CREATE TRIGGER g AFTER INSERT ON t BEGIN UPDATE t SET a = a + 1; END");
     let explained = || {
         // An ordinary statement makes the reader load the schema again.

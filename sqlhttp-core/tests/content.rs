@@ -1,5 +1,6 @@
 //! Digests of the logical content of a database.
 
+#![cfg(feature = "replication")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
@@ -127,7 +128,7 @@ async fn every_kind_of_table_is_covered() {
 /// Opens a database that applies a log, in a new directory.
 fn replica() -> (Database, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { writes: Writes::Log, ..Options::default() };
+    let options = Options::default().writes(Writes::Log);
     (Database::open(directory.path().join("db").to_str().unwrap(), options).unwrap(), directory)
 }
 
@@ -272,7 +273,7 @@ async fn the_chain_of_outcomes_names_the_first_entry_with_another_outcome() {
 #[tokio::test]
 async fn the_chain_of_outcomes_begins_again_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let options = || Options { writes: Writes::Log, ..Options::default() };
+    let options = || Options::default().writes(Writes::Log);
     let file = directory.path().join("db");
     let db = Database::open(file.to_str().unwrap(), options()).unwrap();
     db.apply(vec![entry(1, &["CREATE TABLE t(a, b)"])]).await.unwrap();

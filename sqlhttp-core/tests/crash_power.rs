@@ -259,7 +259,7 @@ fn the_time_of_the_stamp_applies_on_any_vfs() {
 
 #[test]
 fn an_unknown_vfs_is_refused() {
-    let options = Options { vfs: Some("no-such-disk".into()), ..Options::default() };
+    let options = Options::default().vfs(Some("no-such-disk".into()));
     let error = Database::open("/crash.db", options).expect_err("there is no such VFS");
     assert!(error.to_string().contains("no such vfs: no-such-disk"), "{error}");
 }

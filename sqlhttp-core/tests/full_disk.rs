@@ -25,7 +25,7 @@ const FILL: &str = "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SEL
 const FILL_ROWS: i64 = 2500;
 
 fn open(disk: &FaultyDisk, writes: Writes) -> Database {
-    let options = Options { vfs: Some(disk.name().to_owned()), writes, ..Options::default() };
+    let options = Options::default().vfs(Some(disk.name().to_owned())).writes(writes);
     let database = Database::open("/full.db", options).unwrap();
     block_on(database.run_script(SMALL_CACHE)).unwrap().unwrap();
     database.set_sole(true);
@@ -156,7 +156,7 @@ fn the_uncommitted_part_of_the_write_ahead_log_is_truncated_at_the_next_start() 
     for writes in [Writes::Direct, Writes::Log] {
         let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = before.path().join("killed.db");
-        let options = Options { writes, ..Options::default() };
+        let options = Options::default().writes(writes);
         let database = Database::open(path.clone(), options.clone()).unwrap();
         match writes {
             Writes::Direct => drop(database.blocking().run(batch("CREATE TABLE t(a)")).unwrap()),

@@ -1,6 +1,6 @@
 //! Snapshots that replace the content of an open database, under reads and writes.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
-
+#![cfg(feature = "replication")]
 mod common;
 mod snapshot_support;
 
@@ -253,7 +253,7 @@ fn an_integrity_check_is_ended() {
     let database = follower(&test_dir);
     let file = snapshot_at_40(&test_dir);
     // The check takes longer than the installation may take.
-    let slowly = CheckOptions { pages_per_second: NonZeroU32::new(25) };
+    let slowly = CheckOptions::with_rate(NonZeroU32::new(25));
     let mut checking = Box::pin(database.check_integrity(slowly));
     assert!(poll_once(checking.as_mut()).is_pending());
     let begun = Instant::now();
@@ -335,7 +335,7 @@ fn a_file_that_cannot_be_installed_changes_nothing() {
 #[test]
 fn another_user_of_the_file_prevents_an_installation() {
     let test_dir = TestDir::new();
-    let options = sqlhttp_core::Options { busy_timeout: Duration::from_millis(50), ..options() };
+    let options = options().busy_timeout(Duration::from_millis(50));
     let database = Database::open(test_dir.path("db.sqlite"), options).unwrap();
     database.set_log(OWN_LOG);
     create(&database, 1 << 20);

@@ -8,7 +8,7 @@ mod snapshot_support;
 
 use common::{TestDir, block_on};
 use snapshot_support::{append, apply, check, options, snapshot};
-use sqlhttp_core::{Database, DiskFault, Error, FaultyDisk, Loss, Options};
+use sqlhttp_core::{Database, DiskFault, Error, FaultyDisk, Loss};
 
 const DATABASE: &str = "/db.sqlite";
 const SNAPSHOT: &str = "/snapshot.db";
@@ -29,12 +29,8 @@ enum End {
 const ENDS: [End; 3] = [End::Killed, End::Power(Loss::Unsynced), End::Power(Loss::Torn)];
 
 fn try_open(disk: &FaultyDisk) -> Result<Database, Error> {
-    let options = Options {
-        vfs: Some(disk.name().to_owned()),
-        busy_timeout: std::time::Duration::from_millis(50),
-        read_threads: 1,
-        ..options()
-    };
+    let options =
+        options().vfs(Some(disk.name().to_owned())).busy_timeout(std::time::Duration::from_millis(50)).read_threads(1);
     Database::open(DATABASE, options)
 }
 

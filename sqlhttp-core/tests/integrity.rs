@@ -14,9 +14,9 @@ use std::time::Instant;
 use common::*;
 use sqlhttp_core::{CheckOptions, Database, Error, JournalMode, Options};
 
-const UNLIMITED: CheckOptions = CheckOptions { pages_per_second: None };
+const UNLIMITED: CheckOptions = CheckOptions::with_rate(None);
 /// So slow that a check does not end during a test.
-const SLOW: CheckOptions = CheckOptions { pages_per_second: NonZeroU32::new(1) };
+const SLOW: CheckOptions = CheckOptions::with_rate(NonZeroU32::new(1));
 
 /// Creates ordinary, WITHOUT ROWID and virtual tables with indexes, and free pages.
 fn fill(db: &Database) {
@@ -60,7 +60,7 @@ fn overwrite(path: &Path, page: u32) {
 }
 
 fn options(journal_mode: JournalMode) -> Options {
-    Options { journal_mode, ..Options::default() }
+    Options::default().journal_mode(journal_mode)
 }
 
 #[test]

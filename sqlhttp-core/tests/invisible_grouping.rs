@@ -216,12 +216,12 @@ fn start_endless(db: &Database, limit: Duration) -> PendingOutcome<'_> {
 
 fn compare(members: &[Member], group_len_max: usize) -> Result<(), TestCaseError> {
     let open = |test_dir: &TestDir, group_len_max| {
-        let db = test_dir.open(Options {
-            group_len_max,
-            // Long enough for all members to share one transaction.
-            group_time_max: Duration::from_secs(60),
-            ..Options::default()
-        });
+        let db = test_dir.open(
+            Options::default()
+                .group_len_max(group_len_max)
+                // Long enough for all members to share one transaction.
+                .group_time_max(Duration::from_secs(60)),
+        );
         let set_up = Batch { stamp: Some(Stamp { unix_ms: 0, seed: 0 }), ..Batch::one(Step::execute(SCHEMA, ())) };
         describe(db.blocking().run(set_up));
         script(&db, "PRAGMA foreign_keys = ON");
@@ -274,7 +274,7 @@ fn grouped(db: &Database, batches: &[Batch]) -> Vec<Outcome> {
 
 fn with_schema(options: Options) -> (TestDir, Database) {
     let test_dir = TestDir::new();
-    let db = test_dir.open(Options { group_time_max: Duration::from_secs(60), ..options });
+    let db = test_dir.open(options.group_time_max(Duration::from_secs(60)));
     exec(&db, SCHEMA);
     script(&db, "PRAGMA foreign_keys = ON");
     (test_dir, db)

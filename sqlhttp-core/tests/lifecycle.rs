@@ -14,7 +14,7 @@ fn insert(n: i64) -> Batch {
 }
 
 fn read_only() -> Options {
-    Options { read_only: true, ..Options::default() }
+    Options::default().read_only(true)
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn dropping_the_last_clone_closes_the_database() {
 #[test]
 fn close_returns_while_a_stream_is_open() {
     let test_dir = TestDir::new();
-    let db = test_dir.open(Options { stall_timeout: std::time::Duration::from_millis(200), ..Options::default() });
+    let db = test_dir.open(Options::default().stall_timeout(std::time::Duration::from_millis(200)));
     let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c";
     let answer =
         block_on(db.request(transaction(&[endless]), ReadLevel::default(), Deadline::NEVER)).expect("an answer");
@@ -166,14 +166,14 @@ fn a_read_only_database_refuses_everything_but_reads() {
 fn a_read_only_database_can_be_opened_without_a_writer() {
     for journal_mode in [JournalMode::Wal, JournalMode::Delete, JournalMode::Truncate, JournalMode::Persist] {
         let test_dir = TestDir::new();
-        let options = Options { journal_mode, ..Options::default() };
+        let options = Options::default().journal_mode(journal_mode);
         exec(&test_dir.open(options.clone()), "CREATE TABLE t AS SELECT 5 AS a");
-        let options = Options { read_only: true, ..options };
+        let options = options.read_only(true);
         for _ in 0..2 {
             let db = test_dir.open(options.clone());
             assert_eq!(integer(&db, "SELECT a FROM t"), 5, "{journal_mode:?}");
         }
-        let keep = Options { journal_mode: JournalMode::Keep, ..options };
+        let keep = options.journal_mode(JournalMode::Keep);
         assert_eq!(integer(&test_dir.open(keep), "SELECT a FROM t"), 5, "{journal_mode:?}");
     }
 }
@@ -181,7 +181,7 @@ fn a_read_only_database_can_be_opened_without_a_writer() {
 #[test]
 fn a_missing_read_only_database_is_empty_or_refused() {
     let test_dir = TestDir::new();
-    let never = Options { create: false, ..read_only() };
+    let never = read_only().create(false);
     assert_cannot_open(&test_dir.path("absent.db"), never);
     assert!(!test_dir.path("absent.db").exists());
     let db = Database::open(test_dir.path("empty.db"), read_only()).expect("an empty database");
@@ -206,7 +206,7 @@ fn every_journal_mode_is_set() {
         (JournalMode::Keep, "delete", 3),
     ] {
         let test_dir = TestDir::new();
-        let db = test_dir.open(Options { journal_mode, ..Options::default() });
+        let db = test_dir.open(Options::default().journal_mode(journal_mode));
         let batch = transaction(&["CREATE TABLE t(a)", "PRAGMA journal_mode", "PRAGMA synchronous"]);
         let outcome = db.blocking().run(batch).expect("an outcome");
         let [_, StepOutcome::Rows(mode), StepOutcome::Rows(synchronous)] = &outcome.steps[..] else {
@@ -243,7 +243,7 @@ fn the_error_says_why_a_file_cannot_be_opened() {
     let test_dir = TestDir::new();
     assert_cannot_open(test_dir.dir.path(), Options::default());
     assert_cannot_open(&test_dir.path("no/such/directory/x.db"), Options::default());
-    let never = Options { create: false, ..Options::default() };
+    let never = Options::default().create(false);
     assert_cannot_open(&test_dir.path("absent.db"), never);
     assert_eq!(test_dir.listing(), Vec::<String>::new());
     std::fs::write(test_dir.path("garbage.db"), vec![b'x'; 8192]).expect("write");

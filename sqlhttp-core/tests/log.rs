@@ -1,7 +1,7 @@
 //! A database that applies a log: outcomes, progress, restarts, statements that end transactions, replacement of the
 //! content.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
+#![cfg(feature = "replication")]
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use sqlhttp_core::{
 const STAMP: Stamp = Stamp { unix_ms: 1_700_000_000_000, seed: 7 };
 
 fn open(dir: &Path) -> Database {
-    Database::open(dir.join("db.sqlite"), Options { writes: Writes::Log, ..Options::default() }).unwrap()
+    Database::open(dir.join("db.sqlite"), Options::default().writes(Writes::Log)).unwrap()
 }
 
 fn steps(texts: &[&str]) -> Vec<Step> {
@@ -188,7 +188,7 @@ async fn vacuum_runs_between_other_steps() {
 #[tokio::test]
 async fn a_deferred_constraint_fails_its_batch_only() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { writes: Writes::Log, foreign_keys: true, ..Options::default() };
+    let options = Options::default().writes(Writes::Log).foreign_keys(true);
     let database = Database::open(dir.path().join("db.sqlite"), options).unwrap();
     let tables =
         all(&["CREATE TABLE p(a PRIMARY KEY)", "CREATE TABLE c(a REFERENCES p DEFERRABLE INITIALLY DEFERRED)"]);
@@ -353,7 +353,7 @@ async fn a_database_that_was_not_written_by_a_log_is_refused() {
     let direct = Database::open(dir.path().join("db"), Options::default()).unwrap();
     direct.run(all(&["CREATE TABLE t(a)"])).await.unwrap().into_result().unwrap();
     direct.close().await.unwrap();
-    let options = Options { writes: sqlhttp_core::Writes::Log, ..Options::default() };
+    let options = Options::default().writes(sqlhttp_core::Writes::Log);
     let refused = Database::open(dir.path().join("db"), options.clone()).unwrap_err();
     assert!(refused.to_string().contains("no log has written"), "{refused}");
     // A crash during the creation of the database leaves an empty file.

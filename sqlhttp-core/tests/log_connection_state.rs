@@ -1,7 +1,7 @@
 //! Replicas that apply the same log have the same content, although their connections differ in age: the state that a
 //! batch leaves in a connection does not affect another batch.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
-
+#![cfg(feature = "replication")]
 mod common;
 mod replicas;
 

@@ -1,7 +1,7 @@
 //! Replicas that apply the same log have the same content and return the same outcomes, although they differ in the way
 //! in which they got there: in one call or entry by entry, with restarts, or from a copy of another replica's file.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
-
+#![cfg(feature = "replication")]
 mod common;
 mod replicas;
 
@@ -200,9 +200,9 @@ fn the_options_of_a_node_do_not_matter() {
     let mut all = Vec::new();
     for (name, options) in [
         ("default", defaults.clone()),
-        ("strict", Options { foreign_keys: true, value_bytes_max: 1 << 16, rows_max: Some(1), ..defaults.clone() }),
-        ("small", Options { held_bytes_max: 1, block_bytes: 1, statement_cache_len: 0, ..defaults.clone() }),
-        ("slow", Options { group_len_max: 1, group_time_max: Duration::ZERO, read_threads: 1, ..defaults }),
+        ("strict", defaults.clone().foreign_keys(true).value_bytes_max(1 << 16).rows_max(Some(1))),
+        ("small", defaults.clone().held_bytes_max(1).block_bytes(1).statement_cache_len(0)),
+        ("slow", defaults.group_len_max(1).group_time_max(Duration::ZERO).read_threads(1)),
     ] {
         let database = open_with(&dir.path(name), options);
         let outcomes = apply(&database, &entries);

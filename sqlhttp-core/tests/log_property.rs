@@ -2,7 +2,7 @@
 //! random, give the same outcomes and the same tables as when they are applied one at a time, and as on a database that
 //! is written directly; applying old entries again has no effect. `SQLHTTP_LOG_CASES` sets the number of random cases.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
-
+#![cfg(feature = "replication")]
 mod common;
 
 use std::path::Path;
@@ -179,7 +179,7 @@ fn schema() -> LogEntry {
 }
 
 fn open(file: &Path, options: Options) -> Database {
-    Database::open(file, Options { writes: Writes::Log, ..options }).expect("open the database")
+    Database::open(file, options.writes(Writes::Log)).expect("open the database")
 }
 
 fn apply(database: &Database, entries: Vec<LogEntry>) -> Vec<Vec<Outcome>> {
@@ -312,7 +312,7 @@ fn compare(
     foreign_keys: bool,
     upto: prop::sample::Index,
 ) -> Result<(), TestCaseError> {
-    let options = Options { foreign_keys, read_threads: 1, ..Options::default() };
+    let options = Options::default().foreign_keys(foreign_keys).read_threads(1);
     let test_dir = TestDir::new();
     let single = open(&test_dir.path("single"), options.clone());
     let mut want = describe(apply(&single, vec![schema()]).into_iter().flatten());
@@ -340,7 +340,7 @@ fn compare(
 fn compare_with_direct(batches: &[Batch], foreign_keys: bool) -> Result<(), TestCaseError> {
     let whole = |batch: &Batch| Batch { atomicity: Atomicity::All, ..batch.clone() };
     let batches: Vec<Batch> = batches.iter().map(whole).collect();
-    let options = Options { foreign_keys, read_threads: 1, ..Options::default() };
+    let options = Options::default().foreign_keys(foreign_keys).read_threads(1);
     let test_dir = TestDir::new();
     let log = open(&test_dir.path("log"), options.clone());
     let direct = Database::open(":memory:", options).expect("open a database in memory");

@@ -1,7 +1,7 @@
 //! Random logs have the same effect on all replicas, whatever the batches contain: virtual tables, triggers,
 //! statistics, settings, statements that end transactions. `SQLHTTP_RANDOM_LOGS` sets the number of logs.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
-
+#![cfg(feature = "replication")]
 mod common;
 mod replicas;
 

@@ -1,7 +1,7 @@
 //! Rowids of a database that applies a log: SQLite must not choose them at random, because they would differ between
 //! replicas.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
-
+#![cfg(feature = "replication")]
 mod common;
 mod replicas;
 

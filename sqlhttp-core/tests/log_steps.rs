@@ -1,7 +1,7 @@
 //! The step limit of a log entry stops the same statements, regardless of how the log is divided into calls and of what
 //! a connection has cached. The nodes of a cluster rely on that to get the same results.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
-
+#![cfg(feature = "replication")]
 mod common;
 
 use std::path::Path;
@@ -103,7 +103,7 @@ fn entries() -> Vec<LogEntry> {
 }
 
 fn open(directory: &Path, statement_cache_len: usize) -> Database {
-    let options = Options { writes: Writes::Log, statement_cache_len, ..Options::default() };
+    let options = Options::default().writes(Writes::Log).statement_cache_len(statement_cache_len);
     Database::open(directory.join("db"), options).expect("open")
 }
 

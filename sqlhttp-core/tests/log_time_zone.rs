@@ -1,7 +1,7 @@
 //! The time zone of the modifiers `localtime` and `utc`: in a database that applies a log it comes from the log, in
 //! other databases from the process or from the options.
 #![allow(clippy::expect_used, clippy::panic, reason = "clippy does not see that this is a test")]
-
+#![cfg(feature = "replication")]
 mod common;
 mod replicas;
 
@@ -72,8 +72,8 @@ fn local_time_is_utc_unless_the_log_says_otherwise() {
     entries[3].conditions = None;
     for (name, options) in [
         ("default", Options::default()),
-        ("utc", Options { time_zone: TimeZone::Utc, ..Options::default() }),
-        ("rome", Options { time_zone: TimeZone::Named(rome()), ..Options::default() }),
+        ("utc", Options::default().time_zone(TimeZone::Utc)),
+        ("rome", Options::default().time_zone(TimeZone::Named(rome()))),
     ] {
         let is_rome = name == "rome";
         let database = open_with(&dir.path(name), options);
@@ -101,7 +101,7 @@ fn local_time_is_that_of_the_process_without_a_log() {
     assert_eq!((times(&direct), times(&log)), (in_tokyo(), utc()));
     common::script(&direct, &format!("INSERT INTO t {TIMES}"));
     assert_eq!(rows(&direct, "SELECT * FROM t"), [in_tokyo(), in_tokyo()]);
-    let options = Options { time_zone: TimeZone::Named(rome()), writes: Writes::Direct, ..Options::default() };
+    let options = Options::default().time_zone(TimeZone::Named(rome())).writes(Writes::Direct);
     let named = Database::open(":memory:", options).expect("open a database");
     common::exec(&named, &format!("CREATE TABLE t AS {TIMES}"));
     assert_eq!((rows(&named, "SELECT * FROM t"), times(&named)), (vec![in_rome()], in_rome()));

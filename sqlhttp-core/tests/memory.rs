@@ -225,7 +225,7 @@ fn vacuum_runs_during_a_read() {
 #[test]
 fn files_can_be_attached_and_databases_in_memory_cannot() {
     let test_dir = TestDir::new();
-    let options = Options { allow_attach: true, ..Options::default() };
+    let options = Options::default().allow_attach(true);
     exec(&test_dir.open(Options::default()), "CREATE TABLE there AS SELECT 42 AS a");
     let db = Database::open(":memory:", options).expect("open");
     exec(&db, "CREATE TABLE here(a)");
@@ -298,7 +298,7 @@ fn many_databases_can_be_opened_and_closed() {
 
 #[test]
 fn a_read_only_database_in_memory_stays_empty() {
-    let db = Database::open(":memory:", Options { read_only: true, ..Options::default() }).expect("open");
+    let db = Database::open(":memory:", Options::default().read_only(true)).expect("open");
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| (0..20).for_each(|_| assert_eq!(integer(&db, "SELECT count(*) FROM sqlite_schema"), 0)));

@@ -31,7 +31,7 @@ fn a_statement_that_needs_too_much_memory_fails_alone() {
     let installed = unsafe { sqlhttp_core::install_allocator(1 << 30) };
     assert!(installed);
     let open = || {
-        let options = Options { memory_bytes_max: 64 << 20, memory_bytes_max_name: "-some-flag", ..Options::default() };
+        let options = Options::default().memory_bytes_max(64 << 20).memory_bytes_max_name("-some-flag");
         Database::open(Location::Memory, options).expect("a database")
     };
     let db = open();

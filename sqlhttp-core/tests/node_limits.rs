@@ -1,7 +1,7 @@
 //! Failures that only one node has (its clock, its disk, the caches of its virtual tables) while a database applies a
 //! log. If there are other nodes, such a failure is never the result of a statement.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
-
+#![cfg(feature = "replication")]
 mod common;
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use sqlhttp_core::{
 const STEPS_MAX: u64 = 10_000_000;
 
 fn open(file: &Path) -> Database {
-    Database::open(file, Options { writes: Writes::Log, ..Options::default() }).expect("open")
+    Database::open(file, Options::default().writes(Writes::Log)).expect("open")
 }
 
 fn operation(texts: &[&str], steps_max: u64, exclusive: bool) -> LogWork {
@@ -237,7 +237,7 @@ fn a_follower_with_a_full_disk_waits() {
     use sqlhttp_core::FaultyDisk;
     let disk = FaultyDisk::new(1).expect("a disk");
     disk.set_capacity(6 << 20);
-    let options = Options { vfs: Some(disk.name().to_owned()), writes: Writes::Log, ..Options::default() };
+    let options = Options::default().vfs(Some(disk.name().to_owned())).writes(Writes::Log);
     let database = Database::open("/full.db", options).expect("open");
     block_on(database.run_script("PRAGMA cache_size=20")).unwrap().unwrap();
     apply(&database, 1, &["CREATE TABLE t(a)"], 0).into_result().unwrap();

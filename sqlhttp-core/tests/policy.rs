@@ -236,7 +236,7 @@ fn long_patterns_match_short_values_only() {
 #[test]
 fn a_result_row_has_the_size_limit_of_a_value() {
     let test_dir = TestDir::new();
-    let options = Options { value_bytes_max: 1 << 20, value_bytes_max_name: "-max", ..Options::default() };
+    let options = Options::default().value_bytes_max(1 << 20).value_bytes_max_name("-max");
     let db = test_dir.open(options);
     let wide = |columns: usize| {
         let columns = vec!["hex(zeroblob(100000))"; columns].join(", ");
@@ -430,7 +430,7 @@ fn transaction_control_is_refused_in_every_spelling() {
 #[test]
 fn attach_can_be_allowed_and_ends_with_the_batch() {
     let test_dir = TestDir::new();
-    let options = Options { allow_attach: true, ..Options::default() };
+    let options = Options::default().allow_attach(true);
     let db = test_dir.open(options);
     exec(&db, "CREATE TABLE t(a)");
     let other = test_dir.path("other.db");

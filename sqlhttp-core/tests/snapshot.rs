@@ -1,6 +1,6 @@
 //! Snapshots of a database that applies a log: exported while entries are applied, checked, and applied further.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
-
+#![cfg(feature = "replication")]
 mod common;
 mod snapshot_support;
 

@@ -118,14 +118,14 @@ fn a_slow_consumer_does_not_stop_writes() {
 
 #[test]
 fn a_slow_consumer_does_not_stop_writes_in_memory_either() {
-    let options = Options { stall_timeout: Duration::from_secs(2), ..Options::default() };
+    let options = Options::default().stall_timeout(Duration::from_secs(2));
     write_while_reading(&Database::open(":memory:", options).expect("open"));
 }
 
 #[test]
 fn many_slow_consumers_do_not_stop_other_reads() {
     let test_dir = TestDir::new();
-    let db = test_dir.open(Options { read_threads: 1, ..Options::default() });
+    let db = test_dir.open(Options::default().read_threads(1));
     let slow: Vec<Box<dyn PartStream>> =
         (0..10).map(|_| stream(&db, Batch::one(Step::query(ENDLESS_ROWS, ())))).collect();
     assert_eq!(rows(&db, &numbers(30_000)).len(), 30_000);
@@ -135,7 +135,7 @@ fn many_slow_consumers_do_not_stop_other_reads() {
 #[test]
 fn a_consumer_that_stalls_for_too_long_loses_its_stream() {
     let test_dir = TestDir::new();
-    let db = test_dir.open(Options { stall_timeout: Duration::from_millis(50), ..Options::default() });
+    let db = test_dir.open(Options::default().stall_timeout(Duration::from_millis(50)));
     let mut stalled = stream(&db, Batch::one(Step::query(ENDLESS_ROWS, ())));
     let before = db.status().batches_read;
     // `close` waits for running reads, so this read has been ended when it returns.
@@ -189,7 +189,7 @@ fn a_deadline_ends_a_stream_with_an_error() {
 #[test]
 fn rows_max_limits_the_rows_of_a_result() {
     let test_dir = TestDir::new();
-    let options = Options { rows_max: Some(1000), ..Options::default() };
+    let options = Options::default().rows_max(Some(1000));
     for db in [test_dir.open(options.clone()), Database::open(":memory:", options).expect("open")] {
         assert_eq!(rows(&db, &numbers(1000)).len(), 1000);
         assert_eq!(failure(&db, &numbers(1001)), Failure::TooManyRows { limit: 1000 });
@@ -209,7 +209,7 @@ fn rows_max_limits_the_rows_of_a_result() {
 #[test]
 fn held_bytes_max_limits_the_rows_that_a_write_returns() {
     let test_dir = TestDir::new();
-    let db = test_dir.open(Options { held_bytes_max: 1 << 20, ..Options::default() });
+    let db = test_dir.open(Options::default().held_bytes_max(1 << 20));
     exec(&db, "CREATE TABLE t(a, b)");
     let large = format!("INSERT INTO t {} RETURNING a, b", numbers(200_000));
     assert_eq!(failure(&db, &large), Failure::TooManyBytes { limit: 1 << 20 });

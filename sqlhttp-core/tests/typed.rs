@@ -215,7 +215,7 @@ fn a_rollback_by_sqlite_ends_the_transaction() {
 
 #[test]
 fn a_violated_deferred_constraint_fails_the_commit() {
-    let options = Options { foreign_keys: true, ..Options::default() };
+    let options = Options::default().foreign_keys(true);
     let db = Database::open(":memory:", options).unwrap();
     let sql = "CREATE TABLE p(id PRIMARY KEY);
         CREATE TABLE c(p REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)";
@@ -356,7 +356,7 @@ fn random_values_differ_between_the_statements_of_a_transaction() {
 
 #[test]
 fn a_database_that_applies_a_log_takes_no_closures() {
-    let options = Options { writes: Writes::Log, ..Options::default() };
+    let options = Options::default().writes(Writes::Log);
     let db = Database::open(":memory:", options).unwrap();
     let result = db.blocking().transaction(|tx| tx.execute("CREATE TABLE t(a)", ()));
     assert!(matches!(result, Err(Error::Unsupported(_))), "{result:?}");
@@ -370,7 +370,7 @@ fn closed_and_read_only_databases_refuse_closures() {
     assert!(matches!(transfer(&db, 1), Err(TransferError::Database(why)) if why == "the database is closed"));
     assert!(matches!(db.blocking().read(|tx| tx.query_one::<i64>("SELECT 1", ())), Err(Error::Closed)));
     let dir = common::TestDir::new();
-    let db = Database::open(dir.path("db"), Options { read_only: true, ..Options::default() }).unwrap();
+    let db = Database::open(dir.path("db"), Options::default().read_only(true)).unwrap();
     let result = db.blocking().transaction(|tx| tx.execute("CREATE TABLE t(a)", ()));
     assert!(matches!(result, Err(Error::ReadOnly)), "{result:?}");
 }

@@ -31,11 +31,9 @@ async fn start(name: &'static str, formation: Formation) -> Result<Member, BoxEr
     let directory = tempfile::tempdir()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
-    let options = NodeOptions {
-        formation,
-        listener: Some(Arc::new(listener)),
-        ..NodeOptions::new(directory.path(), name, address.as_str())
-    };
+    let options = NodeOptions::new(directory.path(), name, address.as_str())
+        .formation(formation)
+        .listener(Some(Arc::new(listener)));
     Ok(Member { name, address, node: Node::start(options).await?, _directory: directory })
 }
 

@@ -54,6 +54,7 @@ impl Request for StepDownCall {
 
 /// Information about another node, from that node.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerInfo {
     /// The base URL of the node's HTTP API; empty if it has none.
     pub api_url: String,
@@ -65,6 +66,7 @@ pub struct PeerInfo {
 
 /// Why a cluster could not be changed as requested. Nothing has changed, unless stated otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClusterError {
     /// There is no leader, or it cannot be reached.
     #[error("leader not found")]

@@ -378,6 +378,7 @@ impl Backend for Node {
 
 /// Why [`Node::boot`] could not replace the content of the database.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BootError {
     /// This node is not leader.
     #[error("not leader")]

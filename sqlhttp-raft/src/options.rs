@@ -11,6 +11,7 @@ use crate::observer::{NoObserver, Observer};
 
 /// The options of a node.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct NodeOptions {
     /// The directory that contains the Raft log and the database. It is created if it does not exist.
     pub directory: PathBuf,
@@ -76,6 +77,7 @@ pub enum Formation {
 /// Determines when a node takes a snapshot. Entries before a snapshot are purged from the Raft log (chapter 5 of the
 /// Raft dissertation), except for the last ones: see [`SnapshotPolicy::trailing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SnapshotPolicy {
     /// A snapshot is due when this many entries have been applied since the last one.
     pub entries: u64,
@@ -125,5 +127,36 @@ impl NodeOptions {
             optimize_interval: Duration::from_secs(24 * 60 * 60),
             observer: Arc::new(NoObserver),
         }
+    }
+}
+
+sqlhttp_core::setters! {
+    NodeOptions {
+        database: sqlhttp_core::Options,
+        api_url: String,
+        version: String,
+        heartbeat_timeout: Duration,
+        non_voter: bool,
+        formation: Formation,
+        listener: Option<Arc<TcpListener>>,
+        connect_timeout: Duration,
+        security: Option<Arc<dyn PeerSecurity>>,
+        authorizer: Arc<dyn Authorizer>,
+        reap_voters_after: Option<Duration>,
+        reap_non_voters_after: Option<Duration>,
+        apply_timeout: Duration,
+        write_steps_max: u64,
+        snapshots: SnapshotPolicy,
+        vacuum_interval: Duration,
+        optimize_interval: Duration,
+        observer: Arc<dyn Observer>,
+    }
+}
+
+sqlhttp_core::setters! {
+    SnapshotPolicy {
+        entries: u64,
+        wal_bytes: u64,
+        interval: Duration,
     }
 }

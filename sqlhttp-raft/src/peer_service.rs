@@ -318,11 +318,8 @@ mod tests {
     async fn start(name: &str, formation: Formation) -> (Node, tempfile::TempDir, String) {
         let (directory, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         let address = listener.local_addr().unwrap().to_string();
-        let options = NodeOptions {
-            formation,
-            listener: Some(Arc::new(listener)),
-            ..NodeOptions::new(directory.path(), name, &address)
-        };
+        let options =
+            NodeOptions::new(directory.path(), name, &address).formation(formation).listener(Some(Arc::new(listener)));
         (Node::start(options).await.unwrap(), directory, address)
     }
 

@@ -40,6 +40,7 @@ use crate::waiters::Waiters;
 
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// Another process uses the directory of the node.
     #[error("{0} is in use by another process")]
@@ -289,14 +290,14 @@ fn finish_install(options: &NodeOptions, database: &Path) -> Result<Option<Insta
 }
 
 fn database_options(options: &NodeOptions) -> sqlhttp_core::Options {
-    sqlhttp_core::Options {
-        writes: Writes::Log,
-        journal_mode: JournalMode::Wal,
-        read_only: false,
-        create: true,
-        allow_attach: false,
-        ..options.database.clone()
-    }
+    options
+        .database
+        .clone()
+        .writes(Writes::Log)
+        .journal_mode(JournalMode::Wal)
+        .read_only(false)
+        .create(true)
+        .allow_attach(false)
 }
 
 fn log_directory(options: &NodeOptions) -> PathBuf {

@@ -14,11 +14,12 @@ use crate::types::{TypeConfig, index_of};
 use openraft::async_runtime::WatchReceiver as _;
 
 /// The role of a node in Raft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
     /// The node is the leader of the current term.
     Leader,
     /// The node follows a leader, or waits for a leader to be elected.
+    #[default]
     Follower,
     /// The node is a candidate in an election.
     Candidate,
@@ -39,7 +40,8 @@ impl Role {
 }
 
 /// A member of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Member {
     /// The name that the operator has given to this member.
     pub name: String,
@@ -52,7 +54,8 @@ pub struct Member {
 }
 
 /// The status of a node at the time when [`Node::status`] was called.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct NodeStatus {
     /// The role of the node in Raft.
     pub role: Role,
@@ -102,6 +105,7 @@ pub struct NodeStatus {
 
 /// Statistics of the Raft log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogStats {
     /// The index of the first entry that the Raft log contains; 0 if it contains no entry.
     pub first_index: u64,
@@ -121,6 +125,7 @@ pub struct LogStats {
 
 /// Counts of this node's operations since it was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Totals {
     /// The number of periodic and requested snapshots that were taken.
     pub snapshots: u64,

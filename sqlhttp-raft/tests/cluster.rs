@@ -104,7 +104,7 @@ async fn a_node_that_cannot_write_does_not_become_leader() {
     let mut nodes = cluster(1).await;
     // n2 waits longer than n3 before it starts an election.
     for (name, timeout) in [("n2", 1000), ("n3", 500)] {
-        let slow = |options| NodeOptions { heartbeat_timeout: Duration::from_millis(timeout), ..options };
+        let slow = |options: NodeOptions| options.heartbeat_timeout(Duration::from_millis(timeout));
         let joining = start_with(name, Formation::Await, slow).await;
         join(&joining.node, &nodes[0].address).await;
         nodes.push(joining);
@@ -238,7 +238,7 @@ async fn a_node_with_an_empty_disk_replaces_its_former_self() {
 async fn a_read_replica_never_votes_and_reads_locally() {
     let mut nodes = cluster(1).await;
     write(&nodes[0].node, "CREATE TABLE t(a)").await;
-    let replica = start_with("r1", Formation::Await, |options| NodeOptions { non_voter: true, ..options }).await;
+    let replica = start_with("r1", Formation::Await, |options| options.non_voter(true)).await;
     join(&replica.node, &nodes[0].address).await;
     eventually("the replica has the table", || replica.node.status().applied_index > 0).await;
     write(&replica.node, "INSERT INTO t VALUES (1)").await;
@@ -528,13 +528,13 @@ async fn a_database_file_is_loaded_through_any_node() {
 async fn a_node_with_other_settings_cannot_join() {
     let nodes = cluster(1).await;
     let with_keys = |options: NodeOptions| {
-        let database = sqlhttp_core::Options { foreign_keys: true, ..options.database.clone() };
-        NodeOptions { database, ..options }
+        let database = options.database.clone().foreign_keys(true);
+        options.database(database)
     };
     let in_rome = |options: NodeOptions| {
         let time_zone = "Europe/Rome".parse().unwrap();
-        let database = sqlhttp_core::Options { time_zone, ..options.database.clone() };
-        NodeOptions { database, ..options }
+        let database = options.database.clone().time_zone(time_zone);
+        options.database(database)
     };
     for (joining, flag) in [
         (start_with("n2", Formation::Await, with_keys).await, "-fk"),

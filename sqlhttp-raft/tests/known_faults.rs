@@ -18,7 +18,7 @@ use sqlhttp_core::{Error, ReadLevel};
 use sqlhttp_raft::{Event, Formation, Node, NodeOptions, Observer, Verification, VerifyError, VerifyOptions};
 use tokio::task::JoinHandle;
 
-const DEEP: VerifyOptions = VerifyOptions { deep: true, repair: false };
+const DEEP: VerifyOptions = VerifyOptions::new().deep(true);
 
 /// The heartbeat timeout of tests in which no leader is lost. On a busy machine, a shorter one leads to elections.
 const LONG_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ async fn calm_cluster() -> (Links, Vec<Running>) {
 }
 
 fn with_long_timeout(options: NodeOptions) -> NodeOptions {
-    NodeOptions { heartbeat_timeout: LONG_TIMEOUT, ..options }
+    options.heartbeat_timeout(LONG_TIMEOUT)
 }
 
 async fn start_linked(size: usize, set: impl Fn(NodeOptions) -> NodeOptions) -> (Links, Vec<Running>) {
@@ -47,7 +47,7 @@ async fn start_linked(size: usize, set: impl Fn(NodeOptions) -> NodeOptions) -> 
 
 fn linked(links: &Links, number: usize, options: NodeOptions) -> NodeOptions {
     links.add(number, &options.raft_address);
-    NodeOptions { security: Some(links.of(number)), ..options }
+    options.security(Some(links.of(number)))
 }
 
 async fn all_applied(nodes: &[Running]) {
@@ -139,7 +139,7 @@ async fn start_again(links: &Links, number: usize, stopped: Stopped, observer: A
     eventually("the address is free", &mut bind).await;
     let listener = listener.unwrap();
     let options = options(directory.path(), &format!("n{}", number + 1), Formation::Await, listener);
-    let options = with_long_timeout(linked(links, number, NodeOptions { observer, ..options }));
+    let options = with_long_timeout(linked(links, number, options.observer(observer)));
     Running { node: Node::start(options).await.unwrap(), directory, address }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use cluster_support::{Running, close, cluster, count, eventually, join, options, start, write};
 use sqlhttp_core::ReadLevel;
-use sqlhttp_raft::{Event, Formation, Joined, Node, NodeOptions, Observer, VerifyOptions};
+use sqlhttp_raft::{Event, Formation, Joined, Node, Observer, VerifyOptions};
 
 /// Remembers the events about the entry to skip, and why the node has stopped.
 #[derive(Default)]
@@ -48,7 +48,7 @@ async fn revive(stopped: Stopped) -> (Running, Arc<Seen>) {
     })
     .await;
     let options = options(directory.path(), &name, Formation::Await, listener.unwrap());
-    let options = NodeOptions { observer: seen.clone(), ..options };
+    let options = options.observer(seen.clone());
     let node = Node::start(options).await.unwrap();
     (Running { node, directory, address }, seen)
 }

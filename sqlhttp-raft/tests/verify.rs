@@ -18,9 +18,9 @@ use sqlhttp_raft::{
     Difference, Event, Formation, Node, NodeOptions, Observer, Verification, VerifyError, VerifyOptions,
 };
 
-const PLAIN: VerifyOptions = VerifyOptions { deep: false, repair: false };
-const DEEP: VerifyOptions = VerifyOptions { deep: true, repair: false };
-const REPAIR: VerifyOptions = VerifyOptions { deep: false, repair: true };
+const PLAIN: VerifyOptions = VerifyOptions::new();
+const DEEP: VerifyOptions = VerifyOptions::new().deep(true);
+const REPAIR: VerifyOptions = VerifyOptions::new().repair(true);
 
 fn difference(node: &str, table: &str, row: Option<RowKey>) -> Difference {
     Difference { node: node.to_owned(), table: table.to_owned(), row }
@@ -282,7 +282,7 @@ async fn a_row_that_is_missing_in_an_index_is_found_by_the_deep_check() {
     let [(name, error)] = &errors[..] else { panic!("{errors:?}") };
     assert_eq!(name.as_str(), "n2");
     assert!(error.contains("row 5 missing from index i"), "{error}");
-    let verification = verify(&nodes[0].node, VerifyOptions { deep: true, repair: true }).await;
+    let verification = verify(&nodes[0].node, VerifyOptions::new().deep(true).repair(true)).await;
     assert!(verification.equal && verification.repaired == ["n2"], "{verification:?}");
     close(nodes).await;
 }
@@ -323,7 +323,7 @@ async fn another_outcome_of_an_entry_is_noticed_without_a_request() {
         write(&nodes[0].node, "INSERT INTO t VALUES (0, 'x')").await;
     }
     let observer = outcomes.clone();
-    restart_with(&mut nodes, 0, |options| NodeOptions { observer, ..options }).await;
+    restart_with(&mut nodes, 0, |options| options.observer(observer)).await;
     while nodes[0].node.status().applied_index < 2060 {
         write(&nodes[0].node, "INSERT INTO t VALUES (0, 'x')").await;
     }

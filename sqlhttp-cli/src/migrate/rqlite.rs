@@ -543,7 +543,7 @@ fn shell(scheme: Scheme, address: &str) -> String {
 /// Reads the documents of a node.
 pub(crate) async fn read_documents<T: Transport>(client: &Client<T>) -> Result<Documents, ReadError> {
     let status = object(client, "status", &Params::default()).await?;
-    let nodes = object(client, "nodes", &Params { nonvoters: true, ..Params::default() }).await?;
+    let nodes = object(client, "nodes", &Params::default().nonvoters(true)).await?;
     let vars = object(client, "debug/vars", &Params::default()).await;
     let schema = read_schema(client).await;
     Ok(Documents {

@@ -314,7 +314,7 @@ impl<T: Transport + Clone> Shell<T> {
             Command::Status(key) => self.show_document("status", &Params::default(), key.as_deref()).await?,
             Command::Expvar(key) => self.show_document("debug/vars", &Params::default(), key.as_deref()).await?,
             Command::Nodes { all } => {
-                let params = Params { nonvoters: all, ..Params::default() };
+                let params = Params::default().nonvoters(all);
                 self.show_document("nodes", &params, None).await?;
             }
             Command::Leader => self.leader().await?,
@@ -322,13 +322,13 @@ impl<T: Transport + Clone> Shell<T> {
             Command::Extensions => self.extensions().await?,
             Command::Remove(id) => drop(self.ask(Method::Delete, "remove", &Params::default(), Some(&id)).await?),
             Command::Snapshot(trailing_logs) => {
-                let params = Params { trailing_logs, ..Params::default() };
+                let params = Params::default().trailing_logs(trailing_logs);
                 self.ask(Method::Post, "snapshot", &params, None).await?;
             }
             Command::Reap => self.reap().await?,
             Command::Verify { deep, repair } => self.verify(deep, repair).await?,
             Command::Stepdown(id) => {
-                let params = Params { wait: true, ..Params::default() };
+                let params = Params::default().wait(true);
                 self.ask(Method::Post, "leader", &params, id.as_deref()).await?;
             }
         }

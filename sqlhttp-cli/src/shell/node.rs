@@ -81,7 +81,7 @@ impl<T: Transport + Clone> Shell<T> {
     /// Compares the content of the nodes, and writes the differences. The statement counts as failed if there are any.
     pub(super) async fn verify(&mut self, deep: bool, repair: bool) -> Result<(), ShellError> {
         let method = if repair { Method::Post } else { Method::Get };
-        let params = Params { deep, repair, ..Params::default() };
+        let params = Params::default().deep(deep).repair(repair);
         // The time that the nodes need depends on the size of their databases.
         let request = HttpRequest::new(method, self.client.target("verify", &params)).without_time_limit();
         let response = self.client.send_whole(request).await?;
@@ -100,7 +100,7 @@ impl<T: Transport + Clone> Shell<T> {
     /// Writes the documents of all nodes to a file. For a node that cannot be reached, the file contains the error.
     /// Credentials are not sent without encryption to other nodes if the connection to this one is encrypted.
     pub(super) async fn sysdump(&mut self, file: &Path) -> Result<(), ShellError> {
-        let nodes = self.document("nodes", &Params { nonvoters: true, ..Params::default() }).await?;
+        let nodes = self.document("nodes", &Params::default().nonvoters(true)).await?;
         let mut partial = PartialFile::create(file)?;
         for (id, node) in &nodes {
             match node["api_addr"].as_str().unwrap_or_default().parse::<Host>() {

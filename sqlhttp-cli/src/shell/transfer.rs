@@ -37,7 +37,7 @@ impl<T: Transport + Clone> Shell<T> {
 
     /// Writes the SQL text of the database to a file. If no tables are given, it contains all.
     pub(super) async fn dump(&mut self, file: &Path, tables: Vec<String>) -> Result<(), ShellError> {
-        let params = Params { backup_format: BackupFormat::Sql, tables, ..Params::default() };
+        let params = Params::default().backup_format(BackupFormat::Sql).tables(tables);
         let received = download(&self.client, file, params).await?;
         if let Some(partial) = received.partial() {
             let complete = ends_with_commit(partial).map_err(at(file))?;

@@ -40,6 +40,9 @@
 //! | `error` | converts SQLite's errors |
 //! | `sqlite` | the FFI layer: the only module with `unsafe` |
 
+// Without the feature, the operations of a replicated database are part of the engine, but nothing calls them.
+#![cfg_attr(not(feature = "replication"), allow(dead_code, unused_imports, unreachable_pub))]
+
 mod background;
 mod backup;
 mod bind;
@@ -88,14 +91,22 @@ mod writer;
 
 pub use background::STACK_BYTES;
 pub use changes::{Change, Changes, CommitHook, Operation};
+#[cfg(feature = "replication")]
 pub use content::pinned::PinnedContent;
-pub use content::{Bucket, ContentDigest, RowDigest, RowKey, TableDigest};
+#[cfg(feature = "replication")]
+pub use content::{Bucket, RowDigest};
+pub use content::{ContentDigest, RowKey, TableDigest};
 pub use custom::{Aggregate, Arguments, Arity, Collation, Extension, Function, FunctionError};
-pub use database::{Blocking, Classified, Database, Migrated, PendingContent, RowIter, Status, sqlite_version};
+#[cfg(feature = "replication")]
+pub use database::PendingContent;
+pub use database::{Blocking, Classified, Database, Migrated, RowIter, Status, sqlite_version};
 pub use integrity::report::{CheckOptions, IntegrityReport};
 pub use options::{JournalMode, Location, Options, Writes};
+#[cfg(feature = "replication")]
 pub use replicated::chain::OutcomeLink;
+#[cfg(feature = "replication")]
 pub use replicated::entry::{Conditions, LogEntry, LogWork, OnApplied};
+#[cfg(feature = "replication")]
 pub use replicated::progress::Progress;
 pub use sqlite::compiled::{Feature, missing_features};
 #[cfg(feature = "fault-injection")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::custom::{Collation, Extension, Function};
 use super::time_zone::TimeZone;
+use crate::setters;
 
 /// Where a database is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +65,15 @@ pub enum Writes {
     Log,
 }
 
-/// The options of a database.
+/// The options of a database. They begin with the defaults ([`Options::new`]), and each has a method that sets it:
+///
+/// ```
+/// use sqlhttp_core::Options;
+///
+/// let options = Options::new().foreign_keys(true).read_threads(4);
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// How writes reach the database: directly, or through a log.
     /// Default: [`Writes::Direct`].
@@ -160,6 +168,32 @@ pub struct Options {
 }
 
 impl Options {
+    /// Creates the default options.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// Adds an SQL function of the program.
+    #[must_use]
+    pub fn function(mut self, function: Function) -> Options {
+        self.functions.push(function);
+        self
+    }
+
+    /// Adds a collating sequence of the program.
+    #[must_use]
+    pub fn collation(mut self, collation: Collation) -> Options {
+        self.collations.push(collation);
+        self
+    }
+
+    /// Adds an extension of SQLite.
+    #[must_use]
+    pub fn extension(mut self, extension: Extension) -> Options {
+        self.extensions.push(extension);
+        self
+    }
+
     /// Returns the time zone of `localtime`: see [`TimeZone::Process`].
     pub(crate) fn zone(&self) -> TimeZone {
         match (self.writes, self.time_zone) {
@@ -199,5 +233,33 @@ impl Default for Options {
             collations: Vec::new(),
             extensions: Vec::new(),
         }
+    }
+}
+
+setters! {
+    Options {
+        writes: Writes,
+        read_only: bool,
+        create: bool,
+        journal_mode: JournalMode,
+        foreign_keys: bool,
+        time_zone: TimeZone,
+        allow_attach: bool,
+        busy_timeout: Duration,
+        read_threads: usize,
+        write_queue_len_max: usize,
+        read_queue_len_max: usize,
+        group_len_max: usize,
+        group_time_max: Duration,
+        statement_cache_len: usize,
+        rows_max: Option<u64>,
+        value_bytes_max: u64,
+        value_bytes_max_name: &'static str,
+        memory_bytes_max: u64,
+        memory_bytes_max_name: &'static str,
+        held_bytes_max: u64,
+        block_bytes: usize,
+        stall_timeout: Duration,
+        vfs: Option<String>,
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Runs SQL with Rust values, and returns Rust values. Every [`Backend`] has these methods: an embedded database, a
-/// node of a cluster, and a client of a server.
+/// node of a cluster, and a client of a server. No other type can implement this trait.
 ///
 /// A call is one transaction. If a statement fails, the call returns [`Error::Failed`], and none of its effects remain.
 /// A write is durable when its call returns. Dropping the future cancels the call as soon as possible; a write may have

@@ -53,14 +53,12 @@ impl Plan {
 
     /// Opens the database on the disk and runs the plan's script.
     pub(crate) fn open(&self, disk: &FaultyDisk) -> Result<Database, Error> {
-        let options = Options {
-            vfs: Some(disk.name().to_owned()),
-            journal_mode: self.journal_mode,
-            group_len_max: self.group_len_max,
-            busy_timeout: Duration::from_millis(200),
-            read_threads: 1,
-            ..Options::default()
-        };
+        let options = Options::default()
+            .vfs(Some(disk.name().to_owned()))
+            .journal_mode(self.journal_mode)
+            .group_len_max(self.group_len_max)
+            .busy_timeout(Duration::from_millis(200))
+            .read_threads(1);
         let database = Database::open("/crash.db", options)?;
         block_on(database.run_script(self.script))?.map_err(|source| Error::Sqlite { action: "run script", source })?;
         Ok(database)

@@ -47,13 +47,11 @@ pub(crate) fn position(progress: &Progress) -> (u64, u32, u32) {
 
 /// Opens the database on the disk.
 pub(crate) fn open(disk: &FaultyDisk) -> Result<Database, Error> {
-    let options = Options {
-        vfs: Some(disk.name().to_owned()),
-        writes: Writes::Log,
-        busy_timeout: Duration::from_millis(200),
-        read_threads: 1,
-        ..Options::default()
-    };
+    let options = Options::default()
+        .vfs(Some(disk.name().to_owned()))
+        .writes(Writes::Log)
+        .busy_timeout(Duration::from_millis(200))
+        .read_threads(1);
     let database = Database::open("/log.db", options)?;
     block_on(database.run_script(SMALL))?.map_err(|source| Error::Sqlite { action: "run script", source })?;
     Ok(database)

@@ -52,7 +52,7 @@ pub(crate) fn open(file: &Path) -> Database {
 
 /// Opens a database that applies a log.
 pub(crate) fn open_with(file: &Path, options: Options) -> Database {
-    let options = Options { writes: Writes::Log, read_threads: 1, ..options };
+    let options = options.writes(Writes::Log).read_threads(1);
     Database::open(file, options).expect("open the database")
 }
 

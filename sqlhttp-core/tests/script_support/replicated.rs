@@ -85,7 +85,7 @@ impl LogRunner {
 
     fn open(&mut self, foreign_keys: bool, sole: bool) -> Output {
         let options =
-            Options { vfs: Some(self.disk.name().to_owned()), writes: Writes::Log, foreign_keys, ..Options::default() };
+            Options::default().vfs(Some(self.disk.name().to_owned())).writes(Writes::Log).foreign_keys(foreign_keys);
         let database = Database::open(&*self.file, options)?;
         database.set_sole(sole);
         self.trace.take();

@@ -92,13 +92,11 @@ impl WriterRunner {
     }
 
     fn open(&mut self, options: Options) -> Output {
-        let options = Options {
-            vfs: Some(self.disk.name().to_owned()),
-            busy_timeout: Duration::ZERO,
+        let options = options
+            .vfs(Some(self.disk.name().to_owned()))
+            .busy_timeout(Duration::ZERO)
             // A group ends only when nothing waits.
-            group_time_max: Duration::from_secs(600),
-            ..options
-        };
+            .group_time_max(Duration::from_secs(600));
         self.database = Some(Database::open(&*self.file, options)?);
         self.trace.take();
         Ok(String::new())
@@ -217,16 +215,16 @@ impl Runner for WriterRunner {
         match command {
             Command::Open { foreign_keys, attach, queue, group, rows, bytes } => {
                 let usual = Options::default();
-                self.open(Options {
-                    foreign_keys: *foreign_keys,
-                    allow_attach: *attach,
-                    write_queue_len_max: queue.unwrap_or(usual.write_queue_len_max),
-                    group_len_max: group.unwrap_or(usual.group_len_max),
-                    rows_max: *rows,
-                    held_bytes_max: bytes.unwrap_or(usual.held_bytes_max),
-                    block_bytes: bytes.map_or(usual.block_bytes, |_| 100),
-                    ..usual
-                })
+                self.open(
+                    Options::default()
+                        .foreign_keys(*foreign_keys)
+                        .allow_attach(*attach)
+                        .write_queue_len_max(queue.unwrap_or(usual.write_queue_len_max))
+                        .group_len_max(group.unwrap_or(usual.group_len_max))
+                        .rows_max(*rows)
+                        .held_bytes_max(bytes.unwrap_or(usual.held_bytes_max))
+                        .block_bytes(bytes.map_or(usual.block_bytes, |_| 100)),
+                )
             }
             Command::Setup(sql) => {
                 self.script(sql)?;

@@ -14,7 +14,7 @@ pub(crate) fn open(file: &Path) -> Database {
 }
 
 pub(crate) fn options() -> Options {
-    Options { writes: Writes::Log, ..Options::default() }
+    Options::default().writes(Writes::Log)
 }
 
 /// An operation of an entry: a batch of one statement.

@@ -53,7 +53,7 @@ impl Transport for &Network {
         let location = Some(location).filter(|location| !location.is_empty());
         let headers = location.map(|location| ("location".to_owned(), location.to_owned())).into_iter().collect();
         let (first, second) = body.as_bytes().split_at(body.len() / 2);
-        Ok(HttpResponse { status, headers, body: Body(vec![second.to_vec(), first.to_vec()]) })
+        Ok(HttpResponse::new(status, headers, Body(vec![second.to_vec(), first.to_vec()])))
     }
 }
 

@@ -110,13 +110,38 @@ proptest! {
         let (q, key, tables) = texts;
         let levels = [ReadLevel::None, ReadLevel::Weak, ReadLevel::Linearizable, ReadLevel::Strong, ReadLevel::Auto];
         let formats = [BackupFormat::Binary, BackupFormat::Sql, BackupFormat::Delete];
-        let params = Params {
-            q, pretty, timings, transaction, queue, wait, timeout, timeout_given: true, redirect, freshness, linearizable_timeout, db_timeout,
-            retries: numbers.0.into(), level: levels[level], freshness_strict: strict && freshness.is_some(),
-            associative, blob_array, qualify_columns, raft_index, noleader, backup_format: formats[format], vacuum,
-            compress, tables: tables.iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect(),
-            nonvoters, nodes_as_list: sync, sync, deep, repair, key, trailing_logs: numbers.1.into(),
-        };
+        let params = Params::default()
+            .q(q)
+            .pretty(pretty)
+            .timings(timings)
+            .transaction(transaction)
+            .queue(queue)
+            .wait(wait)
+            .timeout(timeout)
+            .timeout_given(true)
+            .redirect(redirect)
+            .freshness(freshness)
+            .linearizable_timeout(linearizable_timeout)
+            .db_timeout(db_timeout)
+            .retries(numbers.0.into())
+            .level(levels[level])
+            .freshness_strict(strict && freshness.is_some())
+            .associative(associative)
+            .blob_array(blob_array)
+            .qualify_columns(qualify_columns)
+            .raft_index(raft_index)
+            .noleader(noleader)
+            .backup_format(formats[format])
+            .vacuum(vacuum)
+            .compress(compress)
+            .tables(tables.iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect())
+            .nonvoters(nonvoters)
+            .nodes_as_list(sync)
+            .sync(sync)
+            .deep(deep)
+            .repair(repair)
+            .key(key)
+            .trailing_logs(numbers.1.into());
         prop_assert_eq!(Params::parse(&params.to_query()), Ok(params));
     }
 

@@ -99,7 +99,8 @@ proptest! {
         let column = |name: &String| Column { name: name.clone(), decl_type: Some("BLOB".into()), table: None };
         let columns: Arc<[Column]> = names.iter().map(column).collect();
         let rows = Rows { columns, blocks: vec![block], changed: Changed::default() };
-        let params = Params { associative, pretty, blob_array: true, ..Params::default() };
+        let mut params = Params::default();
+        (params.associative, params.pretty, params.blob_array) = (associative, pretty, true);
         let shape = ReplyShape::new(Endpoint::Query, &params, 1);
         let reply = encode(&done(StepOutcome::Rows(rows)), &shape, &Trailer::default());
         let mut response = decode_reply(reply.status, &reply.body).unwrap();
@@ -115,7 +116,7 @@ proptest! {
     #[test]
     fn any_count(rows in any::<u64>(), id in any::<i64>(), associative in any::<bool>()) {
         let changed = Changed { rows, last_insert_id: Some(id) };
-        let params = Params { associative, ..Params::default() };
+        let params = Params::default().associative(associative);
         let shape = ReplyShape::new(Endpoint::Execute, &params, 1);
         let reply = encode(&done(StepOutcome::Changed(changed)), &shape, &Trailer::default());
         let response = decode_reply(reply.status, &reply.body).unwrap();

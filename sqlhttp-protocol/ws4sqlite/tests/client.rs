@@ -66,7 +66,7 @@ impl Transport for &'static Network {
             Server::ClosesLate(body) => (200, Body(vec![Err(closed()), Ok(body.into())])),
             Server::Down | Server::Closes => return Err(closed()),
         };
-        Ok(HttpResponse { status, headers: Vec::new(), body })
+        Ok(HttpResponse::new(status, Vec::new(), body))
     }
 
     fn time_until(&self, moment: Instant) -> Option<Duration> {

@@ -40,6 +40,7 @@ pub(crate) use sessions::VerifySessions;
 
 /// The options of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct VerifyOptions {
     /// Whether each node also runs an integrity check, which compares the indexes with the tables.
     pub deep: bool,
@@ -48,8 +49,28 @@ pub struct VerifyOptions {
     pub repair: bool,
 }
 
+impl VerifyOptions {
+    /// Creates the default options: no integrity check and no repair.
+    pub const fn new() -> VerifyOptions {
+        VerifyOptions { deep: false, repair: false }
+    }
+
+    /// Sets [`VerifyOptions::deep`](#structfield.deep).
+    #[must_use]
+    pub const fn deep(self, deep: bool) -> VerifyOptions {
+        VerifyOptions { deep, ..self }
+    }
+
+    /// Sets [`VerifyOptions::repair`](#structfield.repair).
+    #[must_use]
+    pub const fn repair(self, repair: bool) -> VerifyOptions {
+        VerifyOptions { repair, ..self }
+    }
+}
+
 /// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Verification {
     /// The index of the Raft log at which the content was compared.
     pub index: u64,
@@ -70,6 +91,7 @@ pub const DIFFERENCES_MAX: usize = 100;
 
 /// The result of one node in a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct NodeDigest {
     /// The digest of the node's content; `None` if the node has computed none.
     pub digest: Option<u128>,
@@ -91,6 +113,7 @@ pub struct Difference {
 
 /// Why the content of the nodes could not be compared.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum VerifyError {
     /// The coordinator or another node is verifying already.
     #[error("a verification is running already")]

@@ -164,7 +164,7 @@ fn is_damage(error: &Error) -> bool {
 async fn check(database: &Database) -> Result<Vec<String>, Error> {
     let begun = Instant::now();
     loop {
-        match database.check_integrity(CheckOptions { pages_per_second: None }).await {
+        match database.check_integrity(CheckOptions::with_rate(None)).await {
             Err(Error::Overloaded(_)) if begun.elapsed() < CHECK_WAIT_MAX => tokio::time::sleep(IDLE_CHECK).await,
             report => return report.map(|report| report.damages),
         }

@@ -21,14 +21,12 @@ pub struct Running {
 
 pub fn options(directory: &Path, name: &str, formation: Formation, listener: TcpListener) -> NodeOptions {
     let address = listener.local_addr().unwrap().to_string();
-    NodeOptions {
-        formation,
-        listener: Some(Arc::new(listener)),
-        api_url: format!("http://{name}"),
-        version: "v9".to_owned(),
-        heartbeat_timeout: Duration::from_millis(500),
-        ..NodeOptions::new(directory, name, address)
-    }
+    NodeOptions::new(directory, name, address)
+        .formation(formation)
+        .listener(Some(Arc::new(listener)))
+        .api_url(format!("http://{name}"))
+        .version("v9".to_owned())
+        .heartbeat_timeout(Duration::from_millis(500))
 }
 
 pub async fn start(name: &str, formation: Formation) -> Running {

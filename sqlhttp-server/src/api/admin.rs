@@ -58,7 +58,7 @@ pub(crate) struct CheckedContent {
 pub(crate) async fn check_content(database: &Database, deep: bool) -> Result<CheckedContent, Error> {
     let digest = database.content_digest().await?.digest;
     let damages = match deep {
-        true => database.check_integrity(CheckOptions { pages_per_second: None }).await?.damages,
+        true => database.check_integrity(CheckOptions::with_rate(None)).await?.damages,
         false => Vec::new(),
     };
     Ok(CheckedContent { digest, damages })

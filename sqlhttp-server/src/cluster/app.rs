@@ -101,8 +101,9 @@ fn status_of(slot: &Arc<NodeSlot>) -> StatusFn {
     let slot = slot.clone();
     Arc::new(move || {
         let Some(node) = slot.get() else { return Status::default() };
-        let waits_for = node.waits_for().map(|why| why.to_string());
-        Status { waits_for, ..node.database().status() }
+        let mut status = node.database().status();
+        status.waits_for = node.waits_for().map(|why| why.to_string());
+        status
     })
 }
 

@@ -96,31 +96,30 @@ async fn open(
     if is_new && formation == Formation::Create {
         tracing::info!(target: "rqlited", "bootstrapping single new node");
     }
-    let options = NodeOptions {
-        database: database_options(config),
-        apply_timeout: config.raft.apply_timeout,
-        write_steps_max: config.write_steps_max,
-        snapshots: SnapshotPolicy {
-            entries: config.raft.snapshot_entries,
-            wal_bytes: config.raft.snapshot_wal_bytes.unwrap_or_default(),
-            interval: config.raft.snapshot_interval,
-        },
-        vacuum_interval: config.auto_vacuum_interval.unwrap_or_default(),
-        optimize_interval: config.auto_optimize_interval.unwrap_or_default(),
-        observer: Arc::new(RqliteLog::new(log_times.clone())),
-        api_url: config.api_url(),
-        version: VERSION.to_owned(),
-        heartbeat_timeout: config.raft.heartbeat_timeout,
-        non_voter: config.formation.non_voter,
-        formation,
-        listener: Some(Arc::new(listener)),
-        connect_timeout: config.cluster_connect_timeout,
-        reap_voters_after: config.raft.reap_voter_timeout,
-        reap_non_voters_after: config.raft.reap_read_only_timeout,
-        security: cluster.node_tls.clone().map(|tls| -> Arc<dyn PeerSecurity> { Arc::new(NodeTls(tls)) }),
-        authorizer: Arc::new(NodeAuthorizer(cluster.auth.clone())),
-        ..NodeOptions::new(&config.data_dir, id, address)
-    };
+    let options = NodeOptions::new(&config.data_dir, id, address)
+        .database(database_options(config))
+        .apply_timeout(config.raft.apply_timeout)
+        .write_steps_max(config.write_steps_max)
+        .snapshots(
+            SnapshotPolicy::default()
+                .entries(config.raft.snapshot_entries)
+                .wal_bytes(config.raft.snapshot_wal_bytes.unwrap_or_default())
+                .interval(config.raft.snapshot_interval),
+        )
+        .vacuum_interval(config.auto_vacuum_interval.unwrap_or_default())
+        .optimize_interval(config.auto_optimize_interval.unwrap_or_default())
+        .observer(Arc::new(RqliteLog::new(log_times.clone())))
+        .api_url(config.api_url())
+        .version(VERSION.to_owned())
+        .heartbeat_timeout(config.raft.heartbeat_timeout)
+        .non_voter(config.formation.non_voter)
+        .formation(formation)
+        .listener(Some(Arc::new(listener)))
+        .connect_timeout(config.cluster_connect_timeout)
+        .reap_voters_after(config.raft.reap_voter_timeout)
+        .reap_non_voters_after(config.raft.reap_read_only_timeout)
+        .security(cluster.node_tls.clone().map(|tls| -> Arc<dyn PeerSecurity> { Arc::new(NodeTls(tls)) }))
+        .authorizer(Arc::new(NodeAuthorizer(cluster.auth.clone())));
     let node = Node::start(options).await.map_err(|error| failed(error.to_string()))?;
     database_watch::start(node.database(), &config.db_name, config.check_interval);
     cluster.slot.fill(node);
@@ -187,15 +186,13 @@ fn refuse_foreign_state(directory: &Path) -> Result<(), String> {
 
 fn database_options(config: &ClusterConfig) -> Options {
     let defaults = Options::default();
-    Options {
-        foreign_keys: config.foreign_keys,
-        time_zone: config.time_zone,
-        value_bytes_max: config.value_bytes_max,
-        value_bytes_max_name: "-max-value-bytes",
-        memory_bytes_max: config.memory_bytes_max,
-        memory_bytes_max_name: "-max-statement-memory",
-        read_queue_len_max: defaults.read_queue_len_max,
-        read_threads: config.reads_max.map_or(defaults.read_threads, |max| defaults.read_threads.min(max.max(1))),
-        ..defaults
-    }
+    Options::default()
+        .foreign_keys(config.foreign_keys)
+        .time_zone(config.time_zone)
+        .value_bytes_max(config.value_bytes_max)
+        .value_bytes_max_name("-max-value-bytes")
+        .memory_bytes_max(config.memory_bytes_max)
+        .memory_bytes_max_name("-max-statement-memory")
+        .read_queue_len_max(defaults.read_queue_len_max)
+        .read_threads(config.reads_max.map_or(defaults.read_threads, |max| defaults.read_threads.min(max.max(1))))
 }

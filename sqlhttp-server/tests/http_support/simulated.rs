@@ -81,7 +81,11 @@ impl Default for Simulated {
 impl Simulated {
     pub fn status_fn(&self) -> sqlhttp_server::process::StatusFn {
         let poisoned = Arc::clone(&self.poisoned);
-        Arc::new(move || Status { poisoned: poisoned.lock().unwrap().clone(), ..Status::default() })
+        Arc::new(move || {
+            let mut status = Status::default();
+            status.poisoned = poisoned.lock().unwrap().clone();
+            status
+        })
     }
 
     async fn run(&self, batch: Batch, deadline: Deadline) -> Result<Answer, Error> {

@@ -36,7 +36,10 @@ impl Database {
         guard.disarm();
         result
     }
+}
 
+#[cfg(feature = "replication")]
+impl Database {
     /// Requests the content directly after the entry of the log at `index`, which has not been applied yet. Returns as
     /// soon as the writer thread knows the request. The writer then ends its transaction after the entry, and begins a
     /// read transaction on a connection that is open already.
@@ -77,12 +80,14 @@ impl Database {
 }
 
 /// A request for the content after an entry of the log ([`Database::pin_at`]). Dropping it withdraws the request.
+#[cfg(feature = "replication")]
 #[derive(Debug)]
 pub struct PendingContent {
     answer: oneshot::Receiver<Reply>,
     database: Database,
 }
 
+#[cfg(feature = "replication")]
 impl PendingContent {
     /// Waits until the entry has been applied, and returns the content directly after it. Returns `None` if that
     /// content no longer exists, because later entries have been applied or the content was replaced.

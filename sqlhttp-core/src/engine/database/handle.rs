@@ -74,6 +74,7 @@ impl Supervised for Supervision {
 
 /// The result of [`Database::classify`]: whether a batch writes.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Classified {
     /// The batch that was classified, unchanged.
     pub batch: Batch,

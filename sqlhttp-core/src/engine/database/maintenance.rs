@@ -14,6 +14,7 @@ use crate::engine::backup;
 use crate::engine::error::io_error;
 use crate::engine::integrity::live;
 use crate::engine::integrity::report::{CheckOptions, IntegrityReport};
+use crate::engine::replicated::replace;
 use crate::engine::watch::{Cancel, CancelOnDrop};
 use crate::engine::writer::queue::OwnerTask;
 use crate::model::{Error, SqlError};
@@ -122,6 +123,32 @@ impl Database {
         // The send fails if the caller has dropped the future. That is no error.
         spawn_low_priority("sqlhttp-backup", move || drop(reply.send(copy.write_to(writer))))?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?
+    }
+
+    /// Checks that a file is an undamaged database, and normalizes it, so that [`Database::replace`] can read
+    /// it. Changes the file.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if the file is not a database, or damaged.
+    pub async fn check_image(&self, file: PathBuf) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        let shared = self.inner.shared.clone();
+        spawn_low_priority("sqlhttp-check", move || {
+            let checked =
+                shared.page_size().and_then(|page_size| replace::check(&file, page_size, &shared.config.options));
+            // The send fails if the caller has dropped the future. That is no error.
+            let _ = reply.send(checked);
+        })?;
+        answer.await.map_err(|_| self.inner.shared.closed_error())?
+    }
+
+    /// Replaces the whole content of the database with that of a file, which [`Database::check_image`] must have
+    /// checked. Readers keep their snapshots; writes wait.
+    ///
+    /// # Errors
+    /// [`Error::Sqlite`] if reading the file or writing the database fails. Then nothing is replaced.
+    pub async fn replace(&self, file: PathBuf) -> Result<(), Error> {
+        self.ask_writer(|reply| OwnerTask::Replace(file, reply)).await?
     }
 
     /// Checks the whole database for damage (<https://sqlite.org/pragma.html#pragma_integrity_check>) while it is in

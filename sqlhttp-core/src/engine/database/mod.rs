@@ -7,7 +7,7 @@
 //! * [`content`]: digests of the content.
 //! * [`maintenance`]: the operations of the database's owner.
 //! * [`migrations`]: migrations of the schema.
-//! * [`replication`]: the operations of a database that applies the entries of a log.
+//! * `replication` (with the feature of this name): the operations of a database that applies the entries of a log.
 //! * [`status`]: counters and sizes.
 
 mod blocking;
@@ -16,11 +16,13 @@ mod content;
 mod handle;
 mod maintenance;
 mod migrations;
+#[cfg(feature = "replication")]
 mod replication;
 mod status;
 mod transactions;
 
 pub use blocking::{Blocking, RowIter};
+#[cfg(feature = "replication")]
 pub use content::PendingContent;
 pub use handle::{Classified, Database, sqlite_version};
 pub use migrations::Migrated;

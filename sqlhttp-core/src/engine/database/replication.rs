@@ -12,9 +12,9 @@ use crate::engine::options::Writes;
 use crate::engine::replicated::entry::{LogEntry, OnApplied};
 use crate::engine::replicated::progress::{self, Progress};
 use crate::engine::replicated::swap::{self, OsFileSystem};
-use crate::engine::replicated::{replace, snapshot, sync};
+use crate::engine::replicated::{snapshot, sync};
 use crate::engine::watch::{Cancel, CancelOnDrop};
-use crate::engine::writer::queue::{InstallTask, LogTask, OwnerTask, Task};
+use crate::engine::writer::queue::{InstallTask, LogTask, Task};
 use crate::model::{Error, Outcome};
 
 impl Database {
@@ -111,32 +111,6 @@ impl Database {
         // The send fails if the caller has dropped the future. That is no error.
         spawn("sqlhttp-sync", move || drop(reply.send(sync::run(&shared))))?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?
-    }
-
-    /// Checks that a file is an undamaged database, and normalizes it, so that it can be used with
-    /// [`crate::LogWork::Replace`] and [`Database::replace`]. Changes the file.
-    ///
-    /// # Errors
-    /// [`Error::Sqlite`] if the file is not a database, or damaged.
-    pub async fn check_image(&self, file: PathBuf) -> Result<(), Error> {
-        let (reply, answer) = oneshot::channel();
-        let shared = self.inner.shared.clone();
-        spawn_low_priority("sqlhttp-check", move || {
-            let checked =
-                shared.page_size().and_then(|page_size| replace::check(&file, page_size, &shared.config.options));
-            // The send fails if the caller has dropped the future. That is no error.
-            let _ = reply.send(checked);
-        })?;
-        answer.await.map_err(|_| self.inner.shared.closed_error())?
-    }
-
-    /// Replaces the whole content of the database with that of a file, which [`Database::check_image`] must have
-    /// checked. Readers keep their snapshots; writes wait.
-    ///
-    /// # Errors
-    /// [`Error::Sqlite`] if reading the file or writing the database fails. Then nothing is replaced.
-    pub async fn replace(&self, file: PathBuf) -> Result<(), Error> {
-        self.ask_writer(|reply| OwnerTask::Replace(file, reply)).await?
     }
 
     /// Writes a snapshot for another node to the new file `file`: a consistent copy of the database, as a single file

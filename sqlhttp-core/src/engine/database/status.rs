@@ -9,6 +9,7 @@ use crate::engine::replicated::progress::Progress;
 
 /// Counters, sizes and positions of a database.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Status {
     /// The number of tasks in the write queue: batches, tasks of the owner, entries of a log.
     pub write_queue_len: usize,

@@ -7,11 +7,19 @@ use std::time::Duration;
 
 /// The options of an integrity check.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CheckOptions {
     /// The maximum number of pages that the check reads per second; `None` for no limit. Most pages are read several
     /// times: once in their b-tree and once for their rows. Pages of indexes that do not fit into the cache are also
     /// read for each row.
     pub pages_per_second: Option<NonZeroU32>,
+}
+
+impl CheckOptions {
+    /// Creates options with this maximum number of pages per second; `None` for no limit.
+    pub const fn with_rate(pages_per_second: Option<NonZeroU32>) -> CheckOptions {
+        CheckOptions { pages_per_second }
+    }
 }
 
 impl Default for CheckOptions {
@@ -23,6 +31,7 @@ impl Default for CheckOptions {
 
 /// The report of an integrity check of an open database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IntegrityReport {
     /// When the check ended, in milliseconds since 1970-01-01 00:00 UTC.
     pub unix_ms: i64,

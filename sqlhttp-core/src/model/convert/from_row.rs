@@ -69,10 +69,17 @@ impl<'r> Row<'r> {
     }
 }
 
-/// The index of a column, counted from 0, or its name.
-pub trait ColumnIndex: fmt::Display {
+/// The index of a column, counted from 0, or its name. Programs cannot implement this trait.
+pub trait ColumnIndex: fmt::Display + sealed::Sealed {
     /// Returns the index of the column; `None` if there is no such column.
     fn index(&self, columns: &Columns) -> Option<usize>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for usize {}
+    impl Sealed for &str {}
+    impl Sealed for &String {}
 }
 
 impl ColumnIndex for usize {

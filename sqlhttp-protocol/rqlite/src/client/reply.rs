@@ -7,13 +7,19 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sqlhttp_core::Value;
 
-/// A value of a row in a reply, decoded from JSON.
-pub trait Cell: Sized {
+/// A value of a row in a reply, decoded from JSON: a [`Value`] or a [`JsonText`]. Programs cannot implement this trait.
+pub trait Cell: Sized + sealed::Sealed {
     /// Decodes a value from its JSON text.
     ///
     /// # Errors
     /// The text is not the JSON of a value.
     fn from_json(json: &str) -> Result<Self, serde_json::Error>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for sqlhttp_core::Value {}
+    impl Sealed for super::JsonText {}
 }
 
 /// A value of a row as the JSON text that the server has sent. It shows numbers exactly as the server wrote them.
@@ -74,6 +80,7 @@ pub struct Changes {
 
 /// The error of a reply that contains no results.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplyError {
     /// The server refused the request: the status of the reply is not 200.
     #[error("{status}: {text}")]

@@ -38,6 +38,7 @@ pub enum BackupFormat {
 /// the same name, the first is used. Unknown parameters are ignored, and so are `noparse`, `norwrandom`, `norwtime` and
 /// `bypass`, which have an effect only in rqlite. Negative durations count as zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Params {
     /// `q`: the SQL text of a GET request. It is not necessarily UTF-8, and it is never empty. `None` if the parameter
     /// is missing.
@@ -108,6 +109,42 @@ pub struct Params {
     pub key: String,
     /// `trailing_logs`: the number of Raft log entries that are kept after a snapshot. 0 for the configured number.
     pub trailing_logs: u64,
+}
+
+sqlhttp_core::setters! {
+    Params {
+        q: Option<Vec<u8>>,
+        pretty: bool,
+        timings: bool,
+        transaction: bool,
+        queue: bool,
+        wait: bool,
+        timeout: Duration,
+        timeout_given: bool,
+        retries: u64,
+        redirect: bool,
+        level: ReadLevel,
+        freshness: Option<Duration>,
+        freshness_strict: bool,
+        linearizable_timeout: Option<Duration>,
+        db_timeout: Option<Duration>,
+        associative: bool,
+        blob_array: bool,
+        qualify_columns: bool,
+        raft_index: bool,
+        noleader: bool,
+        backup_format: BackupFormat,
+        vacuum: bool,
+        compress: bool,
+        tables: Vec<String>,
+        nonvoters: bool,
+        nodes_as_list: bool,
+        sync: bool,
+        deep: bool,
+        repair: bool,
+        key: String,
+        trailing_logs: u64,
+    }
 }
 
 impl Default for Params {

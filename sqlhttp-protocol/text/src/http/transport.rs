@@ -21,6 +21,7 @@ pub enum Method {
 
 /// An HTTP request, without the address of the server.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct HttpRequest {
     /// The method.
     pub method: Method,
@@ -61,6 +62,7 @@ pub trait BodySource: Send + Sync {
 
 /// An HTTP response. The body arrives in chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpResponse<B> {
     /// The status.
     pub status: u16,
@@ -196,6 +198,11 @@ impl fmt::Debug for RequestBody {
 }
 
 impl<B> HttpResponse<B> {
+    /// Creates a response. The names of the header fields must be in lower case.
+    pub fn new(status: u16, headers: Vec<(String, String)>, body: B) -> HttpResponse<B> {
+        HttpResponse { status, headers, body }
+    }
+
     /// Returns the value of the first header field with this name. The name must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())

@@ -30,6 +30,7 @@ pub enum ItemResult {
 
 /// The error of a reply that contains no results.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplyError {
     /// The server refused the request, or rolled its transaction back. If the body of the reply is not a JSON error
     /// object (such as a 401 in plain text), the error message of the refusal is the body, and its `req_idx` is -1.

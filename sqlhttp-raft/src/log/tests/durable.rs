@@ -36,8 +36,7 @@ fn blanks(term: u64, indexes: impl IntoIterator<Item = u64>) -> Vec<Entry> {
 }
 
 fn open_database(directory: &Path) -> Database {
-    let options =
-        Options { writes: Writes::Log, journal_mode: JournalMode::Wal, allow_attach: false, ..Options::default() };
+    let options = Options::default().writes(Writes::Log).journal_mode(JournalMode::Wal).allow_attach(false);
     Database::open(directory.join("db.sqlite"), options).unwrap()
 }
 

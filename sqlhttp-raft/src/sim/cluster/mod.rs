@@ -812,7 +812,7 @@ impl Host {
         let mut options = NodeOptions::new(&self.directory, &self.name, format!("{}:4002", self.name));
         options.formation = if number == 0 { Formation::Create } else { Formation::Await };
         options.database.vfs = Some(self.machine.database_disk().name().to_owned());
-        options.snapshots = SnapshotPolicy { interval: Duration::ZERO, ..SnapshotPolicy::default() };
+        options.snapshots = SnapshotPolicy::default().interval(Duration::ZERO);
         options.optimize_interval = Duration::ZERO;
         options.observer = observer;
         options

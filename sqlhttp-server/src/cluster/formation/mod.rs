@@ -98,12 +98,16 @@ mod tests {
     }
 
     fn member(name: &str) -> Member {
-        Member { name: name.to_owned(), raft_address: format!("{name}:1"), voter: true, leader: false }
+        let mut member = Member::default();
+        (member.name, member.raft_address, member.voter) = (name.to_owned(), format!("{name}:1"), true);
+        member
     }
 
     fn status_of(members: &[&str]) -> NodeStatus {
-        let members: Vec<Member> = members.iter().map(|name| member(name)).collect();
-        NodeStatus { is_member: !members.is_empty(), members, ..status() }
+        let mut status = status();
+        status.members = members.iter().map(|name| member(name)).collect();
+        status.is_member = !members.is_empty();
+        status
     }
 
     #[test]

@@ -35,10 +35,10 @@ pub(crate) async fn leader(request: &Request<'_>, params: &Params) -> Result<Htt
 
 /// Describes a member of the cluster for `/nodes`, as it describes itself.
 async fn describe(node: &Node, member: &Member, params: &Params) -> NodeInfo {
-    let Member { name, raft_address, voter, leader } = member.clone();
+    let Member { name, raft_address, voter, leader, .. } = member.clone();
     let described = NodeInfo { id: name, addr: raft_address, voter, ..NodeInfo::default() };
     match peer_info(node, &member.raft_address, params).await {
-        Ok(PeerInfo { api_url, version, round_trip }) => NodeInfo {
+        Ok(PeerInfo { api_url, version, round_trip, .. }) => NodeInfo {
             api_addr: Some(api_url),
             version,
             reachable: true,

@@ -135,7 +135,8 @@ mod tests {
         let counters = Counters::default();
         counters.queries.add(3);
         counters.auth_ok.add(7);
-        let totals = Totals { snapshots: 4, snapshots_by_request: 1, ..Totals::default() };
+        let mut totals = Totals::default();
+        (totals.snapshots, totals.snapshots_by_request) = (4, 1);
         let figures = [http(&counters), store(&counters, &totals)].concat();
         let value = |group, name| {
             figures.iter().find(|figure| (figure.group, figure.name) == (group, name)).map(|figure| figure.value)

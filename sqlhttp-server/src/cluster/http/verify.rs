@@ -18,7 +18,7 @@ pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpRespon
         return error(StatusCode::SERVICE_UNAVAILABLE, "store not open");
     };
     let (node, credentials) = (node.clone(), request.credentials());
-    let options = VerifyOptions { deep: params.deep, repair: params.repair };
+    let options = VerifyOptions::new().deep(params.deep).repair(params.repair);
     // A verification that has begun goes on if the client disconnects, so that every node receives its verdict.
     let verified = tokio::spawn(async move { node.verify(options, credentials).await }).await;
     match verified {
@@ -33,7 +33,7 @@ pub(crate) async fn answer(request: &Request<'_>, params: &Params) -> HttpRespon
 }
 
 fn to_protocol(verification: sqlhttp_raft::Verification) -> Verification {
-    let sqlhttp_raft::Verification { index, equal, has_quorum: _, nodes, differences, repaired } = verification;
+    let sqlhttp_raft::Verification { index, equal, has_quorum: _, nodes, differences, repaired, .. } = verification;
     let digest = |digest: u128| format!("{digest:032x}");
     let nodes = nodes.into_iter().map(|(name, node)| {
         let node = VerifiedNode { digest: node.digest.map(digest), error: node.error };

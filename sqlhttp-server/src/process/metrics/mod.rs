@@ -312,7 +312,11 @@ mod tests {
     }
 
     fn metrics() -> Metrics {
-        let status: StatusFn = Arc::new(|| Status { wal_bytes: 4096, batches_written: 7, ..Status::default() });
+        let status: StatusFn = Arc::new(|| {
+            let mut status = Status::default();
+            (status.wal_bytes, status.batches_written) = (4096, 7);
+            status
+        });
         let file = Location::File(std::env::temp_dir().join("a.db"));
         let (a, b) = (observed("a", file, Some(status)), observed("b", Location::Memory, None));
         a.last_backup.record();

@@ -169,7 +169,7 @@ async fn open(
         let closed = database.close().await;
         result?;
         closed.map_err(|error| messages::database_error(&error))?;
-        database = open_with(config, Options { read_only: true, ..options })?;
+        database = open_with(config, options.read_only(true))?;
     }
     Ok(database)
 }
@@ -190,19 +190,17 @@ fn create_file(config: &DatabaseConfig, is_new: bool, created: &mut CreatedFiles
 
 fn options(config: &DatabaseConfig, engine: &EngineConfig) -> Options {
     let defaults = Options::default();
-    Options {
-        read_only: config.read_only,
-        journal_mode: config.journal_mode,
-        allow_attach: config.allow_attach,
-        busy_timeout: engine.busy_timeout,
-        read_threads: engine.read_threads.unwrap_or(defaults.read_threads),
-        rows_max: engine.rows_max,
-        value_bytes_max: engine.value_bytes_max,
-        value_bytes_max_name: "-max-value-bytes",
-        memory_bytes_max: engine.memory_bytes_max,
-        memory_bytes_max_name: "-max-statement-memory",
-        ..defaults
-    }
+    Options::default()
+        .read_only(config.read_only)
+        .journal_mode(config.journal_mode)
+        .allow_attach(config.allow_attach)
+        .busy_timeout(engine.busy_timeout)
+        .read_threads(engine.read_threads.unwrap_or(defaults.read_threads))
+        .rows_max(engine.rows_max)
+        .value_bytes_max(engine.value_bytes_max)
+        .value_bytes_max_name("-max-value-bytes")
+        .memory_bytes_max(engine.memory_bytes_max)
+        .memory_bytes_max_name("-max-statement-memory")
 }
 
 fn open_with(config: &DatabaseConfig, options: Options) -> Result<Database, String> {

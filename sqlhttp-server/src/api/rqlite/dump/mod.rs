@@ -44,16 +44,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// truncated.
 pub(crate) async fn stream(copy: DatabaseCopy, tables: Vec<String>) -> Result<ByteStream, Error> {
     let path: PathBuf = copy.file.path().to_owned();
-    let options = Options {
-        read_only: true,
-        create: false,
-        journal_mode: JournalMode::Keep,
-        read_threads: 1,
-        stall_timeout: PAUSE_MAX,
+    let options = Options::default()
+        .read_only(true)
+        .create(false)
+        .journal_mode(JournalMode::Keep)
+        .read_threads(1)
+        .stall_timeout(PAUSE_MAX)
         // The dump writes every value of the database, so the limit is SQLite's own maximum.
-        value_bytes_max: 1_000_000_000,
-        ..Options::default()
-    };
+        .value_bytes_max(1_000_000_000);
     let opening = tokio::task::spawn_blocking(move || Database::open(path, options));
     let database = opening.await.map_err(|_| Error::Closed)??;
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING);

@@ -46,7 +46,7 @@ fn settings(config: &ClusterConfig) -> Settings {
         apply_timeout: raft.apply_timeout,
         reap_read_only_timeout: raft.reap_read_only_timeout.unwrap_or_default(),
         reap_timeout: raft.reap_voter_timeout.unwrap_or_default(),
-        trailing_logs: SnapshotPolicy { entries: raft.snapshot_entries, ..SnapshotPolicy::default() }.trailing(),
+        trailing_logs: SnapshotPolicy::default().entries(raft.snapshot_entries).trailing(),
     }
 }
 
@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn times_of_vacuums() {
         let of = |vacuums, vacuums_failed| {
-            let totals = Totals { vacuums, vacuums_failed, ..Totals::default() };
+            let mut totals = Totals::default();
+            (totals.vacuums, totals.vacuums_failed) = (vacuums, vacuums_failed);
             auto_vacuum(Duration::from_secs(60), SystemTime::UNIX_EPOCH, &totals)
         };
         let after = |minutes: u32| format!("1970-01-01T00:{minutes:02}:00.000000000Z");

@@ -1,6 +1,6 @@
 //! The settings and the status of a node, for tests.
 
-use sqlhttp_raft::{LogStats, Member, NodeStatus, Role, Totals};
+use sqlhttp_raft::{Member, NodeStatus, Role};
 
 use crate::cluster::config::{ClusterConfig, parse};
 
@@ -13,31 +13,16 @@ pub(crate) fn config(flags: &[&str]) -> ClusterConfig {
 
 /// Returns the status of the leader of a one-node cluster, which has not yet applied the last committed entry.
 pub(crate) fn status() -> NodeStatus {
-    NodeStatus {
-        role: Role::Leader,
-        term: 2,
-        ready: true,
-        members: vec![Member {
-            name: "n1".to_owned(),
-            raft_address: "127.0.0.1:4002".to_owned(),
-            voter: true,
-            leader: true,
-        }],
-        is_member: true,
-        voter: true,
-        removed: false,
-        last_contact: Some(std::time::Duration::ZERO),
-        commit_index: 9,
-        applied_index: 8,
-        command_index: 7,
-        write_index: 5,
-        snapshot_index: 6,
-        snapshot_term: 2,
-        snapshot_name: "2-6-1700000000000".to_owned(),
-        proposals_waiting: 0,
-        log: LogStats { first_index: 1, last_index: 9, last_term: 2, bytes: 32768, ..LogStats::default() },
-        totals: Totals::default(),
-        differs: None,
-        stopped: None,
-    }
+    let mut leader = Member::default();
+    (leader.name, leader.raft_address) = ("n1".to_owned(), "127.0.0.1:4002".to_owned());
+    (leader.voter, leader.leader) = (true, true);
+    let mut status = NodeStatus::default();
+    (status.role, status.term, status.ready) = (Role::Leader, 2, true);
+    (status.members, status.is_member, status.voter) = (vec![leader], true, true);
+    status.last_contact = Some(std::time::Duration::ZERO);
+    (status.commit_index, status.applied_index, status.command_index, status.write_index) = (9, 8, 7, 5);
+    (status.snapshot_index, status.snapshot_term) = (6, 2);
+    status.snapshot_name = "2-6-1700000000000".to_owned();
+    (status.log.first_index, status.log.last_index, status.log.last_term, status.log.bytes) = (1, 9, 2, 32768);
+    status
 }
