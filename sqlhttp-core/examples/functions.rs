@@ -1,5 +1,5 @@
-//! SQL functions, an aggregate and a collation of the program: an index that a function computes, the median of a column,
-//! and an order that ignores articles.
+//! SQL functions, an aggregate and a collation of the program: an index that a function computes, the median of a
+//! column, and an order that ignores articles.
 //!
 //! `cargo run -p sqlhttp-core --example functions`
 
@@ -63,7 +63,8 @@ async fn main() -> Result<(), Error> {
     println!("under O: {}", o.join(", "));
     let median: f64 = db.query_one("SELECT median(pages) FROM books", ()).await?;
     println!("median of the pages: {median}");
-    let failed = db.query_one::<f64>("SELECT median(title) FROM books", ()).await.unwrap_err();
-    println!("an error of a function is that of the call: {failed}");
+    if let Err(failed) = db.query_one::<f64>("SELECT median(title) FROM books", ()).await {
+        println!("an error of a function is that of the call: {failed}");
+    }
     Ok(())
 }

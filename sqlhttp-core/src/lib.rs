@@ -44,6 +44,9 @@
 //! | decide between the statements of a transaction | [`Database::transaction`], [`Database::read`] |
 //! | write several statements as fast as possible | [`Executor::batch`], [`Step::expect_changed`] |
 //! | bring the schema to its newest version | [`Database::migrate`] |
+//! | define SQL functions, aggregates, collations; load extensions | [`Function`], [`Collation`], [`Extension`] |
+//! | follow the rows that change | [`Database::changes`], [`Database::on_commit`] |
+//! | back up to a file or another place | [`Database::backup`], [`Database::backup_to`] |
 //! | handle the failure of each statement, in a server | [`Database::run`], [`Backend`] |
 //!
 //! # When to use it
@@ -67,7 +70,8 @@
 //! |---|---|
 //! | preparing statements, and short reads (up to a millisecond) | the thread of the caller |
 //! | longer reads, [`Database::read`] | a reader thread, which waits while the caller takes no rows |
-//! | writes, [`Database::transaction`] | the writer thread |
+//! | writes, [`Database::transaction`], hooks of [`Database::on_commit`] | the writer thread |
+//! | SQL functions of the program | that of the statement, never that of the caller |
 //! | converting rows to Rust types | the thread of the caller (in a closure, that of the closure) |
 //! | [`Database::backup`], [`Database::check_integrity`] | a thread with low priority |
 //! | enforcing time limits | the supervisor thread, one for all databases of the process |

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
+/// The example of the crate. Its `main` is not called.
+#[allow(dead_code)]
+#[path = "../../sqlhttp-protocol/rqlite/examples/client.rs"]
+mod example;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,6 +109,14 @@ async fn a_program_runs_over_both_protocols_on_both_servers() {
         assert_eq!(clustered.unwrap(), embedded, "over ws4sqlite's protocol: {over_ws4sqlite}");
         assert_eq!(served.unwrap(), embedded, "over ws4sqlite's protocol: {over_ws4sqlite}");
     }
+}
+
+#[tokio::test]
+async fn the_example_runs_on_each_kind_of_database() {
+    let (node, standalone) = (Server::node(&[]), Server::start(["--mem-db", "test"]));
+    example::users(&Database::open(":memory:", Options::default()).unwrap()).await.unwrap();
+    example::users(&client(&[node.addr().to_string()])).await.unwrap();
+    example::users(&ws4sqlite_client(&[standalone.addr().to_string()], "test")).await.unwrap();
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Runs on every kind of database.
-async fn users(db: &impl Executor) -> Result<(), Error> {
+pub(crate) async fn users(db: &impl Executor) -> Result<(), Error> {
     db.execute("CREATE TABLE IF NOT EXISTS users(id INTEGER PRIMARY KEY, name TEXT UNIQUE, age INTEGER)", ()).await?;
     db.execute("DELETE FROM users", ()).await?;
     let insert = "INSERT INTO users(name, age) VALUES (?, ?)";

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+type Compare = dyn Fn(&str, &str) -> Ordering + Send + Sync;
+
 /// A collating sequence that a program defines: the order of TEXT values
 /// (<https://sqlite.org/datatype3.html#collating_sequences>). It is an element of
 /// [`Options::collations`](crate::Options::collations), and statements name it: `ORDER BY name COLLATE german`.
@@ -16,7 +18,7 @@ use rusqlite::Connection;
 #[derive(Clone)]
 pub struct Collation {
     name: Arc<str>,
-    compare: Arc<dyn Fn(&str, &str) -> Ordering + Send + Sync>,
+    compare: Arc<Compare>,
 }
 
 // A panic of the closure is caught before it reaches the caller of a database.
