@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::block_on;
-use sqlhttp_core::{Change, Changes, Database, Error, Executor as _, Operation, Options, Step};
+use sqlhttp_core::{
+    Atomicity, Batch, Change, Changes, Database, Error, Executor as _, Operation, Options, Step, StepOutcome,
+};
 
 /// A database in memory with the tables `t` and `u` (without rowids), and a stream of its changes.
 fn watched() -> (Database, Changes) {
@@ -150,6 +152,155 @@ fn triggers_and_cascades_are_reported() {
     }
 }
 
+/// Runs each step in a transaction of its own.
+fn run_each(db: &Database, steps: Vec<Step>) {
+    let batch = Batch { steps, atomicity: Atomicity::Each, ..Batch::default() };
+    let outcome = block_on(db.run(batch)).unwrap();
+    assert!(outcome.steps.iter().all(|step| !matches!(step, StepOutcome::Failed(_))), "{outcome:?}");
+}
+
+fn contains(changes: &mut Changes, wanted: &[&str]) {
+    let reported = waiting(changes);
+    for one in wanted {
+        assert!(reported.split(' ').any(|change| change == *one || change == "*"), "{one} is not in {reported}");
+    }
+}
+
+#[test]
+fn a_change_of_the_schema_that_is_rolled_back_does_not_hide_changes() {
+    let (db, mut changes) = watched();
+    run(
+        &db,
+        "CREATE TRIGGER tr AFTER INSERT ON t BEGIN REPLACE INTO v VALUES (new.id, 'x'); END;
+        CREATE TABLE v(id INTEGER PRIMARY KEY, a UNIQUE)",
+    );
+    run(&db, "INSERT INTO t(id) VALUES (1)");
+    contains(&mut changes, &["+t1", "!v"]);
+    let undone = db.blocking().transaction(|tx| {
+        tx.execute("DROP TRIGGER tr", ())?;
+        tx.execute("INSERT INTO t(id) VALUES (2)", ())?;
+        Err::<(), _>(Error::Closed)
+    });
+    assert!(undone.is_err());
+    assert_eq!(waiting(&mut changes), "");
+    run(&db, "INSERT INTO t(id) VALUES (2)");
+    // Row 1 of v was deleted.
+    contains(&mut changes, &["+t2", "!v"]);
+}
+
+#[test]
+fn a_statement_that_sqlite_prepares_again_is_reported() {
+    let db = Database::open_in_memory(Options::new()).unwrap();
+    run(
+        &db,
+        "CREATE TABLE p(id INTEGER PRIMARY KEY); INSERT INTO p VALUES (1), (2);
+        CREATE TABLE w(k PRIMARY KEY, p REFERENCES p ON DELETE CASCADE) WITHOUT ROWID; INSERT INTO w VALUES ('k', 2)",
+    );
+    let mut changes = db.changes().unwrap();
+    let delete = |id: i64| Step::execute("DELETE FROM p WHERE id = ?", [id]);
+    run_each(&db, vec![delete(1)]);
+    assert_eq!(waiting(&mut changes), "-p1");
+    run_each(&db, vec![Step::execute("PRAGMA foreign_keys = ON", ()), delete(2)]);
+    contains(&mut changes, &["-p2", "!w"]);
+}
+
+#[test]
+fn what_runs_outside_a_transaction_is_reported() {
+    let (db, mut changes) = watched();
+    run(&db, "CREATE TABLE r(a); INSERT INTO r VALUES (1), (2); DELETE FROM r WHERE a = 1");
+    contains(&mut changes, &["*"]);
+    // The rowid of the second row becomes 1.
+    run_each(&db, vec![Step::execute("VACUUM; INSERT INTO t(id) VALUES (5)", ())]);
+    contains(&mut changes, &["*"]);
+    assert_eq!(db.blocking().query_all::<i64>("SELECT rowid FROM r", ()).unwrap(), [1]);
+    assert_eq!(db.blocking().query_all::<i64>("SELECT id FROM t", ()).unwrap(), [5]);
+}
+
+#[test]
+fn a_statement_that_fails_and_keeps_rows_is_reported() {
+    let (db, mut changes) = watched();
+    let keeps = Step::execute("INSERT OR FAIL INTO t(id, a) VALUES (1, 'a'), (2, 'a')", ()).or_continue();
+    db.blocking().batch(vec![keeps]).unwrap();
+    assert_eq!(db.blocking().query_all::<i64>("SELECT id FROM t", ()).unwrap(), [1]);
+    contains(&mut changes, &["!t"]);
+}
+
+#[test]
+fn a_full_text_index_and_a_failing_step_report_what_is_committed() {
+    let (db, mut changes) = watched();
+    run(&db, "CREATE VIRTUAL TABLE f USING fts5(a)");
+    waiting(&mut changes);
+    let steps = vec![
+        Step::execute("INSERT INTO f VALUES ('one two')", ()),
+        Step::execute("INSERT INTO t(id, a) VALUES (1, 'a'), (2, 'a')", ()).or_continue(),
+        Step::execute("INSERT INTO t(id) VALUES (3)", ()),
+    ];
+    db.blocking().batch(steps).unwrap();
+    let reported = waiting(&mut changes);
+    for table in ["f_data", "f_content", "f_docsize"] {
+        assert!(reported.contains(table), "{table} is not in {reported}");
+    }
+}
+
+#[test]
+fn the_policy_for_clients_is_the_same_while_changes_are_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path().join("a.db"), Options::new()).unwrap();
+    run(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY)");
+    let _changes = db.changes().unwrap();
+    let copy = dir.path().join("copy.db");
+    for sql in [format!("VACUUM INTO '{}'; SELECT 1", copy.display()), format!("VACUUM INTO '{}'", copy.display())] {
+        let batch = Batch { steps: vec![Step::execute(sql, ())], atomicity: Atomicity::Each, ..Batch::default() };
+        let outcome = block_on(db.run(batch)).unwrap();
+        assert!(matches!(outcome.steps[..], [StepOutcome::Failed(_)]), "{outcome:?}");
+        assert!(!copy.exists());
+    }
+    assert!(db.blocking().execute("INSERT INTO t VALUES (1); ATTACH ':memory:' AS a", ()).is_err());
+}
+
+#[test]
+fn attached_and_temporary_tables_are_not_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path().join("a.db"), Options::new().allow_attach(true)).unwrap();
+    run(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY)");
+    let mut changes = db.changes().unwrap();
+    let attach = format!("ATTACH '{}' AS aux", dir.path().join("b.db").display());
+    run_each(
+        &db,
+        vec![
+            Step::execute(attach, ()),
+            Step::execute("CREATE TABLE aux.t(id INTEGER PRIMARY KEY)", ()),
+            Step::execute("INSERT INTO aux.t VALUES (7)", ()),
+            Step::execute("CREATE TEMP TABLE x(id INTEGER PRIMARY KEY)", ()),
+            Step::execute("INSERT INTO x VALUES (8)", ()),
+            Step::execute("INSERT INTO main.t VALUES (9)", ()),
+        ],
+    );
+    let reported = waiting(&mut changes).replace("* ", "");
+    assert_eq!(reported, "+t9");
+}
+
+#[test]
+fn a_hook_may_own_the_last_handle_and_another_hook() {
+    let (db, changes) = watched();
+    drop(changes);
+    let inner = db.on_commit(|_| {}).unwrap();
+    let own = db.clone();
+    let hook = db
+        .on_commit(move |_| {
+            let _ = (&own, &inner);
+        })
+        .unwrap();
+    run(&db, "INSERT INTO t(id) VALUES (1)");
+    drop(db);
+    let (send, dropped) = mpsc::channel();
+    std::thread::spawn(move || {
+        drop(hook);
+        send.send(()).unwrap();
+    });
+    dropped.recv_timeout(Duration::from_secs(20)).expect("dropping the hook closes the database");
+}
+
 #[test]
 fn a_transaction_with_very_many_rows_is_reported_as_tables() {
     let (db, mut changes) = watched();
@@ -230,6 +381,10 @@ fn other_ways_to_write_are_reported() {
     assert_eq!(waiting(&mut changes), "+t1");
     block_on(db.run_script("INSERT INTO t VALUES (2)")).unwrap().unwrap();
     assert_eq!(waiting(&mut changes), "+t2 *");
+    block_on(db.run_script("INSERT OR FAIL INTO t VALUES (9), (9)")).unwrap().unwrap_err();
+    assert!(waiting(&mut changes).contains('*'), "OR FAIL has committed a row");
+    block_on(db.checkpoint()).unwrap();
+    assert_eq!(waiting(&mut changes), "");
     let copy = dir.path().join("copy.db");
     block_on(db.backup(&copy)).unwrap();
     block_on(db.check_image(copy.clone())).unwrap();

@@ -99,6 +99,36 @@ fn an_aggregate_function_sees_each_group() {
 }
 
 #[test]
+fn an_aggregate_that_has_failed_is_not_finished() {
+    struct Fails;
+    impl Aggregate for Fails {
+        type Output = i64;
+
+        fn step(&mut self, _: &Arguments<'_>) -> Result<(), FunctionError> {
+            Err("no luck".into())
+        }
+
+        fn finish(self) -> Result<i64, FunctionError> {
+            panic!("must not be called")
+        }
+    }
+    let db = with_functions(vec![Function::aggregate("fails", 1, || Fails)]);
+    let error = db.blocking().query_one::<i64>("SELECT fails(1)", ()).unwrap_err();
+    assert_eq!(error.to_string(), "no luck");
+}
+
+#[test]
+fn a_collation_that_panics_still_defines_an_order() {
+    let panics = Collation::new("panics", |_, _| panic!("on purpose"));
+    let db = Database::open_in_memory(Options::new().collation(panics)).unwrap();
+    db.blocking()
+        .execute("CREATE TABLE t(a COLLATE panics PRIMARY KEY); INSERT INTO t VALUES ('b'), ('a'), ('c')", ())
+        .unwrap();
+    assert_eq!(db.blocking().query_all::<String>("SELECT a FROM t ORDER BY a", ()).unwrap(), ["a", "b", "c"]);
+    assert!(db.blocking().execute("INSERT INTO t VALUES ('a')", ()).unwrap_err().is_unique());
+}
+
+#[test]
 fn schemas_use_functions_as_far_as_these_allow_it() {
     let functions = || {
         let pure = Function::scalar("pure", 1, |arguments| Ok(arguments.get::<i64>(0)? % 3)).deterministic();

@@ -175,7 +175,7 @@ fn check_copy(copy: &Path, options: &Options, cancel: &Cancel) -> Result<(), Err
     connection.execute_batch(&format!("PRAGMA cache_size=-{CHECK_CACHE_KIB}")).map_err(failed)?;
     // Indexes and generated columns may use these functions.
     functions::register_deterministic(&connection, || false).map_err(failed)?;
-    custom::register(&connection, options).map_err(|error| engine_error("back up", error))?;
+    custom::register_all(&connection, options).map_err(|error| engine_error("back up", error))?;
     let cancelled = cancel.clone();
     pages::on_progress(&mut connection, CHECK_STEPS_PER_POLL, move |_| cancelled.is_set()).map_err(failed)?;
     integrity::require_sound(&connection, check_depth(copy)?)

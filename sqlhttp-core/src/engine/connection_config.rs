@@ -29,6 +29,8 @@ pub(crate) struct ConnectionConfig {
     /// Incremented when `setup` grows and when all sessions are to be replaced. Each session stores the value from when
     /// it was opened; a session with an older value is replaced before its next use.
     generation: AtomicU64,
+    /// Incremented when the session of the writer alone is to be replaced.
+    writer_generation: AtomicU64,
     /// The watched connections of all open sessions, with their uses. The supervisor interrupts their runs.
     watched: Mutex<Vec<(Weak<WatchedConnection>, Role)>>,
     gate: Arc<ConnectionGate>,
@@ -67,6 +69,7 @@ impl ConnectionConfig {
             options,
             setup: Mutex::default(),
             generation: AtomicU64::new(0),
+            writer_generation: AtomicU64::new(0),
             watched: Mutex::default(),
             gate: Arc::default(),
             rowids: Rowids::default(),
@@ -109,11 +112,9 @@ impl ConnectionConfig {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Causes the writer's connection to collect changes from its next use on.
-    pub(crate) fn collect_changes(&self) {
-        if self.listeners.begin_collecting() {
-            self.retire_sessions();
-        }
+    /// Causes the session of the writer to be replaced before its next use.
+    pub(crate) fn retire_writer(&self) {
+        self.writer_generation.fetch_add(1, Ordering::Release);
     }
 
     /// Causes every session to be replaced before its next use.
@@ -151,8 +152,10 @@ impl ConnectionConfig {
         &self.gate
     }
 
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+    /// Returns the generation of the sessions with this use.
+    pub(crate) fn generation(&self, role: Role) -> u64 {
+        let writer = if role == Role::Writer { self.writer_generation.load(Ordering::Acquire) } else { 0 };
+        self.generation.load(Ordering::Acquire).wrapping_add(writer)
     }
 
     /// Opens an SQLite connection. Reader and copier connections are read-only. The first result must be dropped after

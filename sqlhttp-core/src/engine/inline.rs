@@ -10,6 +10,7 @@ use std::sync::{Arc, TryLockError};
 use std::time::Instant;
 
 use super::classify::{BatchKind, classify, classify_cached, refused};
+use super::custom;
 use super::read::read;
 use super::run::RunError;
 use super::session::Session;
@@ -68,6 +69,8 @@ pub(crate) struct InlineRunner {
     shared: Arc<SharedState>,
     sessions: Arc<Sessions>,
     penalty: Penalty,
+    /// Whether no batch runs on its caller's thread, because statements may call code of the program.
+    never: bool,
 }
 
 /// After a slow batch, sends SQL texts that are not in the statement cache to reader threads for [`SLOW_PENALTY_MS`].
@@ -110,7 +113,8 @@ enum Uncached {
 
 impl InlineRunner {
     pub(crate) fn new(shared: Arc<SharedState>, sessions: Arc<Sessions>) -> InlineRunner {
-        InlineRunner { shared, sessions, penalty: Penalty::new(Instant::now()) }
+        let never = custom::may_block(&shared.config.options);
+        InlineRunner { shared, sessions, penalty: Penalty::new(Instant::now()), never }
     }
 
     /// Runs a batch on the caller's thread if that takes little time. Otherwise returns [`InlineResult::Deferred`].
@@ -121,7 +125,7 @@ impl InlineRunner {
             (false, Err(TryLockError::Poisoned(poisoned))) => Some(poisoned.into_inner()),
             (false, Err(TryLockError::WouldBlock)) => return InlineResult::Deferred,
         };
-        if !is_short(batch) {
+        if self.never || !is_short(batch) {
             return InlineResult::Deferred;
         }
         let Some(mut session) = self.sessions.try_take() else {
@@ -218,7 +222,7 @@ impl InlineRunner {
 
     /// Classifies a batch, if its statements can be prepared quickly on the caller's thread. Otherwise returns `None`.
     pub(crate) fn classify(&self, batch: &Batch) -> Option<BatchKind> {
-        if !is_short(batch) {
+        if self.never || !is_short(batch) {
             return None;
         }
         let mut session = self.sessions.try_take()?;

@@ -1,11 +1,15 @@
 //! Collects the changes of the open transaction of the writer.
 
+use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{CHANGES_MAX, Change, Operation};
 use crate::engine::replicated::progress;
 use crate::engine::sqlite::row_hook::{RowOperation, WrittenRow};
+
+/// The maximum number of names that rows share.
+const SHARED_NAMES_MAX: usize = 8;
 
 /// Collects the changes of the open transaction of a connection. Clones share the changes.
 #[derive(Debug, Clone, Default)]
@@ -65,14 +69,14 @@ struct Pending {
     tables_only: bool,
     /// The number of rows that SQLite has reported.
     reported: u64,
-    /// The name of the table that was changed last, so that its rows share it.
-    table: Option<Arc<str>>,
+    /// The names of the tables that were changed last, so that their rows share them.
+    tables: VecDeque<Arc<str>>,
 }
 
 impl Pending {
     fn note_row(&mut self, row: &WrittenRow<'_>) {
         self.reported += 1;
-        if row.database == c"temp" || row.table.to_bytes() == progress::TABLE.as_bytes() {
+        if row.database != c"main" || row.table.to_bytes() == progress::TABLE.as_bytes() {
             return;
         }
         let operation = match row.operation {
@@ -85,11 +89,12 @@ impl Pending {
     }
 
     fn shared_name(&mut self, table: &CStr) -> Arc<str> {
-        if let Some(known) = self.table.as_ref().filter(|known| known.as_bytes() == table.to_bytes()) {
+        if let Some(known) = self.tables.iter().find(|known| known.as_bytes() == table.to_bytes()) {
             return known.clone();
         }
         let name = Arc::<str>::from(table.to_string_lossy());
-        self.table = Some(name.clone());
+        self.tables.truncate(SHARED_NAMES_MAX - 1);
+        self.tables.push_front(name.clone());
         name
     }
 

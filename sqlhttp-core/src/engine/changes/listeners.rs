@@ -41,7 +41,12 @@ pub struct CommitHook {
 
 impl Drop for CommitHook {
     fn drop(&mut self) {
-        self.listeners.with(|state| state.hooks.retain(|(id, _)| *id != self.id));
+        let removed = self.listeners.with(|state| {
+            let index = state.hooks.iter().position(|(id, _)| *id == self.id)?;
+            Some(state.hooks.swap_remove(index))
+        });
+        // Not under the lock: the closure may own the last handle of the database, or another hook.
+        drop(removed);
     }
 }
 
@@ -50,42 +55,41 @@ impl Listeners {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes the writer's next connection collect changes. Returns whether the current one does not.
-    pub(crate) fn begin_collecting(&self) -> bool {
-        self.with(|state| !std::mem::replace(&mut state.collects, true))
-    }
-
     /// Returns whether the writer's connection has to collect changes.
     pub(crate) fn are_collecting(&self) -> bool {
         self.with(|state| state.collects)
     }
 
-    pub(crate) fn add_hook(self: &Arc<Self>, hook: Hook) -> CommitHook {
-        let id = self.with(|state| {
+    /// Adds a hook. Also returns whether the writer needs another connection, which collects changes.
+    pub(crate) fn add_hook(self: &Arc<Self>, hook: Hook) -> (CommitHook, bool) {
+        let (id, first) = self.with(|state| {
             state.next_id += 1;
             state.hooks.push((state.next_id, hook));
-            state.next_id
+            (state.next_id, !std::mem::replace(&mut state.collects, true))
         });
-        CommitHook { listeners: self.clone(), id }
+        (CommitHook { listeners: self.clone(), id }, first)
     }
 
-    pub(crate) fn add_stream(&self) -> Changes {
+    /// Adds a stream. Also returns whether the writer needs another connection, which collects changes.
+    pub(crate) fn add_stream(&self) -> (Changes, bool) {
         let waiting = Arc::<Waiting>::default();
-        self.with(|state| {
+        let first = self.with(|state| {
+            state.forget_dropped_streams();
             state.streams.push(Arc::downgrade(&waiting));
             if state.closed {
                 waiting.close();
             }
+            !std::mem::replace(&mut state.collects, true)
         });
-        Changes::new(waiting)
+        (Changes::new(waiting), first)
     }
 
     /// Passes the changes of a transaction to all receivers. Returns whether there are any; if not, the writer's next
     /// connection does not collect changes.
     pub(crate) fn publish(&self, changes: &[Change]) -> bool {
         let (hooks, streams) = self.with(|state| {
-            state.streams.retain(|stream| stream.strong_count() > 0);
-            state.collects = !state.hooks.is_empty() || !state.streams.is_empty();
+            state.forget_dropped_streams();
+            state.collects &= !state.hooks.is_empty() || !state.streams.is_empty();
             (state.hooks.clone(), state.streams.clone())
         });
         for (_, hook) in &hooks {
@@ -98,12 +102,20 @@ impl Listeners {
         !hooks.is_empty() || !streams.is_empty()
     }
 
-    /// Ends all streams.
+    /// Removes all hooks, and ends all streams.
     pub(crate) fn close(&self) {
-        let streams = self.with(|state| {
+        let (hooks, streams) = self.with(|state| {
             state.closed = true;
-            std::mem::take(&mut state.streams)
+            (std::mem::take(&mut state.hooks), std::mem::take(&mut state.streams))
         });
+        // Not under the lock, as in `CommitHook::drop`.
+        drop(hooks);
         streams.iter().filter_map(Weak::upgrade).for_each(|stream| stream.close());
+    }
+}
+
+impl State {
+    fn forget_dropped_streams(&mut self) {
+        self.streams.retain(|stream| stream.strong_count() > 0);
     }
 }

@@ -17,7 +17,7 @@ pub use stream::Changes;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// A row has changed.
+    /// A row has changed. If an UPDATE changes the rowid, only the new one is reported as a row.
     #[non_exhaustive]
     Row {
         /// What has happened to the row. An UPDATE that changes the rowid deletes a row and inserts one.

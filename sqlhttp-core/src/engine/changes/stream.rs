@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use futures_core::Stream;
 
 use super::{CHANGES_MAX, Change};
+use crate::engine::background::block_on;
 
 /// The changes that wait for the receiver of a stream.
 #[derive(Debug, Default)]
@@ -68,6 +69,11 @@ impl Changes {
     /// Waits for the next change, and returns it; `None` when the database is closed.
     pub async fn next(&mut self) -> Option<Change> {
         poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// Blocks the thread until the next change, and returns it; `None` when the database is closed.
+    pub fn next_blocking(&mut self) -> Option<Change> {
+        block_on(self.next())
     }
 
     /// Returns the next change if one is waiting.

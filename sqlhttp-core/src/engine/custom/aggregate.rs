@@ -44,7 +44,7 @@ pub trait Aggregate: Send + 'static {
     /// The statement fails with the text of the error.
     fn step(&mut self, arguments: &Arguments<'_>) -> Result<(), FunctionError>;
 
-    /// Returns the result of the group, which may be empty.
+    /// Returns the result of the group, which may be empty. It is not called after a step that has failed.
     ///
     /// # Errors
     /// The statement fails with the text of the error.
@@ -72,26 +72,40 @@ where
 
 struct Shared<F>(Arc<AggregateBody<F>>);
 
-// After a panic, the statement fails, and the state is not used again.
-impl<A, F> rusqlite::functions::Aggregate<AssertUnwindSafe<A>, ToSqlOutput<'static>> for Shared<F>
+/// The state of a group. SQLite finishes a group also after an error.
+struct Group<A> {
+    state: A,
+    /// Whether a step has failed or panicked. The state is not used any more then.
+    failed: bool,
+}
+
+impl<A, F> rusqlite::functions::Aggregate<AssertUnwindSafe<Group<A>>, ToSqlOutput<'static>> for Shared<F>
 where
     A: Aggregate,
     F: Fn() -> A + Send + Sync + 'static,
 {
-    fn init(&self, _context: &mut Context<'_>) -> rusqlite::Result<AssertUnwindSafe<A>> {
-        Ok(AssertUnwindSafe(self.0.0()))
+    fn init(&self, _context: &mut Context<'_>) -> rusqlite::Result<AssertUnwindSafe<Group<A>>> {
+        Ok(AssertUnwindSafe(Group { state: self.0.0(), failed: false }))
     }
 
-    fn step(&self, context: &mut Context<'_>, state: &mut AssertUnwindSafe<A>) -> rusqlite::Result<()> {
-        state.0.step(&Arguments::new(context)).map_err(failed)
+    fn step(&self, context: &mut Context<'_>, group: &mut AssertUnwindSafe<Group<A>>) -> rusqlite::Result<()> {
+        group.0.failed = true;
+        group.0.state.step(&Arguments::new(context)).map_err(failed)?;
+        group.0.failed = false;
+        Ok(())
     }
 
     fn finalize(
         &self,
         _context: &mut Context<'_>,
-        state: Option<AssertUnwindSafe<A>>,
+        group: Option<AssertUnwindSafe<Group<A>>>,
     ) -> rusqlite::Result<ToSqlOutput<'static>> {
-        let state = state.map_or_else(|| self.0.0(), |state| state.0);
+        let state = match group {
+            // The statement has failed with the error of the step.
+            Some(AssertUnwindSafe(Group { failed: true, .. })) => return result_value(None::<i64>),
+            Some(AssertUnwindSafe(group)) => group.state,
+            None => self.0.0(),
+        };
         result_value(state.finish().map_err(failed)?)
     }
 }

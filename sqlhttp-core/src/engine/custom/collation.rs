@@ -1,7 +1,7 @@
 //! Collating sequences that a program defines.
 
 use std::cmp::Ordering;
-use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -14,7 +14,8 @@ type Compare = dyn Fn(&str, &str) -> Ordering + Send + Sync;
 ///
 /// The closure must define a total order that never changes, because indexes are sorted by it. A database whose schema
 /// names a collation cannot be used without it. SQLite calls the closure on the thread that runs the statement, also on
-/// that of the caller, so it must be quick. It must not use the database. If it panics, the values are equal.
+/// that of the caller, so it must be quick. It must not use the database. If it panics, the values are compared by
+/// their bytes, and the panic is logged.
 #[derive(Clone)]
 pub struct Collation {
     name: Arc<str>,
@@ -43,7 +44,12 @@ impl Collation {
     }
 
     pub(super) fn register(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let compare = self.compare.clone();
-        connection.create_collation(&*self.name, move |one, other| compare(one, other))
+        let (name, compare) = (self.name.clone(), self.compare.clone());
+        connection.create_collation(&*self.name, move |one, other| {
+            catch_unwind(AssertUnwindSafe(|| compare(one, other))).unwrap_or_else(|_| {
+                tracing::error!(collation = &*name, "a collation of the program panicked");
+                one.cmp(other)
+            })
+        })
     }
 }

@@ -35,9 +35,14 @@ impl From<u8> for Arity {
 /// be interrupted, and on the writer thread all other writes wait for it, so the function should be quick. It must not
 /// use the database. A panic is caught, and the statement fails.
 ///
-/// Like most built-in functions, it can be used in views, triggers and DEFAULT clauses.
-/// [`deterministic`](Function::deterministic) also allows it in indexes, generated columns and CHECK constraints, and
-/// [`direct_only`](Function::direct_only) allows it in statements only.
+/// The engine may run a write several times until it is committed (after a conflict with other writes of its group), so
+/// a function with an effect outside of the database may be called more often than the statement says. A database with
+/// functions runs no statement on the thread of the caller, which makes short reads slower.
+///
+/// Like most built-in functions, it can be used in views, triggers, DEFAULT clauses and CHECK constraints.
+/// [`deterministic`](Function::deterministic) also allows it in indexes and generated columns, and
+/// [`direct_only`](Function::direct_only) allows it in statements only. A function that replaces a built-in one, such
+/// as `like`, is also used by the engine itself.
 ///
 /// ```
 /// use sqlhttp_core::{Database, Error, Executor as _, Function, Options};
@@ -111,7 +116,7 @@ impl Function {
     }
 
     /// Declares that the function returns the same result for the same arguments, always and on every machine. SQLite
-    /// then calls it less often, and indexes, generated columns and CHECK constraints may use it
+    /// then calls it less often, and indexes and generated columns may use it
     /// (<https://sqlite.org/deterministic.html>). Such a database cannot be written without the function.
     #[must_use]
     pub fn deterministic(mut self) -> Function {

@@ -18,30 +18,28 @@ use super::error::sql_error;
 use super::options::Options;
 use crate::model::SqlError;
 
-/// Loads the extensions of `options`, and registers its functions and collations. Every connection to the database
-/// needs them, including connections to copies of it: indexes, generated columns and constraints may use them.
+/// Loads the extensions of `options`. Must be called before the engine's own hooks are set, because the code of an
+/// extension runs SQL, and may set hooks.
+pub(crate) fn load_extensions(connection: &Connection, options: &Options) -> Result<(), SqlError> {
+    options.extensions.iter().try_for_each(|extension| extension.load(connection))
+}
+
+/// Registers the functions and collations of `options`.
 pub(crate) fn register(connection: &Connection, options: &Options) -> Result<(), SqlError> {
-    options.extensions.iter().try_for_each(|extension| extension.load(connection))?;
     options.functions.iter().try_for_each(|function| function.register(connection)).map_err(sql_error)?;
     options.collations.iter().try_for_each(|collation| collation.register(connection)).map_err(sql_error)
 }
 
-/// The functions whose run time the engine does not know. A statement that calls one does not run on its caller's
-/// thread, which may be that of an async runtime.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct UnknownFunctions {
-    names: Vec<String>,
-    /// Whether any function may be one of them: those of extensions have unknown names.
-    all: bool,
+/// Loads and registers everything that the program adds to SQLite. This is for connections to copies of the database,
+/// whose indexes, generated columns and constraints may use it.
+pub(crate) fn register_all(connection: &Connection, options: &Options) -> Result<(), SqlError> {
+    load_extensions(connection, options)?;
+    register(connection, options)
 }
 
-impl UnknownFunctions {
-    pub(crate) fn new(options: &Options) -> UnknownFunctions {
-        let names = options.functions.iter().map(|function| function.name().to_owned()).collect();
-        UnknownFunctions { names, all: !options.extensions.is_empty() }
-    }
-
-    pub(crate) fn contains(&self, name: &str) -> bool {
-        self.all || self.names.iter().any(|known| known.eq_ignore_ascii_case(name))
-    }
+/// Returns whether statements may call code of the program whose run time is unknown. They must not run on their
+/// callers' threads then, which may be those of an async runtime: SQLite calls functions also while it prepares a
+/// statement, and an extension may contain virtual tables.
+pub(crate) fn may_block(options: &Options) -> bool {
+    !options.functions.is_empty() || !options.extensions.is_empty()
 }

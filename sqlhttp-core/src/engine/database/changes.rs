@@ -12,11 +12,14 @@ impl Database {
     ///
     /// SQLite does not report every row. If a statement may have changed rows that are not reported, the stream also
     /// contains [`Change::Table`] for each table that the statement writes. This concerns tables without rowids, a
-    /// DELETE without WHERE, a statement or schema that contains the word REPLACE, an UPDATE of a primary key, and
-    /// transactions that change more than 65,536 rows. Such a change may be reported although nothing has changed.
+    /// DELETE without WHERE, a statement or schema that contains the word REPLACE, an UPDATE of a primary key,
+    /// statements that fail after they have changed rows, and transactions that change more than 65,536 rows.
+    /// [`Change::Everything`] stands for changes of the schema, VACUUM, and the scripts of the owner
+    /// ([`Database::run_script`]). Such a change may be reported although nothing has changed.
     ///
-    /// The stream reports tables in which a full-text index stores its content, and no temporary tables. It does not
-    /// report writes of other processes.
+    /// The stream reports tables in which a virtual table stores its content (those of a full-text index, for example).
+    /// It does not report temporary tables, attached files, virtual tables without such tables, and writes of other
+    /// processes.
     ///
     /// ```
     /// use sqlhttp_core::{Change, Database, Error, Executor as _, Options};
@@ -40,9 +43,10 @@ impl Database {
         self.listen(|| self.inner.shared.config.listeners.add_stream())
     }
 
-    /// Calls `hook` after each commit with the changes of the transaction, which may contain several calls of the
-    /// program (a group). The changes are those of [`Database::changes`]. The writer thread calls the hook before the
-    /// writes return, so it must be quick, and it must not use the database. A panic of the hook is logged.
+    /// Calls `hook` after each commit that has changed something with the changes of the transaction, which may contain
+    /// several calls of the program (a group). The changes are those of [`Database::changes`]. The writer thread calls
+    /// the hook before the writes return, so it must be quick, and it must not use the database. A panic of the hook is
+    /// logged.
     ///
     /// The hook cannot prevent the commit: a transaction closure, a trigger or a constraint can.
     ///
@@ -53,13 +57,15 @@ impl Database {
     }
 
     /// Adds a listener. If it is the first one, the writer opens a new connection, with the hook that collects changes.
-    fn listen<T>(&self, add: impl FnOnce() -> T) -> Result<T, Error> {
+    fn listen<T>(&self, add: impl FnOnce() -> (T, bool)) -> Result<T, Error> {
         let config = &self.inner.shared.config;
         if config.options.read_only {
             return Err(Error::ReadOnly);
         }
-        let listener = add();
-        config.collect_changes();
+        let (listener, first) = add();
+        if first {
+            config.retire_writer();
+        }
         Ok(listener)
     }
 }

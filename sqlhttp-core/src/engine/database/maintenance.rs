@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::handle::Database;
@@ -111,17 +111,19 @@ impl Database {
 
     /// Writes a consistent copy of the database to `writer`, as the bytes of a database file, and returns the writer.
     /// Writes to the database continue meanwhile. Before the first byte is written, the copy is complete and checked
-    /// for damage: it is a temporary file beside the database file (in the directory for temporary files if the
-    /// database is in memory). The thread that calls the writer has a low priority.
+    /// for damage: it is a file in a temporary directory beside the database file (in the directory for temporary files
+    /// if the database is in memory), which only the user of this process can read. The thread that calls the writer
+    /// has a low priority. A process that ends meanwhile leaves the directory `.sqlhttp-backup-…` behind.
     ///
     /// # Errors
     /// As [`Database::backup`]. [`Error::Io`]: `writer` fails.
     pub async fn backup_to<W: Write + Send + 'static>(&self, writer: W) -> Result<W, Error> {
-        let copy = TemporaryFile::for_backup(self.inner.shared.config.file().map(PathBuf::as_path));
-        self.backup(&copy.0).await?;
+        let directory = temporary_directory(self.inner.shared.config.file().map(PathBuf::as_path))?;
+        let copy = directory.path().join("copy.db");
+        self.backup(&copy).await?;
         let (reply, answer) = oneshot::channel();
         // The send fails if the caller has dropped the future. That is no error.
-        spawn_low_priority("sqlhttp-backup", move || drop(reply.send(copy.write_to(writer))))?;
+        spawn_low_priority("sqlhttp-backup", move || drop(reply.send(write_copy(directory, &copy, writer))))?;
         answer.await.map_err(|_| self.inner.shared.closed_error())?
     }
 
@@ -195,7 +197,7 @@ impl Database {
     }
 
     /// Writes the content of the database file `copy`, without free pages, to the new file `to` (`VACUUM INTO`). Blocks
-    /// the thread.
+    /// the thread. The schema of the file must not use functions or collations of the program.
     ///
     /// # Errors
     /// [`Error::Sqlite`] if `copy` cannot be read or `to` cannot be written.
@@ -204,30 +206,25 @@ impl Database {
     }
 }
 
-/// A file that is removed when this value is dropped.
-struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    /// Chooses a name for the copy of the database with this file; `None` if it is in memory.
-    fn for_backup(file: Option<&Path>) -> TemporaryFile {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let mut name = file.map_or_else(|| std::env::temp_dir().join("sqlhttp").into_os_string(), |file| file.into());
-        name.push(format!("-backup-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
-        TemporaryFile(name.into())
-    }
-
-    /// Writes the content of the file to `writer`.
-    fn write_to<W: Write>(self, mut writer: W) -> Result<W, Error> {
-        let failed = |source| io_error("write the backup of", &self.0, source);
-        let mut copy = File::open(&self.0).map_err(failed)?;
-        std::io::copy(&mut copy, &mut writer).and_then(|_| writer.flush()).map_err(failed)?;
-        Ok(writer)
-    }
+/// Creates a directory that only the user of this process can read, beside the database file. It is removed when the
+/// value is dropped.
+fn temporary_directory(database: Option<&Path>) -> Result<TempDir, Error> {
+    let parent = match database {
+        None => std::env::temp_dir(),
+        Some(file) => match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        },
+    };
+    let directory = tempfile::Builder::new().prefix(".sqlhttp-backup-").tempdir_in(&parent);
+    directory.map_err(|source| io_error("create a directory for the backup in", &parent, source))
 }
 
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        // The file does not exist if the backup has failed.
-        let _ = std::fs::remove_file(&self.0);
-    }
+/// Writes the content of the file `copy` to `writer`, and removes the directory that contains the file.
+fn write_copy<W: Write>(directory: TempDir, copy: &Path, mut writer: W) -> Result<W, Error> {
+    let failed = |source| io_error("write the backup of", copy, source);
+    let mut file = File::open(copy).map_err(failed)?;
+    std::io::copy(&mut file, &mut writer).and_then(|_| writer.flush()).map_err(failed)?;
+    drop(directory);
+    Ok(writer)
 }

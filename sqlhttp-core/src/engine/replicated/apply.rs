@@ -51,7 +51,8 @@ const VALUE_BYTES_MAX_OF_OLD_ENTRIES: u64 = 1_000_000_000;
 const ALL_STEPS_FACTOR: u64 = 10;
 /// The minimum time limit of a write on a node without others.
 const TIME_MIN: Duration = Duration::from_secs(1);
-/// A time limit below this is a short one: it can only come from the `db_timeout` of a caller.
+/// A time limit below this is a short one: it comes from the `db_timeout` of a caller, or from a limit of steps below
+/// the default.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(150);
 /// The factor by which the time limit is longer for a statement that works on whole tables.
 const TABLE_WORK_TIME_FACTOR: u32 = 60;

@@ -70,10 +70,14 @@ fn open(file: &Path, options: &Options) -> Result<Connection, SqlError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags).map_err(sql_error)?;
     // No sync is needed: after a crash the file is created again.
-    connection.execute_batch("PRAGMA synchronous=OFF; PRAGMA trusted_schema=OFF").map_err(sql_error)?;
+    connection.execute_batch("PRAGMA synchronous=OFF").map_err(sql_error)?;
+    // The functions of extensions are usually not innocuous, so the indexes of the file could not use them.
+    if options.extensions.is_empty() {
+        connection.execute_batch("PRAGMA trusted_schema=OFF").map_err(sql_error)?;
+    }
     // Indexes and generated columns in the file may use these functions.
     functions::register_deterministic(&connection, || false).map_err(sql_error)?;
-    custom::register(&connection, options)?;
+    custom::register_all(&connection, options)?;
     Ok(connection)
 }
 

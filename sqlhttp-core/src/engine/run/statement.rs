@@ -44,9 +44,9 @@ impl<S: Sink> Run<'_, S> {
                 Expect::Count | Expect::ExactCount(_) => false,
             };
         let prepared_before = prepared.statement.reprepare_count();
-        let reported = self.session.reported_changes();
+        let before = self.session.before_statement();
         let rows = self.rows_within_limits(prepared, wants_rows);
-        self.session.end_changes(prepared, total_before, reported);
+        self.session.end_changes(prepared, rows.is_err(), before);
         let last_insert_id = inserted.end(self.session);
         if prepared.info.changes_schema || prepared.info.depends_on_load_order {
             self.session.note_schema_change();
@@ -80,7 +80,7 @@ impl<S: Sink> Run<'_, S> {
     /// with the product of the lengths of two arguments.
     fn rows_within_limits(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
         let weight = self.session.weight_of(prepared).map_err(|failure| self.not_prepared(failure))?;
-        if self.session.is_inline() && (weight > INLINE_WEIGHT_MAX || prepared.info.calls_unknown_function) {
+        if self.session.is_inline() && weight > INLINE_WEIGHT_MAX {
             return Err(RunError::Interrupted(StopReason::Budget).into());
         }
         let limit = value_limit(&prepared.info, weight);

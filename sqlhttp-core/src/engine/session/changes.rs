@@ -23,8 +23,9 @@ pub(super) struct CollectedChanges {
     listeners: Arc<Listeners>,
     /// The number of changes at each savepoint of the engine.
     marks: [usize; 2],
-    /// Whether a table or trigger of the schema may delete rows by REPLACE; `None` if that is not known.
-    schema_replaces: Option<bool>,
+    /// Whether a table or trigger of the schema may delete rows by REPLACE, with the version of the schema for which
+    /// that was found out; `None` if the open transaction has changed the schema since.
+    schema_replaces: Option<(i64, bool)>,
 }
 
 /// The tables that a statement changes.
@@ -33,6 +34,16 @@ pub(super) struct ChangedTables {
     tables: Vec<Arc<str>>,
     /// Whether SQLite may not report all rows, although their number is right.
     may_miss_rows: bool,
+    /// SQLite's reprepare counter when the tables were found out.
+    version: i32,
+}
+
+/// What has been counted and collected before a statement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BeforeStatement {
+    total: u64,
+    reported: u64,
+    len: usize,
 }
 
 impl CollectedChanges {
@@ -47,6 +58,28 @@ impl CollectedChanges {
 }
 
 impl Session {
+    /// Prepares for the changes of a new transaction.
+    pub(super) fn begin_changes(&mut self) {
+        self.forget_changes();
+        if self.changes.is_some() {
+            self.recorder.begin(Author::Owner);
+            self.find_replacing_schema();
+        }
+    }
+
+    /// Finds out whether the schema may delete rows by REPLACE, unless that is known for its version.
+    fn find_replacing_schema(&mut self) {
+        let Some(collected) = &mut self.changes else { return };
+        let Ok(version) = self.connection.query_row("PRAGMA main.schema_version", [], |row| row.get::<_, i64>(0))
+        else {
+            collected.schema_replaces = None;
+            return;
+        };
+        if collected.schema_replaces.is_none_or(|(known, _)| known != version) {
+            collected.schema_replaces = schema_replaces(&self.connection).ok().map(|replaces| (version, replaces));
+        }
+    }
+
     /// Passes the collected changes, which are committed, to their receivers. If there are none any more, the session
     /// is replaced before its next use, so that changes are no longer collected.
     pub(crate) fn publish_changes(&mut self) {
@@ -56,9 +89,18 @@ impl Session {
         }
     }
 
+    /// Reports that anything may have changed. The changes are committed already.
+    pub(crate) fn publish_everything(&mut self) {
+        self.note_changed_schema();
+        self.publish_changes();
+    }
+
     /// Removes the collected changes, which are rolled back.
-    pub(super) fn forget_changes(&self) {
-        self.changes.iter().for_each(|collected| drop(collected.collector.take()));
+    pub(super) fn forget_changes(&mut self) {
+        if let Some(collected) = &mut self.changes {
+            collected.collector.take();
+        }
+        self.forget_changed_schema();
     }
 
     /// Notes that a savepoint of the engine has been set.
@@ -69,13 +111,14 @@ impl Session {
     }
 
     /// Removes the changes after a savepoint of the engine.
-    pub(super) fn undo_changes(&self, level: Savepoint) {
+    pub(super) fn undo_changes(&mut self, level: Savepoint) {
         if let Some(collected) = &self.changes {
             collected.collector.truncate(collected.marks[level as usize]);
         }
+        self.forget_changed_schema();
     }
 
-    /// Adds to the changes of the open transaction that the schema has changed.
+    /// Adds to the changes of the open transaction that the schema, and thus anything, may have changed.
     pub(crate) fn note_changed_schema(&mut self) {
         if let Some(collected) = &mut self.changes {
             collected.collector.push(Change::Everything);
@@ -85,48 +128,83 @@ impl Session {
         }
     }
 
+    /// Forgets what was found out about a schema that is rolled back.
+    fn forget_changed_schema(&mut self) {
+        if self.changes.as_ref().is_some_and(|collected| collected.schema_replaces.is_none()) {
+            self.cache.clear();
+        }
+    }
+
     /// Returns the tables that a statement changes which was just prepared; `None` if changes are not collected or the
-    /// statement only reads. Clears the record of actions.
-    pub(super) fn changed_tables(&mut self, info: &StatementInfo, sql: &[u8]) -> Option<Box<ChangedTables>> {
+    /// statement only reads.
+    pub(super) fn changed_tables(&self, info: &StatementInfo, sql: &[u8], version: i32) -> Option<Box<ChangedTables>> {
         if self.changes.is_none() || info.readonly {
             return None;
         }
         let writes = self.recorder.take_writes();
-        self.recorder.begin(Author::Owner);
-        let may_miss_rows = contains_replace(sql)
-            || self.schema_replaces()
-            || writes.iter().any(|write| may_change_rowid(&self.connection, write));
+        let changes_rowids = writes.iter().any(|write| may_change_rowid(&self.connection, write));
         let mut tables: Vec<Arc<str>> = writes.into_iter().map(|write| write.table.into()).collect();
         tables.sort_unstable();
         tables.dedup();
-        Some(Box::new(ChangedTables { tables, may_miss_rows }))
+        Some(Box::new(ChangedTables { tables, may_miss_rows: changes_rowids || contains_replace(sql), version }))
     }
 
-    /// Returns whether a table or trigger of the schema may delete rows by REPLACE.
-    fn schema_replaces(&mut self) -> bool {
-        let Some(collected) = &mut self.changes else { return false };
-        let sql = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE sql LIKE '%replace%')";
-        let search = || self.connection.query_row(sql, [], |row| row.get(0)).unwrap_or(true);
-        *collected.schema_replaces.get_or_insert_with(search)
+    /// Returns what has been counted and collected up to now, for [`Session::end_changes`].
+    pub(crate) fn before_statement(&self) -> Option<BeforeStatement> {
+        self.changes.as_ref().map(|CollectedChanges { collector, .. }| BeforeStatement {
+            total: self.total_changes(),
+            reported: collector.reported(),
+            len: collector.len(),
+        })
     }
 
-    /// Returns the number of rows that SQLite has reported since the connection was opened.
-    pub(crate) fn reported_changes(&self) -> u64 {
-        self.changes.as_ref().map_or(0, |collected| collected.collector.reported())
-    }
-
-    /// Adds the tables that a statement has written if SQLite may not have reported all rows. The arguments are the
-    /// numbers of changed and of reported rows before the statement.
-    pub(crate) fn end_changes(&self, prepared: &Prepared, total_before: u64, reported_before: u64) {
-        let Some((collected, changed)) = self.changes.as_ref().zip(prepared.changed_tables.as_ref()) else { return };
-        let total = self.total_changes() - total_before;
-        let reported = collected.collector.reported() - reported_before;
-        if total != reported || changed.may_miss_rows && total > 0 {
-            for table in &changed.tables {
-                collected.collector.push(Change::Table { table: table.clone() });
-            }
+    /// Completes the changes of a statement that has run: adds the tables that it has written if SQLite may not have
+    /// reported all rows.
+    pub(crate) fn end_changes(&self, prepared: &Prepared, failed: bool, before: Option<BeforeStatement>) {
+        let Some(((collected, changed), before)) =
+            self.changes.as_ref().zip(prepared.changed_tables.as_ref()).zip(before)
+        else {
+            return;
+        };
+        let collector = &collected.collector;
+        let (total, reported) = (self.total_changes() - before.total, collector.reported() - before.reported);
+        if total == 0 && reported == 0 {
+            return;
+        }
+        if failed {
+            // SQLite has undone the rows, except those that OR FAIL and RAISE(FAIL) keep.
+            collector.truncate(before.len);
+        }
+        let exact = total == reported
+            && !failed
+            && !changed.may_miss_rows
+            && collected.schema_replaces.is_some_and(|(_, replaces)| !replaces);
+        if exact {
+            return;
+        }
+        // The statement may write to other tables than before if SQLite has prepared it again.
+        if changed.tables.is_empty() || prepared.statement.reprepare_count() != changed.version {
+            collector.push(Change::Everything);
+        }
+        for table in &changed.tables {
+            collector.push(Change::Table { table: table.clone() });
         }
     }
+}
+
+/// Returns whether the definition of a table or trigger, also of a temporary one, contains the word REPLACE.
+fn schema_replaces(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut definitions = connection.prepare(
+        "SELECT sql FROM main.sqlite_schema WHERE sql NOT NULL
+         UNION ALL SELECT sql FROM temp.sqlite_schema WHERE sql NOT NULL",
+    )?;
+    let mut rows = definitions.query([])?;
+    while let Some(row) = rows.next()? {
+        if contains_replace(row.get_ref(0)?.as_bytes()?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns whether a statement may change rowids: it updates a column of a primary key, or the rowid itself, which is

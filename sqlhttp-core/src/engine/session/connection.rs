@@ -74,13 +74,14 @@ pub(crate) struct Session {
 impl Session {
     /// Opens and configures a connection.
     pub(crate) fn open(config: &ConnectionConfig, role: Role) -> Result<Session, SqlError> {
-        let generation = config.generation();
+        let generation = config.generation(role);
         // Local variables are dropped in reverse order, so after an error the connection is dropped first.
         let (open, mut connection) = config.connect(role)?;
-        let recorder = AuthorizerRecorder::new(&config.options);
+        let recorder = AuthorizerRecorder::new(config.options.allow_attach);
         let watch = Watch::default();
         let baseline = ChangeBaseline::default();
         recorder.begin(Author::Owner);
+        custom::load_extensions(&connection, &config.options)?;
         install_hooks(&mut connection, &recorder, &watch, &baseline).map_err(sql_error)?;
         custom::register(&connection, &config.options)?;
         let triggers = watch_triggers(&connection, role, &watch).map_err(sql_error)?;
@@ -138,7 +139,7 @@ impl Session {
     /// Returns whether the session must be replaced before its next use: a batch has changed the state of the
     /// connection, or the configuration of all connections has changed.
     pub(crate) fn is_stale(&self, config: &ConnectionConfig) -> bool {
-        self.dirty || self.generation != config.generation()
+        self.dirty || self.generation != config.generation(self.role)
     }
 
     /// Begins the run of a batch on this connection. If the run exceeds `limits`, SQLite is interrupted.

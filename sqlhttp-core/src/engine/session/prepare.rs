@@ -70,7 +70,8 @@ impl Session {
         // Many PRAGMAs act while they are prepared. So the session is dirty even if this statement will not run.
         self.dirty |= info.needs_exclusive_run() && author == Author::Client;
         self.merges_at_commit |= info.creates_merging_table;
-        let changed_tables = self.changed_tables(&info, &sql.to_bytes()[..compiled.consumed]);
+        let changed_tables =
+            self.changed_tables(&info, &sql.to_bytes()[..compiled.consumed], statement.reprepare_count());
         let is_last = is_white(&sql[compiled.consumed..]);
         let len = sql.count_bytes();
         // SQLite runs an EXPLAIN without checking whether the connection has loaded the schema again since then. A

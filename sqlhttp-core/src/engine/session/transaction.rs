@@ -32,8 +32,9 @@ impl Session {
 
     /// Begins a write transaction.
     pub(crate) fn begin_immediate(&mut self) -> Result<(), SqlError> {
-        self.forget_changes();
-        run_control(&mut self.control.begin_immediate, &self.connection)
+        run_control(&mut self.control.begin_immediate, &self.connection)?;
+        self.begin_changes();
+        Ok(())
     }
 
     pub(crate) fn commit(&mut self) -> Result<(), SqlError> {
@@ -63,8 +64,10 @@ impl Session {
     }
 
     pub(crate) fn savepoint(&mut self, level: Savepoint) -> Result<(), SqlError> {
+        run_control(&mut self.control.savepoint[level as usize], &self.connection)?;
+        // After the statement: a full-text index writes what it has held back before it sets the savepoint.
         self.mark_changes(level);
-        run_control(&mut self.control.savepoint[level as usize], &self.connection)
+        Ok(())
     }
 
     pub(crate) fn release(&mut self, level: Savepoint) -> Result<(), SqlError> {

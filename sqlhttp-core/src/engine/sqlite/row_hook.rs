@@ -1,6 +1,7 @@
 //! Reports the rows that SQLite changes.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::NonNull;
 
 use rusqlite::{Connection, ffi};
 
@@ -25,7 +26,18 @@ type Callback = Box<dyn Fn(WrittenRow<'_>) + Send>;
 
 /// A callback for the rows that a connection writes. A `RowHook` must be dropped after its connection.
 pub(crate) struct RowHook {
-    _callback: Box<Callback>,
+    callback: NonNull<Callback>,
+}
+
+// SAFETY: the callback is `Send`, and only the connection uses it.
+unsafe impl Send for RowHook {}
+
+impl Drop for RowHook {
+    fn drop(&mut self) {
+        // SAFETY: the pointer comes from `Box::into_raw`, and is freed only here. The connection, which has used it, is
+        // closed.
+        drop(unsafe { Box::from_raw(self.callback.as_ptr()) });
+    }
 }
 
 impl std::fmt::Debug for RowHook {
@@ -41,11 +53,10 @@ impl RowHook {
     /// (<https://sqlite.org/c3ref/update_hook.html>).
     pub(crate) fn install(connection: &Connection, callback: impl Fn(WrittenRow<'_>) + Send + 'static) -> RowHook {
         let callback: Box<Callback> = Box::new(Box::new(callback));
-        let context = std::ptr::from_ref(&*callback).cast_mut().cast();
-        // SAFETY: the connection is open. The context is on the heap, in a box that the caller drops after the
-        // connection; moving the box does not move its content.
-        unsafe { ffi::sqlite3_update_hook(connection.handle(), Some(written), context) };
-        RowHook { _callback: callback }
+        let callback = NonNull::from(Box::leak(callback));
+        // SAFETY: the connection is open. The callback lives until `RowHook` is dropped, after the connection.
+        unsafe { ffi::sqlite3_update_hook(connection.handle(), Some(written), callback.as_ptr().cast()) };
+        RowHook { callback }
     }
 }
 

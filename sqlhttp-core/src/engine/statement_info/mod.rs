@@ -12,8 +12,6 @@ use rusqlite::hooks::{AuthContext, Authorization};
 
 use self::observed::Observed;
 pub(crate) use self::observed::TableWrite;
-use super::custom::UnknownFunctions;
-use super::options::Options;
 use super::policy::sets_fixed;
 use super::sqlite::statement::Statement;
 use crate::model::TransactionKeyword;
@@ -78,8 +76,6 @@ pub(crate) struct StatementInfo {
     /// The statement creates a virtual table that changes its shadow tables when a transaction is committed (FTS3,
     /// FTS4).
     pub(crate) creates_merging_table: bool,
-    /// The statement calls a function whose run time is unknown.
-    pub(crate) calls_unknown_function: bool,
 }
 
 /// The author of a statement, on whom the policy depends.
@@ -109,12 +105,9 @@ impl StatementInfo {
 }
 
 impl AuthorizerRecorder {
-    pub(crate) fn new(options: &Options) -> Self {
+    pub(crate) fn new(allow_attach: bool) -> Self {
         let recorder = AuthorizerRecorder::default();
-        recorder.with(|observed| {
-            observed.allow_attach = options.allow_attach;
-            observed.unknown_functions = UnknownFunctions::new(options);
-        });
+        recorder.with(|observed| observed.allow_attach = allow_attach);
         recorder
     }
 
@@ -143,14 +136,12 @@ impl AuthorizerRecorder {
             }
             let (allow_attach, outside_transaction) = (observed.allow_attach, observed.outside_transaction);
             let protected = std::mem::take(&mut observed.protected);
-            let unknown_functions = std::mem::take(&mut observed.unknown_functions);
             let writes = observed.writes.take().map(|_| Vec::new());
             *observed = Observed {
                 author,
                 allow_attach,
                 outside_transaction,
                 protected,
-                unknown_functions,
                 writes,
                 preparing: true,
                 ..Observed::default()

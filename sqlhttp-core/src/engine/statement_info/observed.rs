@@ -3,7 +3,6 @@
 use rusqlite::hooks::{AuthAction, AuthContext, TransactionOperation};
 
 use super::{Author, StatementInfo};
-use crate::engine::custom::UnknownFunctions;
 use crate::engine::policy::{
     IGNORED_PRAGMAS, QUADRATIC_FUNCTIONS, REFUSED_FUNCTIONS, REFUSED_PRAGMAS, REFUSED_TABLES, is_attach, is_detach,
     is_node_local_function, is_node_local_table, is_one_of, is_schema, is_stateless, is_statistics, merges_at_commit,
@@ -42,7 +41,6 @@ pub(super) struct Observed {
     /// The names of tables that clients must not change or create: shadow tables of existing virtual tables, while
     /// SQLite allows writes to shadow tables.
     pub(super) protected: Vec<String>,
-    pub(super) unknown_functions: UnknownFunctions,
     /// The tables that the statement writes; `None` if they are not recorded.
     pub(super) writes: Option<Vec<TableWrite>>,
 }
@@ -60,7 +58,9 @@ impl Observed {
         let reads = matches!(context.action, AuthAction::Read { .. } | AuthAction::Select);
         self.info.changes_connection |= context.database_name == Some("temp") && !reads;
         self.note_tables(&context.action);
-        self.note_write(&context.action);
+        if context.database_name == Some("main") {
+            self.note_write(&context.action);
+        }
         let inserts = matches!(context.action, AuthAction::Insert { .. }) && context.accessor.is_none();
         self.more_than_inserts |= !inserts;
         self.pragma |= matches!(context.action, AuthAction::Pragma { .. });
@@ -86,7 +86,6 @@ impl Observed {
                 }
                 info.reads_last_insert_rowid |= function_name.eq_ignore_ascii_case("last_insert_rowid");
                 info.reads_changes |= function_name.eq_ignore_ascii_case("changes");
-                info.calls_unknown_function |= self.unknown_functions.contains(function_name);
                 info.work = info.work.saturating_add(program::weight_of_function(function_name));
                 let quadratic = QUADRATIC_FUNCTIONS.iter().find(|(name, _)| name.eq_ignore_ascii_case(function_name));
                 if let Some((_, most)) = quadratic {

@@ -126,6 +126,8 @@ impl Writer<'_> {
         let result = run_batch(&mut self.session, batch, mode, &mut sink);
         self.session.set_outside_transaction(false);
         self.session.end_run();
+        // VACUUM may have changed rowids, and statements after it in the same text are committed.
+        self.session.publish_everything();
         match result {
             Ok(ending) => single_step(sink.into_outcome(ending)),
             Err(_) => failed(Failure::Sql(probe::error_of_code(rusqlite::ffi::SQLITE_INTERRUPT, None))),

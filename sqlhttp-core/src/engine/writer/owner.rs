@@ -122,12 +122,26 @@ impl Writer<'_> {
     /// Runs the statements of a script. A statement that is not in a transaction of the script is committed on its own.
     /// Statements that configure the connection are recorded, and run on every connection that is opened later.
     fn statements(&mut self, sql: &str, author: Author) -> Result<(), SqlError> {
+        let mut changes = false;
+        let result = self.each_statement(sql, author, &mut changes);
+        if changes {
+            // Also after an error: OR FAIL commits the rows before it.
+            self.session.publish_everything();
+        }
+        result
+    }
+
+    /// Like [`Writer::statements`]. Sets `changes` if a statement may have changed the content.
+    fn each_statement(&mut self, sql: &str, author: Author, changes: &mut bool) -> Result<(), SqlError> {
         let _stamped = Stamped::new(stamps::new(), self.shared.config.options.zone());
         let mut script = Script::new(&mut self.session, sql, author).map_err(sql_failure)?;
         let mut from = 0;
         while let Some(mut prepared) = script.next(&mut self.session).map_err(sql_failure)? {
             let text = sql.get(from..script.taken()).unwrap_or_default();
             from = script.taken();
+            let info = &prepared.info;
+            *changes |=
+                info.changes_rows || info.changes_schema || info.outside_transaction || info.transaction.is_some();
             loop {
                 match prepared.statement.step() {
                     Ok(true) => {}
@@ -141,12 +155,6 @@ impl Writer<'_> {
             }
             if prepared.info.changes_connection {
                 self.shared.config.add_setup(text);
-            }
-            if !prepared.info.readonly {
-                self.session.note_changed_schema();
-            }
-            if self.session.is_autocommit() {
-                self.session.publish_changes();
             }
             self.session.put_back(prepared);
         }
