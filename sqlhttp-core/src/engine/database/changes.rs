@@ -17,9 +17,9 @@ impl Database {
     /// [`Change::Everything`] stands for changes of the schema, VACUUM, and the scripts of the owner
     /// ([`Database::run_script`]). Such a change may be reported although nothing has changed.
     ///
-    /// The stream reports tables in which a virtual table stores its content (those of a full-text index, for example).
-    /// It does not report temporary tables, attached files, virtual tables without such tables, and writes of other
-    /// processes.
+    /// A write to a virtual table, such as a full-text index, is reported as [`Change::Table`] of that table. The
+    /// stream may also report rows of the tables in which it stores its content. It does not report temporary tables,
+    /// attached files and writes of other processes.
     ///
     /// ```
     /// use sqlhttp_core::{Change, Database, Error, Executor as _, Options};
