@@ -14,7 +14,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::host::Host;
-use super::source_body::SourceBody;
+use super::source_body::{SourceBody, SourceError};
 use super::transport::{HttpRequest, HttpResponse, RequestBody, ResponseBody, Transport, TransportError};
 
 /// The time limit for opening a connection.
@@ -161,10 +161,11 @@ impl ResponseBody for Incoming {
     }
 }
 
-/// Whether the body of the request could not be read. The server has then received a part of the request.
+/// Whether the body of the request could not be read. The server has then received a part of the request, and does not
+/// carry it out. After other errors that hyper attributes to its user, such as the end of the runtime, it may do so.
 fn is_body_error(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user))
+    causes.any(|cause| cause.is::<SourceError>())
 }
 
 /// Returns the message of an error and of its causes. The errors of hyper alone do not contain the reason.
@@ -172,4 +173,83 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let messages: Vec<String> = causes.map(ToString::to_string).collect();
     messages.join(": ")
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)] // The tests contain the server.
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{self, BufRead as _, BufReader, Cursor, Read as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::pin::{Pin, pin};
+
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::http::{BodySource, Method};
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    fn transport() -> HyperTransport {
+        HyperTransport::with_system_roots().unwrap()
+    }
+
+    /// Starts a server that passes its first connection to `serve`.
+    fn server(serve: impl FnOnce(BufReader<TcpStream>) + Send + 'static) -> Host {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || serve(BufReader::new(listener.accept().unwrap().0)));
+        host.parse().unwrap()
+    }
+
+    fn read_head(connection: &mut BufReader<TcpStream>) {
+        let mut line = String::new();
+        while connection.read_line(&mut line).unwrap() > "\r\n".len() {
+            line.clear();
+        }
+    }
+
+    /// A source that contains fewer bytes than its length says.
+    struct TooShort;
+
+    impl BodySource for TooShort {
+        fn length(&self) -> u64 {
+            10
+        }
+
+        fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
+            Ok(Box::new(Cursor::new(b"abc")))
+        }
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_reported() {
+        let host = server(|mut connection| drop(connection.read_to_end(&mut Vec::new())));
+        let source: Arc<dyn BodySource> = Arc::new(TooShort);
+        let request = HttpRequest::new(Method::Post, "/").with_body("text/plain", source);
+        let error = runtime().block_on(transport().send(&host, &request)).unwrap_err();
+        assert!(matches!(&error, TransportError::Body(why) if why.contains("shorter")), "{error}");
+    }
+
+    #[test]
+    fn the_end_of_the_runtime_leaves_the_outcome_open() {
+        let (received, mut wait) = oneshot::channel();
+        let host = server(|mut connection| {
+            read_head(&mut connection);
+            received.send(()).unwrap();
+            let _ = connection.read(&mut [0]);
+        });
+        let (transport, request) = (transport(), HttpRequest::new(Method::Post, "/"));
+        let mut sending = pin!(transport.send(&host, &request));
+        // The task of the connection belongs to this runtime.
+        runtime().block_on(poll_fn(|cx| {
+            assert!(sending.as_mut().poll(cx).is_pending());
+            Pin::new(&mut wait).poll(cx).map(drop)
+        }));
+        let error = runtime().block_on(sending).unwrap_err();
+        assert!(matches!(error, TransportError::Lost(_)), "{error}");
+    }
 }
