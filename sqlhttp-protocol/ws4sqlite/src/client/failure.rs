@@ -6,7 +6,9 @@ use sqlhttp_text::sqlite::{code_of_message, description};
 use crate::messages::TIMED_OUT;
 use crate::reply::Refusal;
 
-const SQLITE_LOCKED: i32 = 6;
+/// SQLITE_LOCKED, SQLITE_NOMEM and SQLITE_TOOBIG. Some messages with these codes begin with the description of the code
+/// themselves: "database table is locked: t", "string or blob too big: the limit is …".
+const DESCRIBED_IN_MESSAGE: [i32; 3] = [6, 7, 18];
 
 const KEYWORDS: [TransactionKeyword; 5] = [
     TransactionKeyword::Begin,
@@ -85,8 +87,7 @@ fn sql_error(text: &str) -> Option<SqlError> {
     let begin = text.get(..generic.len()).filter(|begin| uncapitalized(begin) == uncapitalized(generic))?;
     let rest = &text[begin.len()..];
     let message = match rest.strip_prefix(": ") {
-        // This message of SQLite itself begins with the description: "database table is locked: t".
-        Some(message) if code & 0xff != SQLITE_LOCKED => message.to_owned(),
+        Some(message) if !DESCRIBED_IN_MESSAGE.contains(&(code & 0xff)) => message.to_owned(),
         _ => format!("{generic}{rest}"),
     };
     Some(SqlError { code, generic: generic.to_owned(), message, offset: None })
@@ -117,6 +118,8 @@ mod tests {
             (5, "database is locked"),
             (517, "database is locked"),
             (6, "database table is locked: t"),
+            (7, "out of memory: the limit is 64 MiB"),
+            (18, "string or blob too big: the limit is 1000000 bytes"),
         ] {
             let generic = description(code).unwrap().to_owned();
             let message = if message.is_empty() { generic.clone() } else { message.to_owned() };
