@@ -117,7 +117,7 @@ async fn a_request_contains_path_level_and_credentials() {
     let changed = db.execute("DELETE FROM t WHERE a < ?", params![7]).await.unwrap();
     assert_eq!((changed.rows, changed.last_insert_id), (3, None));
     let (_, request) = network.received().remove(0);
-    assert_eq!((request.method, request.target.as_str(), request.time_limit), (Method::Post, "/my%20db", None));
+    assert_eq!((request.method, request.target.as_str(), request.deadline), (Method::Post, "/my%20db", None));
     let headers = [("content-type", "application/json".to_owned()), ("authorization", "Basic am9lOmE6Yg==".into())];
     assert_eq!(request.headers, headers);
     let shown =
@@ -218,7 +218,7 @@ async fn what_needs_no_server_is_not_sent() {
 
 #[tokio::test]
 #[allow(clippy::disallowed_methods)] // The clock of the simulated network does not run, but it needs a beginning.
-async fn the_time_limit_of_a_call_is_that_of_the_request() {
+async fn the_deadline_of_a_call_is_that_of_the_request() {
     let now = Instant::now();
     let network: &'static Network = Box::leak(Box::new(Network { now: Some(now), ..Network::default() }));
     network.set("http://a", UPDATED);
@@ -226,7 +226,7 @@ async fn the_time_limit_of_a_call_is_that_of_the_request() {
     let limited = |at| CallOptions::new().deadline(Deadline::at(at));
     let limit = Duration::from_secs(2);
     db.with(limited(now + limit)).execute("a", ()).await.unwrap();
-    assert_eq!(network.received()[0].1.time_limit, Some(limit));
+    assert_eq!(network.received()[0].1.deadline, Some(now + limit));
     assert!(matches!(db.with(limited(now)).execute("a", ()).await, Err(Error::Timeout)));
     assert!(network.received().is_empty());
 }

@@ -34,9 +34,11 @@ pub struct HttpRequest {
     /// Whether the transport waits for the response without a time limit. A backup and a load of a large database can
     /// take long until the response begins.
     pub unlimited_time: bool,
-    /// The maximum time from sending the request until the header of the response has arrived, in addition to the limit
-    /// of the transport. `None` for no limit.
+    /// The maximum time from sending the request to a server until the header of the response has arrived, in addition
+    /// to the limit of the transport. `None` for no limit.
     pub time_limit: Option<Duration>,
+    /// The moment until which the header of the response must have arrived, from whichever server. `None` for no limit.
+    pub deadline: Option<Instant>,
 }
 
 /// The body of a request.
@@ -75,7 +77,7 @@ pub struct HttpResponse<B> {
 /// The error of an HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// No connection was opened. The server has not received the request.
+    /// No connection was opened, or not in time. The server has not received the request.
     #[error("cannot connect: {0}")]
     NotSent(String),
     /// The body of the request cannot be read. The server has not received the request, or only a part of it, and has
@@ -149,6 +151,7 @@ impl HttpRequest {
             body,
             unlimited_time: false,
             time_limit: None,
+            deadline: None,
         }
     }
 
@@ -160,11 +163,23 @@ impl HttpRequest {
         self
     }
 
-    /// Sets the maximum time from sending the request until the header of the response has arrived. If it passes, the
-    /// request fails with [`TransportError::Lost`]. A transport without timers ignores it.
+    /// Sets the maximum time from sending the request to a server until the header of the response has arrived. If it
+    /// passes, the request fails with [`TransportError::Lost`]. A transport without timers ignores it.
+    ///
+    /// The time begins again when a client sends the request to another server, because the first one cannot be reached
+    /// or has redirected it. [`HttpRequest::with_deadline`] limits the whole time.
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> HttpRequest {
         self.time_limit = Some(limit);
+        self
+    }
+
+    /// Sets the moment until which the header of the response must have arrived, no matter how many servers the request
+    /// is sent to. If it passes, the request fails with [`TransportError::NotSent`] while no connection is open, and
+    /// then with [`TransportError::Lost`]. A transport without a clock ([`Transport::time_until`]) ignores it.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Instant) -> HttpRequest {
+        self.deadline = Some(deadline);
         self
     }
 

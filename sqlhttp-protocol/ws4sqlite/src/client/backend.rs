@@ -41,10 +41,10 @@ use super::stream::{Part as ReplyPart, ReplyReader};
 /// * A surplus value is ignored. A PRAGMA without effect in a transaction is ignored.
 /// * If a batch is rolled back, the results of the steps before the failed one are empty.
 /// * The consistency level is sent to the server, but only the nodes of a cluster take it.
-/// * The time limit of a call is not sent to the server. If the transport has timers, it limits the time until the
-///   response begins. After that time the call fails with [`Error::ConnectionLost`], because a write may have taken
-///   effect. The connection is closed, and the server interrupts the batch if it still runs. The limits of the server
-///   apply, too.
+/// * The time limit of a call is not sent to the server. If the transport has a clock, it limits the time until the
+///   response begins, from whichever host. After that time the call fails with [`Error::ConnectionLost`], because a
+///   write may have taken effect, or with [`Error::Unavailable`] if no connection could be opened. The connection is
+///   closed, and the server interrupts the batch if it still runs. The limits of the server apply, too.
 ///
 /// If the connection fails after the request was sent, or the response does not say whether the server has carried it
 /// out, the call fails with [`Error::ConnectionLost`]: the batch may have taken effect, unless it only reads. A client
@@ -83,11 +83,10 @@ where
             return Ok(aborted(expects, step, failure));
         }
         let end = deadline.and(deadline.of_writes()).moment();
-        let left = end.and_then(|end| self.transport().time_until(end));
-        if left.is_some_and(|left| left.is_zero()) {
+        if end.and_then(|end| self.transport().time_until(end)).is_some_and(|left| left.is_zero()) {
             return Err(Error::Timeout);
         }
-        let (host, response) = self.send(&batch, level, left).await.map_err(client_error)?;
+        let (host, response) = self.send(&batch, level, end).await.map_err(client_error)?;
         let (status, held_bytes_max) = (response.status, self.response_bytes_max());
         if status == 200 {
             let (host, body, reader) = (host.clone(), response.body, Some(ReplyReader::default()));
