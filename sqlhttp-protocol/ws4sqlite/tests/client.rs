@@ -10,6 +10,7 @@ use sqlhttp_core::{
     Atomicity, Backend as _, Batch, CallOptions, Deadline, Ending, Error, Executor as _, Expect, Failure, ReadLevel,
     Step, StepOutcome, Value, named_params, params,
 };
+use sqlhttp_ws4sqlite::Refusal;
 use sqlhttp_ws4sqlite::client::{
     AuthMode, Client, ClientError, Host, HttpRequest, HttpResponse, ItemResult, Method, RequestBody, ResponseBody,
     SendError, Transport, TransportError,
@@ -287,4 +288,31 @@ async fn a_whole_reply_contains_the_results_and_the_refusal() {
     assert_eq!(error.to_string(), "no");
     let error = served(401, "Unauthorized").execute("q", ()).await.unwrap_err();
     assert!(matches!(error, Error::Unauthorized));
+    let error = served(503, r#"{"reqIdx":-1,"error":"leader not found"}"#).execute("q", ()).await.unwrap_err();
+    assert!(matches!(error, Error::NoLeader));
+    let overloaded = r#"{"reqIdx":-1,"error":"the database is overloaded: x"}"#;
+    let error = served(503, overloaded).execute("q", ()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)));
+}
+
+#[tokio::test]
+async fn a_long_error_message_is_a_failure_of_its_step() {
+    // SQLite quotes a token of the statement in its message.
+    let body = |length| {
+        let message = format!("SQL logic error: near \"{}\": syntax error (1)", "\u{1f600}".repeat(length));
+        let body = String::from_utf8(Refusal { status: 500, req_idx: 0, error: message }.body()).unwrap();
+        &*Box::leak(body.into_boxed_str())
+    };
+    let error = served(500, body(100_000)).execute("q", ()).await.unwrap_err();
+    assert_eq!(error.sql_error().map(|error| error.code), Some(1));
+    for limit in 1000..1010 {
+        let error = served(500, body(1000)).with_response_limit(limit).execute("q", ()).await.unwrap_err();
+        let Error::Failed { failure: Failure::Protocol { status: 500, message }, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert!(
+            message.starts_with("SQL logic error: near \"\u{1f600}") && message.ends_with('\u{1f600}'),
+            "{message}"
+        );
+    }
 }
