@@ -11,8 +11,8 @@ use sqlhttp_text::http::{Host, ResponseBody, SendError, Transport, receive};
 
 use super::call::adapt;
 use super::failover::{Client, ClientError};
-use super::failure::{UNKNOWN_STATUS, error, failure};
-use super::reply::{ItemResult, ReplyError, decode_reply};
+use super::failure::{UNKNOWN_STATUS, error, failure, foreign_error};
+use super::reply::{ItemResult, ReplyError, refusal};
 use super::stream::{Part as ReplyPart, ReplyReader};
 
 /// A client runs each batch as one request, which is one transaction. The methods of [`sqlhttp_core::Executor`] are
@@ -48,7 +48,9 @@ use super::stream::{Part as ReplyPart, ReplyReader};
 ///
 /// If the connection fails after the request was sent, or the response does not say whether the server has carried it
 /// out, the call fails with [`Error::ConnectionLost`]: the batch may have taken effect, unless it only reads. A client
-/// does not send it again. A server also closes the connection when a query fails after the response has begun.
+/// does not send it again. A server also closes the connection when a query fails after the response has begun. Status
+/// 503 means that nothing took effect only if its body is the JSON error object of the server, because a proxy may send
+/// that status, too, after the server has received the request.
 impl<T: Transport + 'static> Backend for Client<T>
 where
     T::Body: 'static,
@@ -94,13 +96,12 @@ where
             return Ok(Answer::Parts(Box::new(ReplyParts { host, body, reader, held_bytes_max, expects, columns })));
         }
         let response = receive(host, response, held_bytes_max).await.map_err(|error| client_error(error.into()))?;
-        match decode_reply(status, &response.body) {
-            Err(ReplyError::Refused(refusal)) => match usize::try_from(refusal.req_idx) {
-                Ok(step) if step < expects.len() => Ok(aborted(expects, step, failure(status, &refusal.error))),
-                _ => Err(error(refusal)),
-            },
-            Err(error) => Err(client_error(error.into())),
-            Ok(_) => Err(undecided(format!("{status}: it is an error without a message"))),
+        let Some(refusal) = refusal(status, &response.body) else {
+            return Err(foreign_error(status, String::from_utf8_lossy(&response.body).into_owned()));
+        };
+        match usize::try_from(refusal.req_idx) {
+            Ok(step) if step < expects.len() => Ok(aborted(expects, step, failure(status, &refusal.error))),
+            _ => Err(error(refusal)),
         }
     }
 }

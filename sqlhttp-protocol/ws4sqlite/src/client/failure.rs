@@ -51,13 +51,26 @@ pub(super) fn failure(status: u16, text: &str) -> Failure {
     Failure::Protocol { status, message: text.to_owned() }
 }
 
-/// Returns the error of a request that was refused, or failed, as a whole. The servers send the statuses below 500 and
-/// 503 before they have carried anything out.
+/// Returns the error of a response with an error status whose body is not the JSON error object of a server. A proxy
+/// sends 408 and the statuses from 500 also after the server has received the request.
+pub(super) fn foreign_error(status: u16, text: String) -> Error {
+    match status {
+        408 | 500.. if !is_unauthorized(&text) => Error::ConnectionLost(format!("{status}: {text}").into()),
+        _ => error(Refusal::whole(status, text)),
+    }
+}
+
+/// Whether the server has refused the credentials. `customErrorCode` may replace the status 401.
+fn is_unauthorized(text: &str) -> bool {
+    ["Unauthorized", "missing auth credentials", "wrong credentials"].contains(&text.trim())
+}
+
+/// Returns the error of a request that a server has refused, or that has failed, as a whole. The servers send the
+/// statuses below 500 and 503 before they have carried anything out.
 pub(super) fn error(refusal: Refusal) -> Error {
     let Refusal { status, error: text, .. } = refusal;
     let shown = || format!("{status}: {text}");
-    // `customErrorCode` may replace the status 401.
-    if ["Unauthorized", "missing auth credentials", "wrong credentials"].contains(&text.trim()) {
+    if is_unauthorized(&text) {
         return Error::Unauthorized;
     }
     match status {
@@ -167,6 +180,11 @@ mod tests {
         }
         for status in [301, 400, 404, 413, 429] {
             assert!(matches!(error(status, "x"), Error::Unsupported(_)), "{status}");
+            assert!(matches!(foreign_error(status, "x".to_owned()), Error::Unsupported(_)), "{status}");
         }
+        for (status, text) in [(503, "leader not found"), (504, "the time limit was exceeded"), (408, ""), (500, "x")] {
+            assert!(matches!(foreign_error(status, text.to_owned()), Error::ConnectionLost(_)), "{status}");
+        }
+        assert!(matches!(foreign_error(503, "Unauthorized".to_owned()), Error::Unauthorized));
     }
 }
