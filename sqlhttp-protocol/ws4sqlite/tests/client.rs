@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sqlhttp_core::{
-    Atomicity, Backend as _, Batch, CallOptions, Deadline, Ending, Error, Executor as _, Expect, Failure, ReadLevel,
-    Step, StepOutcome, Value, named_params, params,
+    Action, Atomicity, Backend as _, Batch, Bindings, CallOptions, Deadline, Ending, Error, Executor as _, Expect,
+    Failure, ReadLevel, Step, StepOutcome, Value, named_params, params,
 };
 use sqlhttp_ws4sqlite::Refusal;
 use sqlhttp_ws4sqlite::client::{
@@ -205,6 +205,12 @@ async fn what_needs_no_server_is_not_sent() {
     assert!(db.batch(Vec::new()).await.unwrap().is_empty());
     let error = db.execute("INSERT INTO t VALUES (?)", [u64::MAX]).await.unwrap_err();
     assert!(matches!(error.failure(), Some(Failure::BadParameter { .. })), "{error:?}");
+    let unreadable = Failure::Protocol { status: 400, message: "x".into() };
+    let sets = vec![Ok(Bindings::none()), Err(unreadable.clone())];
+    let action = Action::RunEach { sql: "DELETE FROM t".into(), bindings: sets };
+    let each = Step { action, ..Step::execute("", ()) };
+    let error = db.batch(vec![Step::execute("DELETE FROM t", ()), each]).await.unwrap_err();
+    assert!(matches!(&error, Error::Failed { step: Some(1), failure } if *failure == unreadable), "{error:?}");
     for step in [
         Step::execute("INSERT INTO t VALUES (?)", [vec![1_u8]]),
         Step::execute("DELETE FROM t", ()).expect_changed(1),
@@ -261,7 +267,18 @@ async fn a_response_that_ends_early_leaves_the_outcome_open() {
     assert_eq!((rows.next().await.unwrap().unwrap(), rows.next().await.unwrap().unwrap()), (1, 2));
     assert!(matches!(rows.next().await, Some(Err(Error::ConnectionLost(_)))));
     assert!(rows.next().await.is_none());
-    for (status, body) in [(200, begin), (200, r#"{"results":[]}"#), (200, "x"), (502, "Bad Gateway"), (500, "")] {
+    let surplus = r#"{"results":[{"success":true,"rowsUpdated":1},{"success":true,"rowsUpdated":2}]}"#;
+    for (status, body) in [
+        (200, begin),
+        (200, r#"{"results":[]}"#),
+        (200, surplus),
+        (200, "x"),
+        (502, "Bad Gateway"),
+        (500, ""),
+        // A proxy may send this after it has sent the request to the server.
+        (503, "Service Unavailable"),
+        (503, "leader not found"),
+    ] {
         let error = served(status, body).query("q", ()).await.unwrap_err();
         assert!(matches!(error, Error::ConnectionLost(_)), "{body}: {error:?}");
     }
