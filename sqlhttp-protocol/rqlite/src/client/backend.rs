@@ -34,6 +34,8 @@ const SQLITE_ERROR: i32 = 1;
 /// * [`Error::Unsupported`]: a number of rows that a step must change or return, a step after whose failure a
 ///   transaction continues, a step that runs several times, a stamp, a TEXT value that looks like a BLOB (`x'00'`), an
 ///   infinite number.
+/// * A batch with a step that is known to fail ([`Batch::known_failure`]), such as a parameter for which SQLite has no
+///   value, is not sent. The failure is that of this step, although a step before it could fail first.
 /// * If an SQL text has several statements, each takes the values after those of the statements before it. A parameter
 ///   without a named value is NULL, and a surplus value is ignored.
 /// * The number of changed rows of a statement that returns rows is the number of these rows.
@@ -75,6 +77,9 @@ where
     ) -> Result<Answer, Error> {
         if let Some(expect) = batch.steps.iter().map(|step| step.expect).find(is_exact) {
             return Err(Error::Unsupported(format!("the protocol cannot express {expect:?}")));
+        }
+        if let Some((step, failure)) = batch.known_failure() {
+            return Ok(Answer::Whole(batch.rolled_back(step, failure.clone())));
         }
         let end = deadline.and(deadline.of_writes()).moment();
         let left = end.and_then(|end| self.transport().time_until(end));
