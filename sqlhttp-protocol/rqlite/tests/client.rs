@@ -189,3 +189,14 @@ async fn a_batch_that_is_known_to_fail_is_not_sent() {
     assert!(matches!(error, Error::Failed { step: Some(1), .. }), "{error:?}");
     assert!(network.receivers().is_empty());
 }
+
+#[test]
+fn debug_output_contains_no_credentials() {
+    let network = Network::default();
+    let client = client(&network, &["a"]).with_basic_auth("joe", "a:b");
+    let mut request = HttpRequest::new(Method::Get, "/readyz");
+    request.headers.push(("authorization", "Basic am9lOmE6Yg==".to_owned()));
+    for shown in [format!("{client:?}"), format!("{request:?}")] {
+        assert!(shown.contains("authorization") && !shown.contains("am9lOmE6Yg"), "{shown}");
+    }
+}

@@ -19,8 +19,9 @@ pub enum Method {
     Delete,
 }
 
-/// An HTTP request, without the address of the server.
-#[derive(Debug, Clone)]
+/// An HTTP request, without the address of the server. The debug output does not contain the value of the header field
+/// `authorization`.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpRequest {
     /// The method.
@@ -188,6 +189,25 @@ impl HttpRequest {
     pub fn without_time_limit(mut self) -> HttpRequest {
         self.unlimited_time = true;
         self
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HttpRequest { method, target, headers, body, unlimited_time, time_limit, deadline } = self;
+        let shown = |(name, value): &(&'static str, String)| {
+            let secret = name.eq_ignore_ascii_case("authorization");
+            (*name, if secret { "***".to_owned() } else { value.clone() })
+        };
+        f.debug_struct("HttpRequest")
+            .field("method", method)
+            .field("target", target)
+            .field("headers", &headers.iter().map(shown).collect::<Vec<_>>())
+            .field("body", body)
+            .field("unlimited_time", unlimited_time)
+            .field("time_limit", time_limit)
+            .field("deadline", deadline)
+            .finish()
     }
 }
 
