@@ -18,7 +18,9 @@ pub const RESPONSE_BYTES_MAX: usize = 1 << 30;
 /// The hosts of a client. One of them receives the requests, at first the first one.
 ///
 /// If a host cannot be reached, the request is sent to the next one, which then receives the further requests, too. A
-/// request that may have been carried out is not sent again; the next request is sent to another host.
+/// request that may have been carried out is not sent again. If the connection fails before the header of the response
+/// has arrived, the next request is sent to another host. If it fails later, the next request is sent to the same host
+/// first.
 #[derive(Debug)]
 pub struct Hosts {
     hosts: Vec<Host>,
