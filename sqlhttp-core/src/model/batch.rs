@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Failure, Params, Stamp, Value};
+use super::{Changed, Ending, Failure, Outcome, Params, Rows, Stamp, StepInfo, StepOutcome, Value};
 
 /// A list of steps (SQL texts with values) that one caller submits together.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -166,6 +166,41 @@ impl Batch {
     /// Creates a batch of one step.
     pub fn one(step: Step) -> Self {
         Batch::transaction(vec![step])
+    }
+
+    /// Returns the index and the failure of the first step that is known to fail and to roll the batch back: an
+    /// [`Action::Fail`], or an [`Action::RunEach`] with a set of values that could not be decoded. `None` if there is
+    /// no such step, or if the steps are not one transaction.
+    ///
+    /// Such a batch has no effect, so the client of a server need not send it. If it runs, a step before this one may
+    /// fail first.
+    pub fn known_failure(&self) -> Option<(usize, &Failure)> {
+        fn failure(step: &Step) -> Option<&Failure> {
+            match &step.action {
+                Action::Run { .. } => None,
+                Action::RunEach { bindings, .. } => bindings.iter().find_map(|set| set.as_ref().err()),
+                Action::Fail(failure) => Some(failure),
+            }
+        }
+        let aborts = |step: &Step| self.atomicity == Atomicity::All && step.on_error == OnError::Abort;
+        let mut steps = self.steps.iter().enumerate();
+        steps.find_map(|(index, step)| Some((index, failure(step).filter(|_| aborts(step))?)))
+    }
+
+    /// Returns the outcome of this batch if it was rolled back because a step has failed. The results of the steps
+    /// before it are empty. `step` is the index of the failed step.
+    pub fn rolled_back(&self, step: usize, failure: Failure) -> Outcome {
+        let empty = |step: &Step| match step.expect {
+            Expect::Count | Expect::ExactCount(_) => StepOutcome::Changed(Changed::default()),
+            Expect::Rows | Expect::Either | Expect::Returning | Expect::ExactRows(_) => {
+                let columns = Arc::from([]);
+                StepOutcome::Rows(Rows { columns, blocks: Vec::new(), changed: Changed::default() })
+            }
+        };
+        let mut steps: Vec<StepOutcome> = self.steps.iter().take(step).map(empty).collect();
+        steps.push(StepOutcome::Failed(failure));
+        let info = vec![StepInfo::default(); steps.len()];
+        Outcome { steps, info, ending: Ending::Aborted(step), log_index: 0 }
     }
 }
 

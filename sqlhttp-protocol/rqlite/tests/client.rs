@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use sqlhttp_core::{Batch, ReadLevel, Step};
+use sqlhttp_core::{Batch, Error, Executor as _, Failure, ReadLevel, Step};
 use sqlhttp_rqlite::Endpoint;
 use sqlhttp_rqlite::client::{
     Client, ClientError, Host, HttpRequest, HttpResponse, Method, RequestBody, ResponseBody, StatementResult,
@@ -13,7 +13,7 @@ use sqlhttp_rqlite::client::{
 };
 
 /// How a server of the simulated network behaves.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 enum Server {
     /// Responds with a status, a value of the header field `location`, and a body.
     Responds(u16, &'static str, &'static str),
@@ -24,7 +24,7 @@ enum Server {
 }
 
 /// The simulated network: the servers by their addresses, and the requests that they have received.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct Network {
     servers: Mutex<HashMap<String, Server>>,
     received: Mutex<Vec<(String, HttpRequest)>>,
@@ -173,4 +173,30 @@ async fn errors_of_the_server_and_responses_that_are_too_long() {
     assert_eq!(error.to_string(), "503: leader not found");
     network.set("http://a", CHANGED);
     assert_eq!(insert(&client(&network, &["a"]).with_response_limit(10)).await, Err(ClientError::TooLong(10)));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_known_to_fail_is_not_sent() {
+    let network: &'static Network = Box::leak(Box::default());
+    network.set("http://a", CHANGED);
+    let db = client(network, &["a"]);
+    let error = db.execute("INSERT INTO t VALUES(?)", [u64::MAX]).await.unwrap_err();
+    assert!(matches!(error, Error::Failed { step: None, failure: Failure::BadParameter { .. } }), "{error:?}");
+    let error = db.query("SELECT ?", [u64::MAX]).await.unwrap_err();
+    assert!(matches!(error.failure(), Some(Failure::BadParameter { .. })), "{error:?}");
+    let steps = vec![Step::execute("DELETE FROM t", ()), Step::execute("INSERT INTO t VALUES(?)", [u64::MAX])];
+    let error = db.batch(steps).await.unwrap_err();
+    assert!(matches!(error, Error::Failed { step: Some(1), .. }), "{error:?}");
+    assert!(network.receivers().is_empty());
+}
+
+#[test]
+fn debug_output_contains_no_credentials() {
+    let network = Network::default();
+    let client = client(&network, &["a"]).with_basic_auth("joe", "a:b");
+    let mut request = HttpRequest::new(Method::Get, "/readyz");
+    request.headers.push(("authorization", "Basic am9lOmE6Yg==".to_owned()));
+    for shown in [format!("{client:?}"), format!("{request:?}")] {
+        assert!(shown.contains("authorization") && !shown.contains("am9lOmE6Yg"), "{shown}");
+    }
 }

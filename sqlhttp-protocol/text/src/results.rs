@@ -5,7 +5,7 @@
 /// The replies of both protocols are objects with a list `results`, whose elements may contain a list of rows. The
 /// splitter finds the ends of the rows and of the results. It holds one row, the other fields of one result, and the
 /// other fields of the reply. It does not decode them, and it does not check the commas between rows and between
-/// results.
+/// results. A second list of rows in the same result is one of the other fields.
 ///
 /// ```
 /// use sqlhttp_text::results::{Piece, ResultSplitter};
@@ -35,6 +35,9 @@ pub struct ResultSplitter {
     string: StringState,
     /// The number of open objects and arrays.
     depth: usize,
+    /// Whether the rows of the current result have begun. They begin once, so that the text before them is passed on
+    /// once: otherwise a reply that repeats the key would take time in proportion to the square of its length.
+    has_rows: bool,
     /// The JSON text of the reply without its results.
     reply: Vec<u8>,
     /// The JSON text of the current result without its rows.
@@ -87,6 +90,7 @@ impl ResultSplitter {
             place: Place::Reply,
             string: StringState::Outside,
             depth: 0,
+            has_rows: false,
             reply: Vec::new(),
             result: Vec::new(),
             row: Vec::new(),
@@ -161,8 +165,9 @@ impl ResultSplitter {
                 self.place = Place::Result;
                 self.keep(&[byte]);
             }
-            (Place::Result, 4) if byte == b'[' && ends_with_key(&self.result, self.rows_key) => {
+            (Place::Result, 4) if byte == b'[' && !self.has_rows && ends_with_key(&self.result, self.rows_key) => {
                 self.keep(&[byte]);
+                self.has_rows = true;
                 take(Piece::Begin(&[&self.result[..], b"]}"].concat()))?;
                 self.place = Place::Rows;
             }
@@ -192,6 +197,7 @@ impl ResultSplitter {
             (Place::Result, 2) => {
                 take(Piece::End(&self.result))?;
                 self.result.clear();
+                self.has_rows = false;
                 self.place = Place::Results;
             }
             _ => {}
@@ -217,4 +223,29 @@ fn ends_with_key(text: &[u8], key: &str) -> bool {
         text.strip_suffix(key.as_bytes())?.strip_suffix(b"\"")
     };
     before().is_some_and(|before| before.last() != Some(&b'\\'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_result_begin_once() {
+        let repeated = r#","values":[]"#.repeat(100_000);
+        let reply = format!(r#"{{"results":[{{"values":[[1]]{repeated}}},{{"values":[[2]]}}]}}"#);
+        let mut splitter = ResultSplitter::new("values");
+        let (mut begins, mut rows, mut ends, mut bytes) = (0, 0, 0, 0);
+        let pushed = splitter.push(reply.as_bytes(), &mut |piece| -> Result<(), ()> {
+            let (count, json) = match piece {
+                Piece::Begin(json) => (&mut begins, json),
+                Piece::Row(json) => (&mut rows, json),
+                Piece::End(json) => (&mut ends, json),
+            };
+            *count += 1;
+            bytes += json.len();
+            Ok(())
+        });
+        assert_eq!((pushed, begins, rows, ends), (Ok(()), 2, 2, 2));
+        assert!(bytes < 2 * reply.len(), "{bytes}");
+    }
 }

@@ -7,9 +7,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sqlhttp_core::{
-    Atomicity, Backend as _, Batch, CallOptions, Deadline, Ending, Error, Executor as _, Expect, Failure, ReadLevel,
-    Step, StepOutcome, Value, named_params, params,
+    Action, Atomicity, Backend as _, Batch, Bindings, CallOptions, Deadline, Ending, Error, Executor as _, Expect,
+    Failure, ReadLevel, Step, StepOutcome, Value, named_params, params,
 };
+use sqlhttp_ws4sqlite::Refusal;
 use sqlhttp_ws4sqlite::client::{
     AuthMode, Client, ClientError, Host, HttpRequest, HttpResponse, ItemResult, Method, RequestBody, ResponseBody,
     SendError, Transport, TransportError,
@@ -117,7 +118,7 @@ async fn a_request_contains_path_level_and_credentials() {
     let changed = db.execute("DELETE FROM t WHERE a < ?", params![7]).await.unwrap();
     assert_eq!((changed.rows, changed.last_insert_id), (3, None));
     let (_, request) = network.received().remove(0);
-    assert_eq!((request.method, request.target.as_str(), request.time_limit), (Method::Post, "/my%20db", None));
+    assert_eq!((request.method, request.target.as_str(), request.deadline), (Method::Post, "/my%20db", None));
     let headers = [("content-type", "application/json".to_owned()), ("authorization", "Basic am9lOmE6Yg==".into())];
     assert_eq!(request.headers, headers);
     let shown =
@@ -204,6 +205,12 @@ async fn what_needs_no_server_is_not_sent() {
     assert!(db.batch(Vec::new()).await.unwrap().is_empty());
     let error = db.execute("INSERT INTO t VALUES (?)", [u64::MAX]).await.unwrap_err();
     assert!(matches!(error.failure(), Some(Failure::BadParameter { .. })), "{error:?}");
+    let unreadable = Failure::Protocol { status: 400, message: "x".into() };
+    let sets = vec![Ok(Bindings::none()), Err(unreadable.clone())];
+    let action = Action::RunEach { sql: "DELETE FROM t".into(), bindings: sets };
+    let each = Step { action, ..Step::execute("", ()) };
+    let error = db.batch(vec![Step::execute("DELETE FROM t", ()), each]).await.unwrap_err();
+    assert!(matches!(&error, Error::Failed { step: Some(1), failure } if *failure == unreadable), "{error:?}");
     for step in [
         Step::execute("INSERT INTO t VALUES (?)", [vec![1_u8]]),
         Step::execute("DELETE FROM t", ()).expect_changed(1),
@@ -218,7 +225,7 @@ async fn what_needs_no_server_is_not_sent() {
 
 #[tokio::test]
 #[allow(clippy::disallowed_methods)] // The clock of the simulated network does not run, but it needs a beginning.
-async fn the_time_limit_of_a_call_is_that_of_the_request() {
+async fn the_deadline_of_a_call_is_that_of_the_request() {
     let now = Instant::now();
     let network: &'static Network = Box::leak(Box::new(Network { now: Some(now), ..Network::default() }));
     network.set("http://a", UPDATED);
@@ -226,7 +233,7 @@ async fn the_time_limit_of_a_call_is_that_of_the_request() {
     let limited = |at| CallOptions::new().deadline(Deadline::at(at));
     let limit = Duration::from_secs(2);
     db.with(limited(now + limit)).execute("a", ()).await.unwrap();
-    assert_eq!(network.received()[0].1.time_limit, Some(limit));
+    assert_eq!(network.received()[0].1.deadline, Some(now + limit));
     assert!(matches!(db.with(limited(now)).execute("a", ()).await, Err(Error::Timeout)));
     assert!(network.received().is_empty());
 }
@@ -260,7 +267,18 @@ async fn a_response_that_ends_early_leaves_the_outcome_open() {
     assert_eq!((rows.next().await.unwrap().unwrap(), rows.next().await.unwrap().unwrap()), (1, 2));
     assert!(matches!(rows.next().await, Some(Err(Error::ConnectionLost(_)))));
     assert!(rows.next().await.is_none());
-    for (status, body) in [(200, begin), (200, r#"{"results":[]}"#), (200, "x"), (502, "Bad Gateway"), (500, "")] {
+    let surplus = r#"{"results":[{"success":true,"rowsUpdated":1},{"success":true,"rowsUpdated":2}]}"#;
+    for (status, body) in [
+        (200, begin),
+        (200, r#"{"results":[]}"#),
+        (200, surplus),
+        (200, "x"),
+        (502, "Bad Gateway"),
+        (500, ""),
+        // A proxy may send this after it has sent the request to the server.
+        (503, "Service Unavailable"),
+        (503, "leader not found"),
+    ] {
         let error = served(status, body).query("q", ()).await.unwrap_err();
         assert!(matches!(error, Error::ConnectionLost(_)), "{body}: {error:?}");
     }
@@ -287,4 +305,31 @@ async fn a_whole_reply_contains_the_results_and_the_refusal() {
     assert_eq!(error.to_string(), "no");
     let error = served(401, "Unauthorized").execute("q", ()).await.unwrap_err();
     assert!(matches!(error, Error::Unauthorized));
+    let error = served(503, r#"{"reqIdx":-1,"error":"leader not found"}"#).execute("q", ()).await.unwrap_err();
+    assert!(matches!(error, Error::NoLeader));
+    let overloaded = r#"{"reqIdx":-1,"error":"the database is overloaded: x"}"#;
+    let error = served(503, overloaded).execute("q", ()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)));
+}
+
+#[tokio::test]
+async fn a_long_error_message_is_a_failure_of_its_step() {
+    // SQLite quotes a token of the statement in its message.
+    let body = |length| {
+        let message = format!("SQL logic error: near \"{}\": syntax error (1)", "\u{1f600}".repeat(length));
+        let body = String::from_utf8(Refusal { status: 500, req_idx: 0, error: message }.body()).unwrap();
+        &*Box::leak(body.into_boxed_str())
+    };
+    let error = served(500, body(100_000)).execute("q", ()).await.unwrap_err();
+    assert_eq!(error.sql_error().map(|error| error.code), Some(1));
+    for limit in 1000..1010 {
+        let error = served(500, body(1000)).with_response_limit(limit).execute("q", ()).await.unwrap_err();
+        let Error::Failed { failure: Failure::Protocol { status: 500, message }, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert!(
+            message.starts_with("SQL logic error: near \"\u{1f600}") && message.ends_with('\u{1f600}'),
+            "{message}"
+        );
+    }
 }

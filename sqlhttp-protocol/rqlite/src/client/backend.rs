@@ -34,6 +34,8 @@ const SQLITE_ERROR: i32 = 1;
 /// * [`Error::Unsupported`]: a number of rows that a step must change or return, a step after whose failure a
 ///   transaction continues, a step that runs several times, a stamp, a TEXT value that looks like a BLOB (`x'00'`), an
 ///   infinite number.
+/// * A batch with a step that is known to fail ([`Batch::known_failure`]), such as a parameter for which SQLite has no
+///   value, is not sent. The failure is that of this step, although a step before it could fail first.
 /// * If an SQL text has several statements, each takes the values after those of the statements before it. A parameter
 ///   without a named value is NULL, and a surplus value is ignored.
 /// * The number of changed rows of a statement that returns rows is the number of these rows.
@@ -42,7 +44,8 @@ const SQLITE_ERROR: i32 = 1;
 ///
 /// If the connection fails after the request was sent, or the response does not say whether the server has carried it
 /// out, the call fails with [`Error::ConnectionLost`]: the batch may have taken effect. A client does not send it
-/// again.
+/// again. Status 503 means that nothing took effect only if the text is one that the servers send, because a proxy may
+/// send that status, too, after the server has received the request.
 impl<T: Transport + 'static> Backend for Client<T>
 where
     T::Body: 'static,
@@ -74,6 +77,9 @@ where
     ) -> Result<Answer, Error> {
         if let Some(expect) = batch.steps.iter().map(|step| step.expect).find(is_exact) {
             return Err(Error::Unsupported(format!("the protocol cannot express {expect:?}")));
+        }
+        if let Some((step, failure)) = batch.known_failure() {
+            return Ok(Answer::Whole(batch.rolled_back(step, failure.clone())));
         }
         let end = deadline.and(deadline.of_writes()).moment();
         let left = end.and_then(|end| self.transport().time_until(end));
@@ -239,13 +245,39 @@ fn error(error: ClientError, reads: bool) -> Error {
     }
 }
 
-/// The error of a response with an error status. The servers send 503 before they have carried anything out.
+/// The texts of responses with status 503 to requests of which the server has carried nothing out. The last one is that
+/// of `sqlhttp-standalone` for a connection that it does not accept.
+const REFUSALS: [&str; 6] = [
+    "store not open",
+    "too many connections",
+    "too many passwords are being checked",
+    "Too many failed attempts",
+    "credentials cannot be checked",
+    r#"{"reqIdx":-1,"error":"Too many connections"}"#,
+];
+
+/// The beginnings of such texts: those of [`Error::Overloaded`], [`Error::Unavailable`] and [`Error::Removed`], and of
+/// the refusal of a body.
+const REFUSALS_BEGIN: [&str; 4] = [
+    "the database is overloaded: ",
+    "the database is unavailable at the moment: ",
+    "this node was removed from the cluster",
+    "too many request bodies in memory",
+];
+
+/// Whether a server sends this text with status 503, which means that it has carried nothing out. A proxy sends other
+/// texts with this status, also after the server has received the request.
+fn is_refusal(text: &str) -> bool {
+    REFUSALS.contains(&text) || REFUSALS_BEGIN.iter().any(|begin| text.starts_with(begin))
+}
+
+/// The error of a response with an error status. `reads`: whether the batch must not write.
 fn refused(status: u16, text: &str, reads: bool) -> Error {
     let shown = format!("{status}: {text}");
     match status {
         401 | 403 => Error::Unauthorized,
-        503 if text.contains("leader not found") => Error::NoLeader,
-        503 => Error::Unavailable(shown.into()),
+        503 if text.trim_end() == "leader not found" => Error::NoLeader,
+        503 if is_refusal(text.trim_end()) => Error::Unavailable(shown.into()),
         408 | 504 if reads => Error::Timeout,
         408 | 500.. => undecided(shown, reads),
         _ => Error::Unsupported(shown),
@@ -279,8 +311,23 @@ mod tests {
             assert!(refused(status, "x", false).is_unknown_outcome(), "{status}");
             assert!(!refused(status, "x", true).is_unknown_outcome(), "{status}");
         }
+        for text in ["Service Unavailable", "<html>the database is overloaded: x</html>", ""] {
+            assert!(matches!(refused(503, text, false), Error::ConnectionLost(_)), "{text}");
+            assert!(matches!(refused(503, text, true), Error::Unavailable(_)), "{text}");
+        }
         assert!(matches!(refused(503, "leader not found", false), Error::NoLeader));
-        assert!(refused(503, "too many writes are waiting", false).retry());
+        for text in [
+            &Error::Overloaded("too many writes are waiting").to_string(),
+            &Error::Unavailable("the disk is full".into()).to_string(),
+            &Error::Removed.to_string(),
+            "store not open",
+            "too many connections",
+            "Too many failed attempts",
+            "too many request bodies in memory, see -x",
+            r#"{"reqIdx":-1,"error":"Too many connections"}"#,
+        ] {
+            assert!(matches!(refused(503, text, false), Error::Unavailable(_)), "{text}");
+        }
         assert!(matches!(refused(401, "", false), Error::Unauthorized));
         assert!(!refused(400, "bad request", false).retry());
     }

@@ -1,5 +1,7 @@
 //! A client of one or more servers that continues with another server when one cannot be reached.
 
+use std::fmt;
+
 use sqlhttp_core::Batch;
 use sqlhttp_text::http::{
     Host, Hosts, HttpRequest, HttpResponse, InvalidHost, Method, RESPONSE_BYTES_MAX, Scheme, SendError, Transport,
@@ -39,8 +41,18 @@ pub struct Client<T> {
     transport: T,
     hosts: Hosts,
     prefix: String,
-    authorization: Option<String>,
+    authorization: Option<Authorization>,
     response_bytes_max: usize,
+}
+
+/// The value of the header field `Authorization`. The debug output does not contain it.
+#[derive(Clone)]
+struct Authorization(String);
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// The error of a request.
@@ -117,7 +129,7 @@ impl<T: Transport> Client<T> {
     /// Sets the user and the password that are sent with each request (basic authentication, RFC 7617).
     #[must_use]
     pub fn with_basic_auth(mut self, user: &str, password: &str) -> Client<T> {
-        self.authorization = Some(basic_auth(user, password));
+        self.authorization = Some(Authorization(basic_auth(user, password)));
         self
     }
 
@@ -239,8 +251,8 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// See [`ClientError`]. A response with an error status is no error.
     pub async fn send(&self, mut request: HttpRequest) -> Result<(Host, HttpResponse<T::Body>), ClientError> {
-        if let Some(authorization) = &self.authorization {
-            request.headers.push(("authorization", authorization.clone()));
+        if let Some(Authorization(value)) = &self.authorization {
+            request.headers.push(("authorization", value.clone()));
         }
         let (host, response) = self.hosts.send(&self.transport, &request).await?;
         self.follow(host.clone(), response, request).await

@@ -16,11 +16,13 @@ use super::transport::{HttpRequest, HttpResponse, RequestBody, ResponseBody, Tra
 /// A transport that sends requests with `fetch()` (<https://fetch.spec.whatwg.org>), in a browser, a worker or Node.js.
 ///
 /// * `fetch()` does not report whether a request was sent. So each failure of a connection is
-///   [`TransportError::Lost`]: the request is not sent to another host, but the next request is.
+///   [`TransportError::Lost`]: the request is not sent to another host, but the next request is if the header of the
+///   response has not arrived.
 /// * Redirects are not followed, because `fetch()` does not show them. They fail with [`TransportError::Lost`].
 /// * In a browser, the server must allow the origin of the page (`corsOrigin`, on a node `-http-allow-origin`). Only
 ///   the header fields that the server exposes to the page are part of the response.
-/// * [`Transport::time_until`] returns `None`, because [`std::time::Instant`] has no clock in WebAssembly.
+/// * [`Transport::time_until`] returns `None`, because [`std::time::Instant`] has no clock in WebAssembly. So
+///   [`HttpRequest::deadline`] has no effect, unlike [`HttpRequest::time_limit`].
 /// * The body of a request is held in memory.
 /// * Requests and responses must stay on the thread that has created them. To use or drop them on another thread is a
 ///   panic.
@@ -63,8 +65,9 @@ impl FetchTransport {
         FetchTransport::default()
     }
 
-    /// Sets the maximum time from sending a request until the header of the response has arrived. By default there is
-    /// no limit. The limit does not apply to a request [without a time limit](HttpRequest::without_time_limit).
+    /// Sets the maximum time from sending a request until the header of the response has arrived, up to 24 days. By
+    /// default there is no limit. The limit does not apply to a request
+    /// [without a time limit](HttpRequest::without_time_limit).
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> FetchTransport {
         FetchTransport { timeout: Some(timeout) }
@@ -105,11 +108,14 @@ async fn send(
     let aborting = AbortOnDrop(AbortController::new().map_err(not_sent)?);
     let options = options(request, &aborting.0)?;
     let url = format!("{host}{}", request.target);
-    let mut waiting = call("fetch", &url.into(), &options).map_err(not_sent)?;
-    if let Some(limit) = limit {
-        waiting = Promise::race(&Array::of2(&waiting, &after(limit).map_err(lost)?)).into();
+    let timer = limit.map(Timer::start).transpose().map_err(not_sent)?;
+    let mut waiting = call("fetch", &[&url.into(), &options]).map_err(not_sent)?;
+    if let Some(timer) = &timer {
+        waiting = Promise::race(&Array::of2(&waiting, &timer.elapsed)).into();
     }
-    let sent = JsFuture::from(waiting.unchecked_into::<Promise>()).await.map_err(lost)?;
+    let sent = JsFuture::from(waiting.unchecked_into::<Promise>()).await;
+    drop(timer);
+    let sent = sent.map_err(lost)?;
     let Ok(response) = sent.dyn_into::<Response>() else {
         return Err(TransportError::Lost(format!("no response within {:?}", limit.unwrap_or_default())));
     };
@@ -146,20 +152,45 @@ fn options(request: &HttpRequest, aborting: &AbortController) -> Result<JsValue,
 }
 
 /// Calls a function of the global object, which a window, a worker and Node.js have.
-fn call(name: &str, first: &JsValue, second: &JsValue) -> Result<JsValue, JsValue> {
+fn call(name: &str, arguments: &[&JsValue]) -> Result<JsValue, JsValue> {
     let global: JsValue = js_sys::global().into();
     let function: Function = Reflect::get(&global, &name.into())?.dyn_into()?;
-    function.call2(&global, first, second)
+    let list = Array::new();
+    for argument in arguments {
+        list.push(argument);
+    }
+    function.apply(&global, &list)
 }
 
-/// Returns a promise that is resolved to `undefined` after this time.
-fn after(time: Duration) -> Result<JsValue, JsValue> {
-    let mut failed = None;
-    let promise = Promise::new(&mut |resolve, _| {
-        let milliseconds = JsValue::from_f64(time.as_secs_f64() * 1000.0);
-        failed = call("setTimeout", &resolve, &milliseconds).err();
-    });
-    failed.map_or(Ok(promise.into()), Err)
+/// A timer. Dropping it stops it: a timer that runs would hold its objects, and would keep Node.js from ending.
+struct Timer {
+    /// A promise that is resolved to `undefined` at the end of the time.
+    elapsed: Promise,
+    /// The result of `setTimeout()`: a number, or an object in Node.js.
+    id: JsValue,
+}
+
+impl Timer {
+    fn start(time: Duration) -> Result<Timer, JsValue> {
+        let mut started = Ok(JsValue::UNDEFINED);
+        let elapsed = Promise::new(&mut |resolve, _| {
+            started = call("setTimeout", &[&resolve, &JsValue::from_f64(milliseconds(time))]);
+        });
+        Ok(Timer { elapsed, id: started? })
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // Only a global object without this function fails. The timer then ends by itself.
+        let _ = call("clearTimeout", &[&self.id]);
+    }
+}
+
+/// The argument of `setTimeout()`, at most 2^31 - 1, which is 24 days: a longer timer ends at once
+/// (<https://developer.mozilla.org/docs/Web/API/Window/setTimeout#maximum_delay_value>).
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).min(f64::from(i32::MAX))
 }
 
 fn headers(headers: &Headers) -> Result<Vec<(String, String)>, JsValue> {
@@ -187,4 +218,18 @@ async fn read(reader: &ReadableStreamDefaultReader) -> Result<Option<Vec<u8>>, J
 fn text(error: &JsValue) -> String {
     let message = || Reflect::get(error, &"message".into()).ok()?.as_string();
     message().or_else(|| error.as_string()).unwrap_or_else(|| format!("{error:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::float_cmp)] // The numbers have no rounding error.
+    fn a_timer_does_not_end_at_once_if_its_time_is_long() {
+        assert_eq!(milliseconds(Duration::from_millis(1500)), 1500.0);
+        for time in [Duration::from_secs(1 << 31), Duration::MAX] {
+            assert_eq!(milliseconds(time), f64::from(i32::MAX));
+        }
+    }
 }

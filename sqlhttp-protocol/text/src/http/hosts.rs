@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::host::Host;
 use super::transport::{HttpRequest, HttpResponse, ResponseBody, Transport, TransportError};
 
-/// The maximum length of the body of a response with an error status, in bytes. The rest is not received.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// The maximum length of the body of a response with an error status, in bytes. The rest is not received. SQLite quotes
+/// tokens of the SQL text in its messages, so they can be long.
+const ERROR_BYTES_MAX: usize = 1 << 20;
 
 /// The default of the maximum length of a response that a client holds in memory, in bytes.
 pub const RESPONSE_BYTES_MAX: usize = 1 << 30;
@@ -17,7 +18,9 @@ pub const RESPONSE_BYTES_MAX: usize = 1 << 30;
 /// The hosts of a client. One of them receives the requests, at first the first one.
 ///
 /// If a host cannot be reached, the request is sent to the next one, which then receives the further requests, too. A
-/// request that may have been carried out is not sent again; the next request is sent to another host.
+/// request that may have been carried out is not sent again. If the connection fails before the header of the response
+/// has arrived, the next request is sent to another host. If it fails later, the next request is sent to the same host
+/// first.
 #[derive(Debug)]
 pub struct Hosts {
     hosts: Vec<Host>,
@@ -113,7 +116,7 @@ impl Hosts {
 }
 
 /// Receives the body of a response, up to `bytes_max` bytes. The body of a response with an error status is cut off
-/// after 64 KiB.
+/// there, or after 1 MiB: its beginning says what has failed.
 ///
 /// # Errors
 /// [`SendError::Lost`], [`SendError::TooLong`].
@@ -122,15 +125,16 @@ pub async fn receive<B: ResponseBody>(
     mut response: HttpResponse<B>,
     bytes_max: usize,
 ) -> Result<HttpResponse<Vec<u8>>, SendError> {
+    let failed = response.status >= 400;
+    let most = if failed { bytes_max.min(ERROR_BYTES_MAX) } else { bytes_max };
     let mut whole = Vec::new();
     while let Some(chunk) = response.body.chunk().await.map_err(|error| SendError::lost(host, &error))? {
-        if response.status >= 400 && whole.len() + chunk.len() > ERROR_BYTES_MAX {
-            // The text is for people, and its beginning tells them enough.
-            whole.extend_from_slice(&chunk[..ERROR_BYTES_MAX - whole.len()]);
+        if whole.len() + chunk.len() > most {
+            if !failed {
+                return Err(SendError::TooLong(bytes_max));
+            }
+            whole.extend_from_slice(&chunk[..most - whole.len()]);
             break;
-        }
-        if whole.len() + chunk.len() > bytes_max {
-            return Err(SendError::TooLong(bytes_max));
         }
         whole.extend_from_slice(&chunk);
     }
@@ -140,4 +144,42 @@ pub async fn receive<B: ResponseBody>(
 /// Returns the value of the header field `Authorization` for basic authentication (RFC 7617).
 pub fn basic_auth(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// The chunks of a body, the last one first.
+    struct Chunks(Vec<Vec<u8>>);
+
+    impl ResponseBody for Chunks {
+        async fn chunk(&mut self) -> Result<Option<Vec<u8>>, TransportError> {
+            Ok(self.0.pop())
+        }
+    }
+
+    /// Receives a body of 64 chunks of 32 KiB. Returns its length.
+    fn received(status: u16, bytes_max: usize) -> Result<usize, SendError> {
+        let response = HttpResponse::new(status, Vec::new(), Chunks(vec![vec![b'x'; 32 * 1024]; 64]));
+        let host = "a".parse().unwrap();
+        let Poll::Ready(received) =
+            pin!(receive(&host, response, bytes_max)).poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            panic!("the body is in memory")
+        };
+        received.map(|response| response.body.len())
+    }
+
+    #[test]
+    fn the_body_of_an_error_is_cut_off() {
+        const MIB: usize = 1024 * 1024;
+        assert_eq!(received(200, 2 * MIB), Ok(2 * MIB));
+        assert_eq!(received(200, 2 * MIB - 1), Err(SendError::TooLong(2 * MIB - 1)));
+        assert_eq!(received(500, 2 * MIB), Ok(MIB));
+        assert_eq!(received(400, 100_000), Ok(100_000));
+    }
 }

@@ -13,6 +13,11 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// The maximum number of chunks that are read but not yet sent.
 const CHUNKS_AHEAD_MAX: usize = 4;
 
+/// The error of a source that cannot be read, or that contains fewer bytes than its length says.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct SourceError(io::Error);
+
 /// A body whose bytes a thread reads, because reading a file blocks.
 #[derive(Debug)]
 pub(super) struct SourceBody {
@@ -42,9 +47,9 @@ fn read_chunks(mut source: impl Read, sender: &mpsc::Sender<io::Result<Bytes>>) 
 
 impl Body for SourceBody {
     type Data = Bytes;
-    type Error = io::Error;
+    type Error = SourceError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, SourceError>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
@@ -53,8 +58,11 @@ impl Body for SourceBody {
                 self.left = self.left.saturating_sub(chunk.len() as u64);
                 Some(Ok(Frame::data(chunk)))
             }
-            Some(Err(error)) => Some(Err(error)),
-            None => Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"))),
+            Some(Err(error)) => Some(Err(SourceError(error))),
+            None => {
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter");
+                Some(Err(SourceError(error)))
+            }
         })
     }
 

@@ -19,8 +19,9 @@ pub enum Method {
     Delete,
 }
 
-/// An HTTP request, without the address of the server.
-#[derive(Debug, Clone)]
+/// An HTTP request, without the address of the server. The debug output does not contain the value of the header field
+/// `authorization`.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpRequest {
     /// The method.
@@ -34,9 +35,11 @@ pub struct HttpRequest {
     /// Whether the transport waits for the response without a time limit. A backup and a load of a large database can
     /// take long until the response begins.
     pub unlimited_time: bool,
-    /// The maximum time from sending the request until the header of the response has arrived, in addition to the limit
-    /// of the transport. `None` for no limit.
+    /// The maximum time from sending the request to a server until the header of the response has arrived, in addition
+    /// to the limit of the transport. `None` for no limit.
     pub time_limit: Option<Duration>,
+    /// The moment until which the header of the response must have arrived, from whichever server. `None` for no limit.
+    pub deadline: Option<Instant>,
 }
 
 /// The body of a request.
@@ -75,7 +78,7 @@ pub struct HttpResponse<B> {
 /// The error of an HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// No connection was opened. The server has not received the request.
+    /// No connection was opened, or not in time. The server has not received the request.
     #[error("cannot connect: {0}")]
     NotSent(String),
     /// The body of the request cannot be read. The server has not received the request, or only a part of it, and has
@@ -149,6 +152,7 @@ impl HttpRequest {
             body,
             unlimited_time: false,
             time_limit: None,
+            deadline: None,
         }
     }
 
@@ -160,11 +164,23 @@ impl HttpRequest {
         self
     }
 
-    /// Sets the maximum time from sending the request until the header of the response has arrived. If it passes, the
-    /// request fails with [`TransportError::Lost`]. A transport without timers ignores it.
+    /// Sets the maximum time from sending the request to a server until the header of the response has arrived. If it
+    /// passes, the request fails with [`TransportError::Lost`]. A transport without timers ignores it.
+    ///
+    /// The time begins again when a client sends the request to another server, because the first one cannot be reached
+    /// or has redirected it. [`HttpRequest::with_deadline`] limits the whole time.
     #[must_use]
     pub fn with_time_limit(mut self, limit: Duration) -> HttpRequest {
         self.time_limit = Some(limit);
+        self
+    }
+
+    /// Sets the moment until which the header of the response must have arrived, no matter how many servers the request
+    /// is sent to. If it passes, the request fails with [`TransportError::NotSent`] while no connection is open, and
+    /// then with [`TransportError::Lost`]. A transport without a clock ([`Transport::time_until`]) ignores it.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Instant) -> HttpRequest {
+        self.deadline = Some(deadline);
         self
     }
 
@@ -173,6 +189,25 @@ impl HttpRequest {
     pub fn without_time_limit(mut self) -> HttpRequest {
         self.unlimited_time = true;
         self
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HttpRequest { method, target, headers, body, unlimited_time, time_limit, deadline } = self;
+        let shown = |(name, value): &(&'static str, String)| {
+            let secret = name.eq_ignore_ascii_case("authorization");
+            (*name, if secret { "***".to_owned() } else { value.clone() })
+        };
+        f.debug_struct("HttpRequest")
+            .field("method", method)
+            .field("target", target)
+            .field("headers", &headers.iter().map(shown).collect::<Vec<_>>())
+            .field("body", body)
+            .field("unlimited_time", unlimited_time)
+            .field("time_limit", time_limit)
+            .field("deadline", deadline)
+            .finish()
     }
 }
 

@@ -1,18 +1,17 @@
 //! A client as a [`Backend`], so that a program runs on a server as it runs on an embedded database.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sqlhttp_core::{
-    Action, Answer, Backend, Batch, Block, BoxFuture, Changed, Column, Columns, Deadline, Ending, Error, Expect,
-    Failure, OnError, Outcome, Part, PartStream, ReadLevel, Rows, StepInfo, StepOutcome, ValueRef,
+    Answer, Backend, Batch, Block, BoxFuture, Changed, Column, Columns, Deadline, Ending, Error, Outcome, Part,
+    PartStream, ReadLevel, Rows, StepInfo, StepOutcome, ValueRef,
 };
 use sqlhttp_text::http::{Host, ResponseBody, SendError, Transport, receive};
 
 use super::call::adapt;
 use super::failover::{Client, ClientError};
-use super::failure::{UNKNOWN_STATUS, error, failure};
-use super::reply::{ItemResult, ReplyError, decode_reply};
+use super::failure::{UNKNOWN_STATUS, error, failure, foreign_error};
+use super::reply::{ItemResult, ReplyError, refusal};
 use super::stream::{Part as ReplyPart, ReplyReader};
 
 /// A client runs each batch as one request, which is one transaction. The methods of [`sqlhttp_core::Executor`] are
@@ -36,19 +35,24 @@ use super::stream::{Part as ReplyPart, ReplyReader};
 ///   of their own ([`Atomicity::Each`](sqlhttp_core::Atomicity::Each)), values of which only some have names, an
 ///   infinite number, an SQL text that begins with `#`.
 /// * [`Backend::read_batch`] is unsupported: the protocol has no request that must not write.
-/// * A step that expects rows or a count ([`Expect::Either`], [`Expect::Returning`]) is a query: the number of rows
-///   that it has changed is lost, and if it has no columns, it returns rows without columns.
+/// * A step that expects rows or a count ([`Expect::Either`](sqlhttp_core::Expect::Either),
+///   [`Expect::Returning`](sqlhttp_core::Expect::Returning)) is a query: the number of rows that it has changed is
+///   lost, and if it has no columns, it returns rows without columns.
 /// * A surplus value is ignored. A PRAGMA without effect in a transaction is ignored.
 /// * If a batch is rolled back, the results of the steps before the failed one are empty.
+/// * A batch with a step that is known to fail ([`Batch::known_failure`]), such as a parameter for which SQLite has no
+///   value, is not sent. The failure is that of this step, although a step before it could fail first.
 /// * The consistency level is sent to the server, but only the nodes of a cluster take it.
-/// * The time limit of a call is not sent to the server. If the transport has timers, it limits the time until the
-///   response begins. After that time the call fails with [`Error::ConnectionLost`], because a write may have taken
-///   effect. The connection is closed, and the server interrupts the batch if it still runs. The limits of the server
-///   apply, too.
+/// * The time limit of a call is not sent to the server. If the transport has a clock, it limits the time until the
+///   response begins, from whichever host. After that time the call fails with [`Error::ConnectionLost`], because a
+///   write may have taken effect, or with [`Error::Unavailable`] if no connection could be opened. The connection is
+///   closed, and the server interrupts the batch if it still runs. The limits of the server apply, too.
 ///
 /// If the connection fails after the request was sent, or the response does not say whether the server has carried it
 /// out, the call fails with [`Error::ConnectionLost`]: the batch may have taken effect, unless it only reads. A client
-/// does not send it again. A server also closes the connection when a query fails after the response has begun.
+/// does not send it again. A server also closes the connection when a query fails after the response has begun. Status
+/// 503 means that nothing took effect only if its body is the JSON error object of the server, because a proxy may send
+/// that status, too, after the server has received the request.
 impl<T: Transport + 'static> Backend for Client<T>
 where
     T::Body: 'static,
@@ -78,52 +82,31 @@ where
             return Ok(Answer::Whole(Outcome::default()));
         }
         let batch = adapt(batch);
-        let expects: VecDeque<Expect> = batch.steps.iter().map(|step| step.expect).collect();
-        if let Some((step, failure)) = known_failure(&batch) {
-            return Ok(aborted(expects, step, failure));
+        if let Some((step, failure)) = batch.known_failure() {
+            return Ok(Answer::Whole(batch.rolled_back(step, failure.clone())));
         }
         let end = deadline.and(deadline.of_writes()).moment();
-        let left = end.and_then(|end| self.transport().time_until(end));
-        if left.is_some_and(|left| left.is_zero()) {
+        if end.and_then(|end| self.transport().time_until(end)).is_some_and(|left| left.is_zero()) {
             return Err(Error::Timeout);
         }
-        let (host, response) = self.send(&batch, level, left).await.map_err(client_error)?;
+        let (host, response) = self.send(&batch, level, end).await.map_err(client_error)?;
         let (status, held_bytes_max) = (response.status, self.response_bytes_max());
         if status == 200 {
             let (host, body, reader) = (host.clone(), response.body, Some(ReplyReader::default()));
-            let columns = Arc::from([]);
-            return Ok(Answer::Parts(Box::new(ReplyParts { host, body, reader, held_bytes_max, expects, columns })));
+            let (steps, columns) = (batch.steps.len(), Arc::from([]));
+            return Ok(Answer::Parts(Box::new(ReplyParts { host, body, reader, held_bytes_max, steps, columns })));
         }
         let response = receive(host, response, held_bytes_max).await.map_err(|error| client_error(error.into()))?;
-        match decode_reply(status, &response.body) {
-            Err(ReplyError::Refused(refusal)) => match usize::try_from(refusal.req_idx) {
-                Ok(step) if step < expects.len() => Ok(aborted(expects, step, failure(status, &refusal.error))),
-                _ => Err(error(refusal)),
-            },
-            Err(error) => Err(client_error(error.into())),
-            Ok(_) => Err(undecided(format!("{status}: it is an error without a message"))),
+        let Some(refusal) = refusal(status, &response.body) else {
+            return Err(foreign_error(status, String::from_utf8_lossy(&response.body).into_owned()));
+        };
+        match usize::try_from(refusal.req_idx) {
+            Ok(step) if step < batch.steps.len() => {
+                Ok(Answer::Whole(batch.rolled_back(step, failure(status, &refusal.error))))
+            }
+            _ => Err(error(refusal)),
         }
     }
-}
-
-/// Returns the first step that is known to fail and to end the batch, with its failure. Its batch need not be sent.
-fn known_failure(batch: &Batch) -> Option<(usize, Failure)> {
-    batch.steps.iter().enumerate().find_map(|(index, step)| match &step.action {
-        Action::Fail(failure) if step.on_error == OnError::Abort => Some((index, failure.clone())),
-        _ => None,
-    })
-}
-
-/// The outcome of a batch that was rolled back because a step has failed.
-fn aborted(expects: impl IntoIterator<Item = Expect>, step: usize, failure: Failure) -> Answer {
-    let empty = |expect| match expect {
-        Expect::Count => StepOutcome::Changed(Changed::default()),
-        _ => rows(Arc::from([])),
-    };
-    let mut steps: Vec<StepOutcome> = expects.into_iter().take(step).map(empty).collect();
-    steps.push(StepOutcome::Failed(failure));
-    let info = vec![StepInfo::default(); steps.len()];
-    Answer::Whole(Outcome { steps, info, ending: Ending::Aborted(step), log_index: 0 })
 }
 
 fn rows(columns: Arc<Columns>) -> StepOutcome {
@@ -138,8 +121,8 @@ struct ReplyParts<B> {
     /// `None` after the end or an error.
     reader: Option<ReplyReader>,
     held_bytes_max: usize,
-    /// The expected result of each step whose result has not arrived.
-    expects: VecDeque<Expect>,
+    /// The number of steps whose result has not arrived.
+    steps: usize,
     /// The columns of the step whose rows arrive.
     columns: Arc<Columns>,
 }
@@ -162,7 +145,7 @@ impl<B: ResponseBody> ReplyParts<B> {
     async fn receive(&mut self) -> Result<Part, Error> {
         while let Some(reader) = &mut self.reader {
             if let Some(part) = reader.next() {
-                return Ok(self.convert(part));
+                return self.convert(part);
             }
             match self.body.chunk().await.map_err(|error| SendError::lost(&self.host, &error)) {
                 Ok(Some(chunk)) => reader.push(&chunk).map_err(|error| client_error(error.into()))?,
@@ -176,7 +159,7 @@ impl<B: ResponseBody> ReplyParts<B> {
         if let Some(reader) = self.reader.take() {
             reader.finish().map_err(|error| client_error(error.into()))?;
         }
-        if !self.expects.is_empty() {
+        if self.steps > 0 {
             return Err(undecided("the reply has fewer results than the batch has steps".to_owned()));
         }
         Ok(Part::End(Ending::Done))
@@ -184,8 +167,11 @@ impl<B: ResponseBody> ReplyParts<B> {
 }
 
 impl<B> ReplyParts<B> {
-    fn convert(&mut self, part: ReplyPart) -> Part {
-        match part {
+    fn convert(&mut self, part: ReplyPart) -> Result<Part, Error> {
+        if self.steps == 0 {
+            return Err(undecided("the reply has more results than the batch has steps".to_owned()));
+        }
+        Ok(match part {
             ReplyPart::Columns(names) => {
                 self.columns = names.into_iter().map(|name| Column { name, ..Column::default() }).collect();
                 Part::Columns(self.columns.clone())
@@ -196,11 +182,11 @@ impl<B> ReplyParts<B> {
                 Part::Rows(block)
             }
             ReplyPart::End(result) => {
-                self.expects.pop_front();
+                self.steps -= 1;
                 let columns = std::mem::replace(&mut self.columns, Arc::from([]));
                 Part::Step(outcome(result, columns), StepInfo::default())
             }
-        }
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A client of one or more servers that continues with another server when one cannot be reached.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use sqlhttp_core::{Batch, ReadLevel};
 use sqlhttp_text::form::encode_segment;
@@ -119,18 +119,18 @@ impl<T: Transport> Client<T> {
     }
 
     /// Sends a batch, and receives the header of the response. Returns the server that has sent it, and the response.
-    /// `time_limit`: the time until the header must have arrived.
+    /// `deadline`: the moment until which the header must have arrived.
     pub(super) async fn send(
         &self,
         batch: &Batch,
         level: ReadLevel,
-        time_limit: Option<Duration>,
+        deadline: Option<Instant>,
     ) -> Result<(&Host, HttpResponse<T::Body>), ClientError> {
         let in_body = self.credentials.as_ref().filter(|(mode, _)| *mode == AuthMode::Inline);
         let body = encode_call(batch, in_body.map(|(_, credentials)| credentials), Format::List)?;
         let target = format!("{}{}", self.path, query(level));
         let mut request = HttpRequest::new(Method::Post, target).with_body("application/json", body);
-        request.time_limit = time_limit;
+        request.deadline = deadline;
         if let Some((AuthMode::Http, Credentials { user, password })) = &self.credentials {
             request.headers.push(("authorization", basic_auth(user, password)));
         }

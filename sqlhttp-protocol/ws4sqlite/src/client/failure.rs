@@ -6,7 +6,9 @@ use sqlhttp_text::sqlite::{code_of_message, description};
 use crate::messages::TIMED_OUT;
 use crate::reply::Refusal;
 
-const SQLITE_LOCKED: i32 = 6;
+/// SQLITE_LOCKED, SQLITE_NOMEM and SQLITE_TOOBIG. Some messages with these codes begin with the description of the code
+/// themselves: "database table is locked: t", "string or blob too big: the limit is …".
+const DESCRIBED_IN_MESSAGE: [i32; 3] = [6, 7, 18];
 
 const KEYWORDS: [TransactionKeyword; 5] = [
     TransactionKeyword::Begin,
@@ -49,13 +51,26 @@ pub(super) fn failure(status: u16, text: &str) -> Failure {
     Failure::Protocol { status, message: text.to_owned() }
 }
 
-/// Returns the error of a request that was refused, or failed, as a whole. The servers send the statuses below 500 and
-/// 503 before they have carried anything out.
+/// Returns the error of a response with an error status whose body is not the JSON error object of a server. A proxy
+/// sends 408 and the statuses from 500 also after the server has received the request.
+pub(super) fn foreign_error(status: u16, text: String) -> Error {
+    match status {
+        408 | 500.. if !is_unauthorized(&text) => Error::ConnectionLost(format!("{status}: {text}").into()),
+        _ => error(Refusal::whole(status, text)),
+    }
+}
+
+/// Whether the server has refused the credentials. `customErrorCode` may replace the status 401.
+fn is_unauthorized(text: &str) -> bool {
+    ["Unauthorized", "missing auth credentials", "wrong credentials"].contains(&text.trim())
+}
+
+/// Returns the error of a request that a server has refused, or that has failed, as a whole. The servers send the
+/// statuses below 500 and 503 before they have carried anything out.
 pub(super) fn error(refusal: Refusal) -> Error {
     let Refusal { status, error: text, .. } = refusal;
     let shown = || format!("{status}: {text}");
-    // `customErrorCode` may replace the status 401.
-    if ["Unauthorized", "missing auth credentials", "wrong credentials"].contains(&text.trim()) {
+    if is_unauthorized(&text) {
         return Error::Unauthorized;
     }
     match status {
@@ -85,8 +100,7 @@ fn sql_error(text: &str) -> Option<SqlError> {
     let begin = text.get(..generic.len()).filter(|begin| uncapitalized(begin) == uncapitalized(generic))?;
     let rest = &text[begin.len()..];
     let message = match rest.strip_prefix(": ") {
-        // This message of SQLite itself begins with the description: "database table is locked: t".
-        Some(message) if code & 0xff != SQLITE_LOCKED => message.to_owned(),
+        Some(message) if !DESCRIBED_IN_MESSAGE.contains(&(code & 0xff)) => message.to_owned(),
         _ => format!("{generic}{rest}"),
     };
     Some(SqlError { code, generic: generic.to_owned(), message, offset: None })
@@ -117,6 +131,8 @@ mod tests {
             (5, "database is locked"),
             (517, "database is locked"),
             (6, "database table is locked: t"),
+            (7, "out of memory: the limit is 64 MiB"),
+            (18, "string or blob too big: the limit is 1000000 bytes"),
         ] {
             let generic = description(code).unwrap().to_owned();
             let message = if message.is_empty() { generic.clone() } else { message.to_owned() };
@@ -164,6 +180,11 @@ mod tests {
         }
         for status in [301, 400, 404, 413, 429] {
             assert!(matches!(error(status, "x"), Error::Unsupported(_)), "{status}");
+            assert!(matches!(foreign_error(status, "x".to_owned()), Error::Unsupported(_)), "{status}");
         }
+        for (status, text) in [(503, "leader not found"), (504, "the time limit was exceeded"), (408, ""), (500, "x")] {
+            assert!(matches!(foreign_error(status, text.to_owned()), Error::ConnectionLost(_)), "{status}");
+        }
+        assert!(matches!(foreign_error(503, "Unauthorized".to_owned()), Error::Unauthorized));
     }
 }

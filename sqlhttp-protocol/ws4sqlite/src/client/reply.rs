@@ -47,18 +47,33 @@ pub enum ReplyError {
 /// See [`ReplyError`].
 pub fn decode_reply(status: u16, body: &[u8]) -> Result<Vec<ItemResult>, ReplyError> {
     if status != 200 {
-        return Err(ReplyError::Refused(refusal(status, body)));
+        let foreign = || Refusal::whole(status, String::from_utf8_lossy(body));
+        return Err(ReplyError::Refused(refusal(status, body).unwrap_or_else(foreign)));
     }
     let reply: WireReply = serde_json::from_slice(body).map_err(|error| ReplyError::Malformed(error.to_string()))?;
     let results = reply.results.into_iter().map(WireItem::understand);
     results.collect::<Result<_, _>>().map_err(|what| ReplyError::Malformed(what.to_owned()))
 }
 
-fn refusal(status: u16, body: &[u8]) -> Refusal {
-    match serde_json::from_slice::<WireError>(body) {
-        Ok(WireError { req_idx, error }) => Refusal { status, req_idx, error },
-        Err(_) => Refusal::whole(status, String::from_utf8_lossy(body)),
-    }
+/// Decodes the JSON error object of a server. `None` if the body is something else, such as the page of a proxy. If the
+/// body was cut off ([`receive`](sqlhttp_text::http::receive)), the message is the part that has arrived.
+pub(super) fn refusal(status: u16, body: &[u8]) -> Option<Refusal> {
+    let WireError { req_idx, error } = match serde_json::from_slice(body) {
+        Ok(error) => error,
+        Err(error) if error.is_eof() && body.starts_with(b"{\"reqIdx\":") => ended(body)?,
+        Err(_) => return None,
+    };
+    Some(Refusal { status, req_idx, error })
+}
+
+/// Decodes an error object that ends within its message.
+fn ended(body: &[u8]) -> Option<WireError> {
+    /// The length of the longest character, a surrogate pair: `\ud83d\ude00`.
+    const CHARACTER_BYTES_MAX: usize = 12;
+    (0..CHARACTER_BYTES_MAX).find_map(|removed| {
+        let whole = [body.get(..body.len().checked_sub(removed)?)?, b"\"}"].concat();
+        serde_json::from_slice(&whole).ok()
+    })
 }
 
 #[derive(Deserialize)]
@@ -193,6 +208,23 @@ mod tests {
         assert_eq!(error, ReplyError::Refused(Refusal { status: 500, req_idx: 2, error: "no".into() }));
         let error = decode_reply(401, b"Unauthorized").unwrap_err();
         assert_eq!(error, ReplyError::Refused(Refusal::whole(401, "Unauthorized")));
+        assert_eq!(refusal(503, b"Service Unavailable"), None);
+        assert_eq!(refusal(503, br#"{"error":"x"}"#), None);
+    }
+
+    #[test]
+    fn an_error_object_that_was_cut_off_has_the_beginning_of_its_message() {
+        let (begin, end) = (r#"{"reqIdx":7,"error":""#, "abc");
+        for character in ["\u{1f600}", r"\ud83d\ude00", r#"\""#, r"\\", r"\u00e9"] {
+            let body = format!("{begin}{end}{character}");
+            for length in begin.len() + end.len()..body.len() {
+                let want = Some(Refusal { status: 500, req_idx: 7, error: end.to_owned() });
+                assert_eq!(refusal(500, &body.as_bytes()[..length]), want, "{character}: {length}");
+            }
+        }
+        for body in [r#"{"reqIdx":7"#, r#"{"reqIdx":7,"err"#, "", r#"{"a":"b"#] {
+            assert_eq!(refusal(500, body.as_bytes()), None, "{body}");
+        }
     }
 
     #[test]
