@@ -8,9 +8,9 @@ use crate::http::reply::{self, HttpResponse, ReplyBody};
 const TEXT: &str = concat!(
     "sqlhttp is dual-licensed under the MIT License and the Apache License 2.0.\n\n",
     "MIT License\n\n",
-    include_str!("../../../../LICENSE-MIT"),
+    include_str!("../../../LICENSE-MIT"),
     "\n\nApache License, Version 2.0\n\n",
-    include_str!("../../../../LICENSE-APACHE"),
+    include_str!("../../../LICENSE-APACHE"),
     "\n\nSQLite is in the public domain: https://sqlite.org/copyright.html\n",
 );
 
