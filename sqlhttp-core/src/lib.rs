@@ -71,7 +71,7 @@
 //! | preparing statements, and short reads (up to a millisecond) | the thread of the caller |
 //! | longer reads, [`Database::read`] | a reader thread, which waits while the caller takes no rows |
 //! | writes, [`Database::transaction`], hooks of [`Database::on_commit`] | the writer thread |
-//! | SQL functions of the program | a reader thread or the writer thread; a database with functions runs nothing on callers' threads |
+//! | SQL functions of the program; then also short reads | a reader thread or the writer thread |
 //! | converting rows to Rust types | the thread of the caller (in a closure, that of the closure) |
 //! | [`Database::backup`], [`Database::check_integrity`] | a thread with low priority |
 //! | enforcing time limits | the supervisor thread, one for all databases of the process |
