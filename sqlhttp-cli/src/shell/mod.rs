@@ -30,6 +30,9 @@ use crate::print::{Mode, visible};
 use crate::sql;
 use crate::statement::{Item, Splitter};
 
+/// The maximum length of an error message that is printed, in bytes.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+
 /// The maximum depth of files that execute files with `.read`.
 const READ_DEPTH_MAX: usize = 8;
 
@@ -271,7 +274,7 @@ impl<T: Transport + Clone> Shell<T> {
             error => format!("ERR! {error}"),
         };
         // The text may come from the server.
-        let message = visible(&message);
+        let message = visible(beginning(&message));
         match self.session {
             Session::Script => writeln!(io::stderr(), "{message}")?,
             Session::Interactive | Session::RqliteScript => writeln!(io::stdout(), "{message}")?,
@@ -469,4 +472,13 @@ fn from_client(error: ClientError) -> ShellError {
         ClientError::Reply(ReplyError::Refused { status, text }) => ShellError::Status { status, text },
         error => ShellError::Client(error),
     }
+}
+
+/// Returns the beginning of a long error message, which tells a person enough.
+fn beginning(message: &str) -> &str {
+    let mut end = message.len().min(ERROR_BYTES_MAX);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    &message[..end]
 }
