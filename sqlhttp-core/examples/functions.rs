@@ -37,14 +37,12 @@ fn options() -> Options {
         let title = arguments.get::<&str>(0)?;
         Ok(without_article(title).chars().next())
     });
-    let mut options = Options::default();
-    // An index uses the function, so it must be deterministic.
-    options.functions.push(initial.deterministic());
-    options.functions.push(Function::aggregate("median", 1, Median::default));
-    options.collations.push(Collation::new("title", |one, other| {
-        without_article(one).cmp(&without_article(other)).then(one.cmp(other))
-    }));
-    options
+    let by_title = |one: &str, other: &str| without_article(one).cmp(&without_article(other)).then(one.cmp(other));
+    Options::new()
+        // An index uses the function, so it must be deterministic.
+        .function(initial.deterministic())
+        .function(Function::aggregate("median", 1, Median::default))
+        .collation(Collation::new("title", by_title))
 }
 
 #[tokio::main(flavor = "current_thread")]

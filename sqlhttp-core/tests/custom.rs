@@ -15,9 +15,7 @@ use sqlhttp_core::{
 
 /// A database in memory with these functions.
 fn with_functions(functions: Vec<Function>) -> Database {
-    let mut options = Options::default();
-    options.functions = functions;
-    Database::open_in_memory(options).unwrap()
+    Database::open_in_memory(functions.into_iter().fold(Options::new(), Options::function)).unwrap()
 }
 
 fn double() -> Function {
@@ -136,8 +134,7 @@ fn schemas_use_functions_as_far_as_these_allow_it() {
         vec![pure, secret, double()]
     };
     let dir = tempfile::tempdir().unwrap();
-    let mut options = Options::default();
-    options.functions = functions();
+    let options = functions().into_iter().fold(Options::new(), Options::function);
     let db = Database::open(dir.path().join("a.db"), options.clone()).unwrap();
     let run = |sql: &str| db.blocking().execute(sql, ());
     run("CREATE TABLE t(a INTEGER DEFAULT (double(4)), b AS (pure(a)) STORED); CREATE INDEX i ON t(pure(a), a)")
@@ -201,9 +198,7 @@ fn a_collation_orders_text_and_indexes() {
 
 #[test]
 fn a_database_with_a_log_has_no_functions() {
-    let mut options = Options::default();
-    options.functions.push(double());
-    options.writes = Writes::Log;
+    let options = Options::new().function(double()).writes(Writes::Log);
     let dir = tempfile::tempdir().unwrap();
     let refused = Database::open(dir.path().join("a.db"), options).unwrap_err();
     assert!(matches!(refused, Error::Unsupported(_)), "{refused}");

@@ -52,9 +52,8 @@ impl From<u8> for Arity {
 /// }
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let mut options = Options::default();
-/// options.functions.push(Function::scalar("slug", 1, |arguments| Ok(slug(arguments.get(0)?))).deterministic());
-/// let db = Database::open_in_memory(options)?;
+/// let slug = Function::scalar("slug", 1, |arguments| Ok(slug(arguments.get(0)?))).deterministic();
+/// let db = Database::open_in_memory(Options::new().function(slug))?;
 /// assert_eq!(db.query_one::<String>("SELECT slug('Hello  World')", ()).await?, "hello-world");
 /// # Ok::<(), Error>(())
 /// # }).unwrap();
