@@ -41,7 +41,7 @@ static UNUSED_DISKS: Mutex<Vec<&'static Disk>> = Mutex::new(Vec::new());
 /// use sqlhttp_core::{AfterStop, Batch, Database, FaultyDisk, Loss, Options, Step};
 ///
 /// let disk = FaultyDisk::new(1)?;
-/// let options = Options { vfs: Some(disk.name().to_owned()), ..Options::default() };
+/// let options = Options::new().vfs(Some(disk.name().to_owned()));
 /// let database = Database::open("/data.db", options.clone())?;
 /// database.blocking().run(Batch::one(Step::execute("CREATE TABLE t(x)", ())))?;
 ///
