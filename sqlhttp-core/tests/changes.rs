@@ -184,8 +184,8 @@ fn a_change_of_the_schema_that_is_rolled_back_does_not_hide_changes() {
     assert!(undone.is_err());
     assert_eq!(waiting(&mut changes), "");
     run(&db, "INSERT INTO t(id) VALUES (2)");
-    // Row 1 of v was deleted.
-    contains(&mut changes, &["+t2", "!v"]);
+    // Row 1 of v was deleted. The statement is not the one that was prepared without the trigger.
+    assert_eq!(waiting(&mut changes), "+t2 +v2 !t !v");
 }
 
 #[test]
