@@ -5,7 +5,8 @@
 mod common;
 
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use common::block_on;
@@ -98,7 +99,8 @@ fn an_aggregate_function_sees_each_group() {
 
 #[test]
 fn an_aggregate_that_has_failed_is_not_finished() {
-    struct Fails;
+    /// Notes whether it was finished.
+    struct Fails(Arc<AtomicBool>);
     impl Aggregate for Fails {
         type Output = i64;
 
@@ -107,12 +109,16 @@ fn an_aggregate_that_has_failed_is_not_finished() {
         }
 
         fn finish(self) -> Result<i64, FunctionError> {
-            panic!("must not be called")
+            self.0.store(true, Ordering::Relaxed);
+            Ok(1)
         }
     }
-    let db = with_functions(vec![Function::aggregate("fails", 1, || Fails)]);
+    let finished = Arc::<AtomicBool>::default();
+    let noted = finished.clone();
+    let db = with_functions(vec![Function::aggregate("fails", 1, move || Fails(noted.clone()))]);
     let error = db.blocking().query_one::<i64>("SELECT fails(1)", ()).unwrap_err();
     assert_eq!(error.to_string(), "no luck");
+    assert!(!finished.load(Ordering::Relaxed));
 }
 
 #[test]
