@@ -37,7 +37,7 @@
 //! }
 //! ```
 //!
-//! # What it is not
+//! # Limits
 //!
 //! The macro writes an implementation of `FromRow` and nothing else: no SQL, no table, no parameters, and no check of
 //! SQL at compile time. Fields own their values. Enums, and structs that share a row with others, are not supported.

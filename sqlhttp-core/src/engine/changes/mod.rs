@@ -20,7 +20,7 @@ pub enum Change {
     /// A row has changed. If an UPDATE changes the rowid, only the new one is reported as a row.
     #[non_exhaustive]
     Row {
-        /// What has happened to the row. An UPDATE that changes the rowid deletes a row and inserts one.
+        /// The kind of the change.
         operation: Operation,
         /// The name of the table.
         table: Arc<str>,
@@ -38,7 +38,7 @@ pub enum Change {
     Everything,
 }
 
-/// What has happened to a row.
+/// The kind of a change of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// The row was inserted.

@@ -1,15 +1,13 @@
 //! Aggregate functions that a program defines.
 
-use std::ffi::c_int;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::functions::{Context, FunctionFlags};
+use rusqlite::functions::Context;
 use rusqlite::types::ToSqlOutput;
 
 use super::arguments::{Arguments, FunctionError, failed, result_value};
-use super::function::Body;
+use super::function::{Body, Registration};
 use crate::model::IntoValue;
 
 /// The state of an aggregate function for a group of rows: see [`Function::aggregate`](crate::Function::aggregate).
@@ -59,14 +57,8 @@ where
     A: Aggregate,
     F: Fn() -> A + Send + Sync + 'static,
 {
-    fn register(
-        self: Arc<Self>,
-        connection: &Connection,
-        name: &str,
-        arity: c_int,
-        flags: FunctionFlags,
-    ) -> rusqlite::Result<()> {
-        connection.create_aggregate_function(name, arity, flags, Shared(self))
+    fn register(self: Arc<Self>, to: &Registration<'_>) -> rusqlite::Result<()> {
+        to.connection.create_aggregate_function(to.name, to.arity, to.flags, Shared(self))
     }
 }
 

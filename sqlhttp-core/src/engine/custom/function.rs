@@ -66,16 +66,19 @@ pub struct Function {
     body: Arc<dyn Body>,
 }
 
+/// A connection with which a function is registered, and the properties of the function there.
+pub(super) struct Registration<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) name: &'a str,
+    /// The number of arguments; -1 for any number.
+    pub(super) arity: c_int,
+    pub(super) flags: FunctionFlags,
+}
+
 /// The code of a function.
 pub(super) trait Body: Send + Sync {
     /// Registers the code with a connection.
-    fn register(
-        self: Arc<Self>,
-        connection: &Connection,
-        name: &str,
-        arity: c_int,
-        flags: FunctionFlags,
-    ) -> rusqlite::Result<()>;
+    fn register(self: Arc<Self>, to: &Registration<'_>) -> rusqlite::Result<()>;
 }
 
 // A panic of the closure is caught before it reaches the caller of a database.
@@ -143,7 +146,7 @@ impl Function {
             Arity::Exactly(count) => c_int::from(count),
             Arity::Any => -1,
         };
-        self.body.clone().register(connection, &self.name, arity, self.flags)
+        self.body.clone().register(&Registration { connection, name: &self.name, arity, flags: self.flags })
     }
 }
 
@@ -154,14 +157,8 @@ where
     R: IntoValue + 'static,
     F: Fn(&Arguments<'_>) -> Result<R, FunctionError> + Send + Sync + 'static,
 {
-    fn register(
-        self: Arc<Self>,
-        connection: &Connection,
-        name: &str,
-        arity: c_int,
-        flags: FunctionFlags,
-    ) -> rusqlite::Result<()> {
-        connection.create_scalar_function(name, arity, flags, move |context| {
+    fn register(self: Arc<Self>, to: &Registration<'_>) -> rusqlite::Result<()> {
+        to.connection.create_scalar_function(to.name, to.arity, to.flags, move |context| {
             result_value((self.0)(&Arguments::new(context)).map_err(failed)?)
         })
     }

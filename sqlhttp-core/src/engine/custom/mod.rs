@@ -1,4 +1,4 @@
-//! What a program adds to SQLite: functions, collations and extensions. Each connection of the database registers them.
+//! Functions, collations and extensions that a program adds to SQLite. Each connection of the database registers them.
 
 mod aggregate;
 mod arguments;

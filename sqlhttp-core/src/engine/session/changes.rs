@@ -38,7 +38,7 @@ pub(super) struct ChangedTables {
     version: i32,
 }
 
-/// What has been counted and collected before a statement.
+/// The numbers of changed, reported and collected rows before a statement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BeforeStatement {
     total: u64,

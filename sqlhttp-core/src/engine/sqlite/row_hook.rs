@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use rusqlite::{Connection, ffi};
 
-/// What has happened to a row.
+/// The kind of a change of a row, as SQLite reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RowOperation {
     Insert,

@@ -54,7 +54,7 @@ pub struct ReplyReader<V = Value> {
     progress: Progress<V>,
 }
 
-/// What has been decoded of a reply.
+/// The parts of a reply that are decoded, and the result that is being decoded.
 #[derive(Debug)]
 struct Progress<V> {
     /// The number of columns of the current result. `None` if its columns have not arrived.

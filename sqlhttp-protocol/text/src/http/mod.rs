@@ -1,4 +1,4 @@
-//! What the clients of both protocols share: the interface to the library that sends HTTP requests, transports that
+//! The HTTP part of the clients of both protocols: the interface to the library that sends requests, transports that
 //! implement it, and the choice between several hosts.
 //!
 //! The module itself performs no I/O: a [`Transport`] does, which the program provides. The feature `hyper` contains

@@ -47,7 +47,7 @@ pub struct ReplyReader {
     progress: Progress,
 }
 
-/// What has been decoded of a reply.
+/// The parts of a reply that are decoded, and the result that is being decoded.
 #[derive(Debug, Default)]
 struct Progress {
     /// The number of columns of the current result. `None` if its columns have not arrived.
