@@ -205,6 +205,47 @@ fn a_statement_that_sqlite_prepares_again_is_reported() {
 }
 
 #[test]
+fn an_attempt_that_sqlite_undoes_does_not_hide_changes() {
+    let (db, mut changes) = watched();
+    // The pattern is longer than the first attempt allows.
+    run(
+        &db,
+        "CREATE TRIGGER tr AFTER INSERT ON t
+        BEGIN INSERT INTO u SELECT new.a, NULL WHERE new.a NOT LIKE 'a pattern with more than sixteen bytes%'; END",
+    );
+    waiting(&mut changes);
+    run(&db, "INSERT INTO t VALUES (1, 'x', 0)");
+    assert_eq!(db.blocking().query_one::<i64>("SELECT count(*) FROM u", ()).unwrap(), 1);
+    contains(&mut changes, &["+t1", "!u"]);
+}
+
+#[test]
+fn a_cascade_that_changes_a_rowid_is_reported_although_the_statement_is_cached() {
+    let db = Database::open_in_memory(Options::new()).unwrap();
+    run(
+        &db,
+        "CREATE TABLE p(k PRIMARY KEY, u UNIQUE); INSERT INTO p VALUES (1, 10);
+        CREATE TABLE c(id INTEGER PRIMARY KEY REFERENCES p(u) ON UPDATE CASCADE); INSERT INTO c VALUES (10)",
+    );
+    let mut changes = db.changes().unwrap();
+    let update = |u: i64| Step::execute("UPDATE p SET u = ?", [u]);
+    run_each(&db, vec![update(10)]);
+    assert_eq!(waiting(&mut changes), "~p1");
+    run_each(&db, vec![Step::execute("PRAGMA foreign_keys = ON", ()), update(11)]);
+    assert_eq!(db.blocking().query_all::<i64>("SELECT id FROM c", ()).unwrap(), [11]);
+    contains(&mut changes, &["~p1", "!c"]);
+}
+
+#[test]
+fn a_changed_rowid_is_reported_although_a_column_has_its_name() {
+    let (db, mut changes) = watched();
+    run(&db, "CREATE TABLE r(rowid TEXT, x); INSERT INTO r VALUES ('a', 1)");
+    waiting(&mut changes);
+    run(&db, "UPDATE r SET _rowid_ = 9");
+    contains(&mut changes, &["!r"]);
+}
+
+#[test]
 fn what_runs_outside_a_transaction_is_reported() {
     let (db, mut changes) = watched();
     run(&db, "CREATE TABLE r(a); INSERT INTO r VALUES (1), (2); DELETE FROM r WHERE a = 1");

@@ -16,6 +16,7 @@ const SCHEMA: &str = "
     CREATE TABLE t(id INTEGER PRIMARY KEY, a UNIQUE, b);
     CREATE TABLE w(k PRIMARY KEY, t REFERENCES t ON DELETE CASCADE) WITHOUT ROWID;
     CREATE TABLE c(t REFERENCES t ON DELETE SET NULL, x);
+    CREATE TABLE d(id INTEGER PRIMARY KEY REFERENCES t(a) ON UPDATE CASCADE ON DELETE CASCADE);
     CREATE TABLE v(id INTEGER PRIMARY KEY, a UNIQUE);
     CREATE TABLE log(a);
     CREATE VIRTUAL TABLE f USING fts5(a);
@@ -24,7 +25,7 @@ const SCHEMA: &str = "
     CREATE TRIGGER instead INSTEAD OF INSERT ON view BEGIN INSERT OR REPLACE INTO v VALUES (new.id, new.a); END";
 
 /// Statements, in which `?1` and `?2` are small integers.
-const STATEMENTS: [&str; 34] = [
+const STATEMENTS: [&str; 38] = [
     "INSERT INTO t(id, a) VALUES (?1, ?2)",
     "INSERT INTO t(a, b) VALUES (?1, ?2)",
     "INSERT INTO t(id, a) VALUES (?1, ?2), (?1 + 1, ?2 + 1), (?1 + 2, ?2)",
@@ -50,11 +51,16 @@ const STATEMENTS: [&str; 34] = [
     "UPDATE w SET t = ?2 WHERE k = ?1",
     "DELETE FROM w WHERE k > ?1",
     "INSERT INTO c VALUES (?1, ?2)",
+    "INSERT OR IGNORE INTO d SELECT a FROM t WHERE typeof(a) = 'integer' AND id = ?1",
     "INSERT INTO view VALUES (?1, ?2)",
     "INSERT INTO f VALUES ('word' || ?1 || ' other' || ?2)",
     "DELETE FROM f WHERE rowid = ?1",
     "CREATE TRIGGER IF NOT EXISTS copies AFTER INSERT ON t BEGIN REPLACE INTO v VALUES (new.id % 5, new.a); END",
     "DROP TRIGGER IF EXISTS copies",
+    "INSERT INTO v SELECT ?1, 'a' || ?2 WHERE 'b' NOT LIKE 'a pattern with more than sixteen bytes%'",
+    "CREATE TRIGGER IF NOT EXISTS long AFTER INSERT ON v
+        BEGIN INSERT OR IGNORE INTO w SELECT new.a, NULL WHERE new.a NOT LIKE 'a pattern of over sixteen bytes%'; END",
+    "UPDATE t SET a = a + 20 WHERE id = ?1",
     "PRAGMA foreign_keys = ON",
     "PRAGMA foreign_keys = OFF",
     "VACUUM",

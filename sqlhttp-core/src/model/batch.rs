@@ -191,6 +191,7 @@ impl Batch {
     /// before it are empty. `step` is the index of the failed step.
     pub fn rolled_back(&self, step: usize, failure: Failure) -> Outcome {
         let empty = |step: &Step| match step.expect {
+            _ if matches!(step.action, Action::RunEach { .. }) => StepOutcome::ChangedEach(Vec::new()),
             Expect::Count | Expect::ExactCount(_) => StepOutcome::Changed(Changed::default()),
             Expect::Rows | Expect::Either | Expect::Returning | Expect::ExactRows(_) => {
                 let columns = Arc::from([]);

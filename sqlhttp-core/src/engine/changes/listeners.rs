@@ -60,28 +60,29 @@ impl Listeners {
         self.with(|state| state.collects)
     }
 
-    /// Adds a hook. Also returns whether the writer needs another connection, which collects changes.
-    pub(crate) fn add_hook(self: &Arc<Self>, hook: Hook) -> (CommitHook, bool) {
-        let (id, first) = self.with(|state| {
+    /// Adds a hook. Calls `retire_writer` if the writer needs another connection, which collects changes.
+    pub(crate) fn add_hook(self: &Arc<Self>, hook: Hook, retire_writer: impl FnOnce()) -> CommitHook {
+        let id = self.with(|state| {
             state.next_id += 1;
             state.hooks.push((state.next_id, hook));
-            (state.next_id, !std::mem::replace(&mut state.collects, true))
+            state.begin_collecting(retire_writer);
+            state.next_id
         });
-        (CommitHook { listeners: self.clone(), id }, first)
+        CommitHook { listeners: self.clone(), id }
     }
 
-    /// Adds a stream. Also returns whether the writer needs another connection, which collects changes.
-    pub(crate) fn add_stream(&self) -> (Changes, bool) {
+    /// Adds a stream. Calls `retire_writer` if the writer needs another connection, which collects changes.
+    pub(crate) fn add_stream(&self, retire_writer: impl FnOnce()) -> Changes {
         let waiting = Arc::<Waiting>::default();
-        let first = self.with(|state| {
+        self.with(|state| {
             state.forget_dropped_streams();
             state.streams.push(Arc::downgrade(&waiting));
             if state.closed {
                 waiting.close();
             }
-            !std::mem::replace(&mut state.collects, true)
+            state.begin_collecting(retire_writer);
         });
-        (Changes::new(waiting), first)
+        Changes::new(waiting)
     }
 
     /// Passes the changes of a transaction to all receivers. Returns whether there are any; if not, the writer's next
@@ -115,6 +116,13 @@ impl Listeners {
 }
 
 impl State {
+    /// Under the lock, so that no other listener returns before the connection is retired.
+    fn begin_collecting(&mut self, retire_writer: impl FnOnce()) {
+        if !std::mem::replace(&mut self.collects, true) {
+            retire_writer();
+        }
+    }
+
     fn forget_dropped_streams(&mut self) {
         self.streams.retain(|stream| stream.strong_count() > 0);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Database;
 use crate::engine::changes::{Change, Changes, CommitHook};
+use crate::engine::connection_config::ConnectionConfig;
 use crate::model::Error;
 
 impl Database {
@@ -40,7 +41,7 @@ impl Database {
     /// # Errors
     /// [`Error::ReadOnly`]: the database is open for reading only.
     pub fn changes(&self) -> Result<Changes, Error> {
-        self.listen(|| self.inner.shared.config.listeners.add_stream())
+        self.listen(|config| config.listeners.add_stream(|| config.retire_writer()))
     }
 
     /// Calls `hook` after each commit that has changed something with the changes of the transaction, which may contain
@@ -53,19 +54,15 @@ impl Database {
     /// # Errors
     /// [`Error::ReadOnly`]: the database is open for reading only.
     pub fn on_commit(&self, hook: impl Fn(&[Change]) + Send + Sync + 'static) -> Result<CommitHook, Error> {
-        self.listen(|| self.inner.shared.config.listeners.add_hook(Arc::new(hook)))
+        self.listen(|config| config.listeners.add_hook(Arc::new(hook), || config.retire_writer()))
     }
 
     /// Adds a listener. If it is the first one, the writer opens a new connection, with the hook that collects changes.
-    fn listen<T>(&self, add: impl FnOnce() -> (T, bool)) -> Result<T, Error> {
+    fn listen<T>(&self, add: impl FnOnce(&ConnectionConfig) -> T) -> Result<T, Error> {
         let config = &self.inner.shared.config;
         if config.options.read_only {
             return Err(Error::ReadOnly);
         }
-        let (listener, first) = add();
-        if first {
-            config.retire_writer();
-        }
-        Ok(listener)
+        Ok(add(config))
     }
 }

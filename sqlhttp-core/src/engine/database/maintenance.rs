@@ -113,8 +113,8 @@ impl Database {
     /// Writes to the database continue meanwhile. Before the first byte is written, the copy is complete and checked
     /// for damage: it is a file in a temporary directory beside the database file (in the directory for temporary files
     /// if the database is in memory), which only the user of this process can read. The thread that calls the writer
-    /// has a low priority. A process that ends meanwhile leaves the directory `.sqlhttp-backup-…` behind. If the future is
-    /// dropped after the copy is complete, the thread writes it to the end.
+    /// has a low priority. A process that ends meanwhile leaves the directory `.sqlhttp-backup-…` behind. If the future
+    /// is dropped after the copy is complete, the thread writes it to the end.
     ///
     /// # Errors
     /// As [`Database::backup`]. [`Error::Io`]: `writer` fails.

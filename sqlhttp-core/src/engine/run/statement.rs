@@ -44,9 +44,7 @@ impl<S: Sink> Run<'_, S> {
                 Expect::Count | Expect::ExactCount(_) => false,
             };
         let prepared_before = prepared.statement.reprepare_count();
-        let before = self.session.before_statement();
         let rows = self.rows_within_limits(prepared, wants_rows);
-        self.session.end_changes(prepared, rows.is_err(), before);
         let last_insert_id = inserted.end(self.session);
         if prepared.info.changes_schema || prepared.info.depends_on_load_order {
             self.session.note_schema_change();
@@ -89,7 +87,7 @@ impl<S: Sink> Run<'_, S> {
             self.session.limit_values(limit);
         }
         let blocks_sent = self.blocks_sent;
-        let mut rows = self.rows_counting_steps(prepared, wanted);
+        let mut rows = self.attempt(prepared, wanted);
         if is_too_long_a_pattern(&rows) && !self.session.is_inline() && self.blocks_sent == blocks_sent {
             rows = self.rows_with_long_patterns(prepared, wanted, limit, rows);
         }
@@ -118,7 +116,7 @@ impl<S: Sink> Run<'_, S> {
             }
             prepared.statement.rewind();
             self.session.limit_patterns((*pattern, own.map_or(*value, |own| own.min(*value))));
-            let attempt = self.rows_counting_steps(prepared, wanted);
+            let attempt = self.attempt(prepared, wanted);
             let too_big = matches!(&attempt, Err(StepError::Failed(Failure::Sql(error)))
                 if error.primary_code() == rusqlite::ffi::SQLITE_TOOBIG);
             if too_big {
@@ -129,6 +127,15 @@ impl<S: Sink> Run<'_, S> {
         }
         self.session.limit_patterns(PATTERN_LIMITS[0]);
         self.session.limit_values(own);
+        rows
+    }
+
+    /// Like [`Run::rows_counting_steps`], and collects the changes of this attempt to run the statement. The changes of
+    /// a failed attempt must not count as those of the next one.
+    fn attempt(&mut self, prepared: &mut Prepared, wanted: bool) -> Result<Option<Rows>, StepError> {
+        let before = self.session.before_statement();
+        let rows = self.rows_counting_steps(prepared, wanted);
+        self.session.end_changes(prepared, rows.is_err(), before);
         rows
     }
 

@@ -175,15 +175,17 @@ impl Session {
             // SQLite has undone the rows, except those that OR FAIL and RAISE(FAIL) keep.
             collector.truncate(before.len);
         }
+        let is_reprepared = prepared.statement.reprepare_count() != changed.version;
         let exact = total == reported
             && !failed
+            && !is_reprepared
             && !changed.may_miss_rows
             && collected.schema_replaces.is_some_and(|(_, replaces)| !replaces);
         if exact {
             return;
         }
         // The statement may write to other tables than before if SQLite has prepared it again.
-        if changed.tables.is_empty() || prepared.statement.reprepare_count() != changed.version {
+        if changed.tables.is_empty() || is_reprepared {
             collector.push(Change::Everything);
         }
         for table in &changed.tables {
@@ -211,6 +213,10 @@ fn schema_replaces(connection: &Connection) -> rusqlite::Result<bool> {
 /// no column.
 fn may_change_rowid(connection: &Connection, write: &TableWrite) -> bool {
     write.column.as_ref().is_some_and(|column| {
+        // SQLite reports the rowid by this name, also if an ordinary column has it.
+        if column.eq_ignore_ascii_case("rowid") {
+            return true;
+        }
         let metadata = connection.column_metadata(Some("main"), &*write.table, column);
         metadata.map_or(true, |(_, _, _, primary_key, _)| primary_key)
     })

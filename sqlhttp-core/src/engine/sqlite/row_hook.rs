@@ -16,7 +16,7 @@ pub(crate) enum RowOperation {
 /// A row that has been inserted, updated or deleted.
 pub(crate) struct WrittenRow<'r> {
     pub(crate) operation: RowOperation,
-    /// The name of the database: `main`, or `temp`.
+    /// The name of the database: `main`, `temp`, or that of an attached file.
     pub(crate) database: &'r CStr,
     pub(crate) table: &'r CStr,
     pub(crate) rowid: i64,
@@ -34,7 +34,7 @@ unsafe impl Send for RowHook {}
 
 impl Drop for RowHook {
     fn drop(&mut self) {
-        // SAFETY: the pointer comes from `Box::into_raw`, and is freed only here. The connection, which has used it, is
+        // SAFETY: the pointer comes from `Box::leak`, and is freed only here. The connection, which has used it, is
         // closed.
         drop(unsafe { Box::from_raw(self.callback.as_ptr()) });
     }
